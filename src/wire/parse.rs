@@ -1,0 +1,127 @@
+//! nom primitives: little-endian only, and every failure knows its offset.
+
+use nom::Parser;
+use nom::bytes::complete::take;
+use nom::combinator::map;
+use nom::error::{ErrorKind, ParseError};
+use nom::number::complete::{le_u16, le_u32, le_u64};
+
+use super::Fixed;
+use super::error::{DecodeError, DecodeErrorKind, Field, Structure};
+use crate::types::{FileId, LeaseKey};
+
+/// A parser of a field.
+pub(super) trait Parse<'a, O>: Parser<&'a [u8], Output = O, Error = Short> {}
+
+impl<'a, O, P: Parser<&'a [u8], Output = O, Error = Short>> Parse<'a, O> for P {}
+
+/// The octets ran out. The length was checked before, so this is never seen.
+#[derive(Debug)]
+pub(super) struct Short;
+
+impl ParseError<&[u8]> for Short {
+    fn from_error_kind(_: &[u8], _: ErrorKind) -> Self {
+        Self
+    }
+
+    fn append(_: &[u8], _: ErrorKind, other: Self) -> Self {
+        other
+    }
+}
+
+/// Decodes a body of fixed size: exactly its length, nothing less and nothing behind it.
+#[inline]
+pub(super) fn fixed<'a, T: Fixed, O>(octets: &'a [u8], fields: impl Parse<'a, O>) -> Result<O, DecodeError> {
+    exactly(T::STRUCTURE, T::LEN, octets)?;
+    prefix(T::STRUCTURE, T::LEN, octets, fields)
+}
+
+/// As [`fixed`], for a body that begins with its own size.
+#[inline]
+pub(super) fn sized<'a, T: Fixed, O>(octets: &'a [u8], fields: impl Parse<'a, O>) -> Result<O, DecodeError> {
+    let (size, rest) = fixed::<T, _>(octets, (le_u16, fields))?;
+    structure_size(T::STRUCTURE, 0, size, T::LEN)?;
+    Ok(rest)
+}
+
+/// Decodes the first `len` octets of something longer.
+#[inline]
+pub(super) fn prefix<'a, O>(
+    structure: Structure,
+    len: usize,
+    octets: &'a [u8],
+    mut fields: impl Parse<'a, O>,
+) -> Result<O, DecodeError> {
+    match fields.parse(octets) {
+        Ok((_, fields)) => Ok(fields),
+        Err(_) => Err(length(structure, octets.len(), len)),
+    }
+}
+
+#[inline]
+pub(super) fn exactly(structure: Structure, len: usize, octets: &[u8]) -> Result<(), DecodeError> {
+    if octets.len() == len { Ok(()) } else { Err(length(structure, octets.len(), len)) }
+}
+
+/// `at` is where the field lies.
+#[inline]
+pub(super) fn structure_size(
+    structure: Structure,
+    at: usize,
+    found: u16,
+    expected: usize,
+) -> Result<(), DecodeError> {
+    if usize::from(found) == expected {
+        return Ok(());
+    }
+    let kind = DecodeErrorKind::Value { found: found.into(), expected: clamp16(expected) };
+    Err(DecodeError::new(structure, Field::StructureSize, at, kind))
+}
+
+#[cold]
+pub(super) fn length(structure: Structure, actual: usize, expected: usize) -> DecodeError {
+    let kind = DecodeErrorKind::Length { actual: clamp32(actual), expected: clamp16(expected) };
+    DecodeError::new(structure, Field::Whole, 0, kind)
+}
+
+pub(super) fn clamp32(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn clamp16(value: usize) -> u16 {
+    u16::try_from(value).unwrap_or(u16::MAX)
+}
+
+pub(super) fn octet<'a>() -> impl Parse<'a, u8> {
+    nom::number::complete::u8
+}
+
+pub(super) fn u16<'a>() -> impl Parse<'a, u16> {
+    le_u16
+}
+
+pub(super) fn u32<'a>() -> impl Parse<'a, u32> {
+    le_u32
+}
+
+pub(super) fn u64<'a>() -> impl Parse<'a, u64> {
+    le_u64
+}
+
+/// Octets that are ignored on input.
+pub(super) fn reserved<'a>(count: usize) -> impl Parse<'a, ()> {
+    map(take(count), |_| ())
+}
+
+pub(super) fn octets16<'a>() -> impl Parse<'a, [u8; 16]> {
+    map(take(16usize), |octets: &[u8]| octets.try_into().unwrap_or_default())
+}
+
+pub(super) fn lease_key<'a>() -> impl Parse<'a, LeaseKey> {
+    map(octets16(), LeaseKey::new)
+}
+
+/// MS-SMB2 2.2.14.1.
+pub(super) fn file_id<'a>() -> impl Parse<'a, FileId> {
+    map((le_u64, le_u64), |(persistent, volatile)| FileId { persistent, volatile })
+}
