@@ -1,0 +1,52 @@
+//! Upper bounds of everything that can grow.
+
+/// How much a machine is willing to hold. What happens at each bound is said beside it; nothing is ever dropped silently.
+///
+/// A server that is split into shards gives each shard its part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Opens, granted or being opened. At the limit a CREATE is refused with STATUS_INSUFFICIENT_RESOURCES.
+    pub opens: usize,
+    /// Leases, and lease keys in use. At the limit a CREATE that names a new key is refused with
+    /// STATUS_INSUFFICIENT_RESOURCES (MS-SMB2 3.3.5.9.8).
+    pub leases: usize,
+    /// Lease keys in use by one client. As above.
+    pub leases_per_client: u32,
+    /// Files with an open or a request. At the limit requests for others are refused with STATUS_INSUFFICIENT_RESOURCES.
+    pub files: usize,
+    /// Requests that wait, in all. At the limit one that would have to wait is refused with
+    /// STATUS_INSUFFICIENT_RESOURCES and breaks nothing.
+    pub waiters: usize,
+    /// Requests that wait for one file. As above.
+    pub waiters_per_file: u32,
+    /// Requests of one connection that wait. As above.
+    pub waiters_per_connection: u32,
+    /// Operations between `Proceed` and `Done`. At the limit one is refused with STATUS_INSUFFICIENT_RESOURCES.
+    pub running: usize,
+    /// Connections. At the limit a new one is a misuse: the driver refuses it before NEGOTIATE.
+    pub connections: usize,
+    /// Connections of one client. As above.
+    pub connections_per_client: usize,
+    /// Sessions. At the limit a new one is a misuse: the driver refuses it in SESSION_SETUP.
+    pub sessions: usize,
+}
+
+impl Default for Limits {
+    /// Bounds for a server of ten thousand users.
+    fn default() -> Self {
+        Self {
+            opens: 1 << 20,
+            leases: 1 << 20,
+            leases_per_client: 1 << 17,
+            files: 1 << 20,
+            waiters: 1 << 16,
+            waiters_per_file: 1 << 12,
+            waiters_per_connection: 1 << 9,
+            running: 1 << 16,
+            connections: 1 << 16,
+            connections_per_client: 32,
+            sessions: 1 << 17,
+        }
+    }
+}

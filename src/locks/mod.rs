@@ -1,0 +1,176 @@
+//! The arbiter: what an operation needs of those who hold something on a file. Pure, without time and without ids of its own.
+
+pub(crate) mod rules;
+
+use alloc::vec::Vec;
+
+use crate::state::{Access, Disposition, LeaseState};
+use crate::types::{ClientGuid, FileId, LeaseKey};
+pub(crate) use rules::Operation;
+
+/// Who acts. A lease is never broken by its own holder (MS-SMB2 3.3.1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "who acts is an open, a lease, or somebody without either")]
+pub enum Actor {
+    /// An SMB open of the file.
+    Open(FileId),
+    /// The holder of a lease that acts on another file than that of its open.
+    Lease {
+        /// Its client.
+        client: ClientGuid,
+        /// Its key.
+        key: LeaseKey,
+    },
+    /// A local process or another protocol: it has no key and so is equal to nobody.
+    Other,
+}
+
+/// What is about to happen to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub enum Intent {
+    /// Data are read.
+    Read {
+        /// First octet.
+        offset: u64,
+        /// How many, in octets.
+        len: u64,
+    },
+    /// Data are written.
+    Write {
+        /// First octet.
+        offset: u64,
+        /// How many, in octets.
+        len: u64,
+    },
+    /// Data are to reach stable storage.
+    Flush,
+    /// End of file or allocation size is set, or a range is zeroed.
+    SetSize,
+}
+
+impl Intent {
+    pub(crate) const fn operation(self) -> Operation {
+        match self {
+            Self::Read { .. } => Operation::Read,
+            Self::Write { .. } => Operation::Write,
+            Self::Flush => Operation::Flush,
+            Self::SetSize => Operation::SetSize,
+        }
+    }
+}
+
+/// One lease on the file, of another than the actor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder<Id> {
+    pub(crate) id: Id,
+    pub(crate) held: LeaseState,
+    /// What its client was told to come down to, if it has not answered yet.
+    pub(crate) breaking: Option<LeaseState>,
+}
+
+/// What must come down, and to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Break<Id> {
+    pub(crate) id: Id,
+    pub(crate) to: LeaseState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Go on as soon as those in `breaks` were told.
+    Go,
+    /// Park until a holder has come down, then judge again.
+    Wait,
+}
+
+/// Judges an operation against all leases on a file but the actor's own, and appends what must come down.
+///
+/// A holder that is breaking already is waited for if it loses something that the operation awaits, or if it was not yet
+/// told of all that the operation takes: a second notification cannot go out before the first is answered
+/// (MS-SMB2 3.3.4.7). O(holders).
+pub(crate) fn judge<Id>(
+    holders: impl Iterator<Item = Holder<Id>>,
+    operation: Operation,
+    breaks: &mut Vec<Break<Id>>,
+) -> Verdict {
+    let rule = operation.rule();
+    let mut verdict = Verdict::Go;
+    for Holder { id, held, breaking } in holders {
+        let to = held.without(rule.revokes);
+        if to == held {
+            continue;
+        }
+        let awaited = held.difference(to).intersects(rule.awaits);
+        let untold = breaking.is_some_and(|told| !to.contains(told));
+        // What nobody waits for has to be told all the same, but not before the first notification is answered.
+        if awaited || (untold && !rule.awaits.is_empty()) {
+            verdict = Verdict::Wait;
+        }
+        breaks.push(Break { id, to });
+    }
+    verdict
+}
+
+/// The bits that make an open no more than a look at the file: it breaks no lease (MS-SMB2 3.3.1.4, MS-FSA 2.1.4.12).
+const STAT: Access = Access::READ_ATTRIBUTES.union(Access::WRITE_ATTRIBUTES).union(Access::SYNCHRONIZE);
+
+/// What an open does to the leases of others. The disposition adds to the access (MS-FSA 2.1.5.1.2): OVERWRITE the right
+/// to write, SUPERSEDE the right to delete.
+pub(crate) fn operation_of_open(desired: Access, disposition: Disposition) -> Operation {
+    if disposition.overwrites() {
+        Operation::Overwrite
+    } else if STAT.union(Access::READ_CONTROL).contains(desired) {
+        Operation::Stat
+    } else {
+        Operation::Open
+    }
+}
+
+/// Whether an open stands in the way of another's W. READ_CONTROL breaks no lease, but forbids W (MS-FSA 2.1.4.12).
+pub(crate) fn forbids_write_caching(desired: Access, disposition: Disposition) -> bool {
+    disposition.overwrites() || !STAT.contains(desired)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(held: LeaseState, breaking: Option<LeaseState>, operation: Operation) -> Verdict {
+        judge([Holder { id: 0, held, breaking }].into_iter(), operation, &mut Vec::new())
+    }
+
+    #[test]
+    fn an_overwrite_of_a_lease_that_breaks_to_none_does_not_wait_again() {
+        // MS-SMB2 3.3.4.7: RH was told NONE; R and H are not waited for.
+        assert_eq!(one(LeaseState::RH, Some(LeaseState::NONE), Operation::Overwrite), Verdict::Go);
+    }
+
+    #[test]
+    fn what_the_client_was_not_told_is_waited_for() {
+        // The client of RH was told R and may go on reading its cache: no overwrite behind its back.
+        assert_eq!(one(LeaseState::RH, Some(LeaseState::R), Operation::Overwrite), Verdict::Wait);
+        assert_eq!(one(LeaseState::RH, Some(LeaseState::R), Operation::Open), Verdict::Go);
+        assert_eq!(one(LeaseState::RWH, Some(LeaseState::RH), Operation::Open), Verdict::Wait);
+    }
+
+    #[test]
+    fn attributes_alone_break_nothing_unless_the_disposition_overwrites() {
+        // MS-FSA 2.1.4.12 and 2.1.5.1.2, bit by bit.
+        let harmless = [0x80, 0x100, 0x2_0000, 0x10_0000];
+        for bit in 0..32 {
+            let desired = Access::from_bits_retain(1 << bit);
+            let expected = if harmless.contains(&(1 << bit)) { Operation::Stat } else { Operation::Open };
+            assert_eq!(operation_of_open(desired, Disposition::OpenIf), expected, "bit {bit}");
+            assert_eq!(
+                operation_of_open(desired, Disposition::OverwriteIf),
+                Operation::Overwrite,
+                "bit {bit}"
+            );
+        }
+        assert!(forbids_write_caching(Access::READ_CONTROL, Disposition::Open));
+        assert!(!forbids_write_caching(Access::READ_ATTRIBUTES, Disposition::Open));
+    }
+}

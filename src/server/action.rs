@@ -1,0 +1,113 @@
+//! What a server machine has its driver do.
+
+use super::scale::{BreakId, Ticket};
+use crate::state::{CreateAction, OplockLevel};
+use crate::status::Status;
+use crate::types::{ConnId, FileId, RequestId};
+use crate::wire::{Lease, LeaseAck, LeaseBreak, ResponseContexts};
+
+/// An action of [`Server`](super::Server). Exhaustive on purpose: a new duty must not compile unnoticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a driver that ignores a new duty must not compile")]
+pub enum Action {
+    /// Open the file now, overwriting as the request says; answer with `Event::Opened`.
+    ///
+    /// If that succeeds, the handle is the driver's until `CloseFile`, even if the CREATE is never granted.
+    OpenFile {
+        /// The CREATE.
+        request: RequestId,
+        /// The open that is to be.
+        file_id: FileId,
+    },
+    /// The file that was judged has gone meanwhile: resolve the name again and send a new event.
+    Resolve {
+        /// The request that waited for it.
+        request: RequestId,
+    },
+    /// Send STATUS_PENDING: the request waits for a break (MS-SMB2 3.3.4.2).
+    Interim {
+        /// The request.
+        request: RequestId,
+    },
+    /// The operation may run; answer with `Event::Done`.
+    Proceed {
+        /// The request.
+        request: RequestId,
+        /// For the answer.
+        ticket: Ticket,
+    },
+    /// Answer the CREATE.
+    Granted {
+        /// The CREATE.
+        request: RequestId,
+        /// What it got.
+        grant: Grant,
+    },
+    /// Answer with an error.
+    Refused {
+        /// The request.
+        request: RequestId,
+        /// The error.
+        status: Status,
+    },
+    /// A CLOSE or TREE_DISCONNECT is done.
+    Closed {
+        /// The request.
+        request: RequestId,
+    },
+    /// Send a Lease Break Notification: header of [`Header::notification`](crate::wire::Header::notification) with
+    /// SessionId 0 (MS-SMB2 3.3.4.7). Report it as `Event::Undelivered` if it cannot be sent.
+    SendLeaseBreak {
+        /// For the report.
+        id: BreakId,
+        /// The connection to send it on.
+        conn: ConnId,
+        /// The body.
+        body: LeaseBreak,
+    },
+    /// Answer a Lease Break Acknowledgment (MS-SMB2 2.2.25.2).
+    AnswerLeaseAck {
+        /// The acknowledgment.
+        request: RequestId,
+        /// The body of the response, or the error.
+        result: Result<LeaseAck, Status>,
+    },
+    /// Release the file system's handle of an open; `link` says whether the name goes with it.
+    CloseFile {
+        /// The open.
+        file_id: FileId,
+        /// What becomes of the name.
+        link: Link,
+    },
+}
+
+/// What becomes of a file's name when one of its opens is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a name stays or goes")]
+pub enum Link {
+    /// It stays.
+    Keep,
+    /// It goes: this was the last open of a file that was to be deleted.
+    Remove,
+}
+
+/// What a CREATE got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// FileId
+    pub file_id: FileId,
+    /// CreateAction
+    pub action: CreateAction,
+    /// OplockLevel
+    pub level: OplockLevel,
+    /// RqLs of the response, of the version that the lease has (MS-SMB2 3.3.5.9.8, 3.3.5.9.11).
+    pub lease: Option<Lease>,
+}
+
+impl Grant {
+    /// The create contexts of the response that are ours.
+    pub fn contexts(&self) -> ResponseContexts {
+        ResponseContexts { lease: self.lease, ..ResponseContexts::default() }
+    }
+}

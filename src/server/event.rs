@@ -1,0 +1,253 @@
+//! What a server machine is told.
+
+use bitflags::bitflags;
+
+use super::scale::{BreakId, Ticket};
+use crate::locks::{Actor, Intent};
+use crate::state::{Access, CreateAction, CreateOptions, Dialect, Disposition, OplockLevel, ShareMode};
+use crate::status::Status;
+use crate::types::{ClientGuid, ConnId, FileId, FileKey, RequestId, SessionId, TreeId};
+use crate::wire::{Lease, LeaseAck};
+
+/// An event of [`Server`](super::Server).
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub enum Event {
+    /// NEGOTIATE is done on a new connection.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// The ClientGuid of its NEGOTIATE request. Leases belong to it.
+        client: ClientGuid,
+        /// What was negotiated.
+        terms: Terms,
+    },
+    /// A session is valid on a connection: its first channel, or a further one.
+    SessionBound {
+        /// The connection.
+        conn: ConnId,
+        /// The session.
+        session: SessionId,
+    },
+    /// The transport is gone. What could not be sent on it was reported as [`Event::Undelivered`] before.
+    Disconnected {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// LOGOFF, or the server ended the session itself (MS-SMB2 3.3.5.6).
+    SessionEnded {
+        /// The session.
+        session: SessionId,
+    },
+    /// TREE_DISCONNECT: every open of the tree connect is closed (MS-SMB2 3.3.5.8).
+    TreeDisconnected {
+        /// Answered by `Closed`.
+        request: RequestId,
+        /// The session.
+        session: SessionId,
+        /// The tree connect.
+        tree: TreeId,
+    },
+    /// CREATE (MS-SMB2 3.3.5.9).
+    Create(Create),
+    /// Answers `OpenFile`: the file system has opened the file, or not.
+    Opened {
+        /// From the action.
+        file_id: FileId,
+        /// What came of it.
+        result: Result<Opened, Status>,
+    },
+    /// Something is about to happen to a file: answered by `Proceed` when it may, or by `Refused`.
+    Operate {
+        /// The request.
+        request: RequestId,
+        /// Whence it came; `None` for a local process.
+        origin: Option<Origin>,
+        /// The file.
+        file: FileKey,
+        /// Who acts.
+        actor: Actor,
+        /// What is about to happen.
+        intent: Intent,
+    },
+    /// Answers `Proceed`: the operation has ended, one way or the other.
+    Done {
+        /// From the action.
+        ticket: Ticket,
+    },
+    /// CANCEL (MS-SMB2 3.3.5.16). A break once sent goes on.
+    Cancel {
+        /// The request to cancel. One that does not wait is left alone.
+        request: RequestId,
+    },
+    /// CLOSE (MS-SMB2 3.3.5.10).
+    Close {
+        /// Answered by `Closed`, or by `Refused` with STATUS_FILE_CLOSED.
+        request: RequestId,
+        /// The session on which it came.
+        session: SessionId,
+        /// The open.
+        file_id: FileId,
+    },
+    /// Lease Break Acknowledgment (MS-SMB2 3.3.5.22.2).
+    LeaseAck {
+        /// Answered by `AnswerLeaseAck`.
+        request: RequestId,
+        /// The connection on which it came. Any of the client will do.
+        conn: ConnId,
+        /// The body.
+        ack: LeaseAck,
+    },
+    /// A break could not be sent on the connection that the action named.
+    Undelivered {
+        /// From the action.
+        id: BreakId,
+        /// From the action.
+        conn: ConnId,
+    },
+}
+
+bitflags! {
+    /// Capabilities in force on a connection, as the NEGOTIATE response announces them (MS-SMB2 2.2.4).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Capabilities: u32 {
+        /// SMB2_GLOBAL_CAP_LEASING
+        const LEASING = 0x02;
+        /// SMB2_GLOBAL_CAP_MULTI_CHANNEL
+        const MULTI_CHANNEL = 0x08;
+        /// SMB2_GLOBAL_CAP_PERSISTENT_HANDLES
+        const PERSISTENT_HANDLES = 0x10;
+        /// SMB2_GLOBAL_CAP_DIRECTORY_LEASING
+        const DIRECTORY_LEASING = 0x20;
+        const _ = !0;
+    }
+}
+crate::state::arbitrary_bits!(Capabilities);
+
+/// What NEGOTIATE agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub struct Terms {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// The capabilities in force.
+    pub capabilities: Capabilities,
+}
+
+impl Terms {
+    /// What NEGOTIATE agreed on.
+    pub const fn new(dialect: Dialect, capabilities: Capabilities) -> Self {
+        Self { dialect, capabilities }
+    }
+}
+
+/// Whence a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub struct Origin {
+    /// The connection.
+    pub conn: ConnId,
+    /// The session.
+    pub session: SessionId,
+    /// The tree connect.
+    pub tree: TreeId,
+}
+
+impl Origin {
+    /// Whence a request came.
+    pub const fn new(conn: ConnId, session: SessionId, tree: TreeId) -> Self {
+        Self { conn, session, tree }
+    }
+}
+
+/// A CREATE reduced to what caching and sharing depend on (MS-SMB2 2.2.13).
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub struct Create {
+    /// Answered by `Granted`, `Refused` or `Resolve`.
+    pub request: RequestId,
+    /// Whence it came.
+    pub origin: Origin,
+    /// The file that the name leads to.
+    pub file: FileKey,
+    /// DesiredAccess as asked, generic bits mapped, MAXIMUM_ALLOWED kept.
+    pub desired: Access,
+    /// ShareAccess
+    pub sharing: ShareMode,
+    /// CreateDisposition
+    pub disposition: Disposition,
+    /// CreateOptions
+    pub options: CreateOptions,
+    /// RequestedOplockLevel
+    pub level: OplockLevel,
+    /// RqLs as found in the request. Whether it counts is decided here.
+    pub lease: Option<Lease>,
+}
+
+impl Create {
+    /// Opens an existing file for reading, with everything shared and nothing cached.
+    pub const fn new(request: RequestId, origin: Origin, file: FileKey) -> Self {
+        Self {
+            request,
+            origin,
+            file,
+            desired: Access::READ_DATA,
+            sharing: ShareMode::ALL,
+            disposition: Disposition::Open,
+            options: CreateOptions::empty(),
+            level: OplockLevel::None,
+            lease: None,
+        }
+    }
+
+    /// With this DesiredAccess and ShareAccess.
+    #[must_use]
+    pub const fn access(self, desired: Access, sharing: ShareMode) -> Self {
+        Self { desired, sharing, ..self }
+    }
+
+    /// With this CreateDisposition and these CreateOptions.
+    #[must_use]
+    pub const fn disposition(self, disposition: Disposition, options: CreateOptions) -> Self {
+        Self { disposition, options, ..self }
+    }
+
+    /// With this RequestedOplockLevel and, if there is one, this lease context.
+    #[must_use]
+    pub const fn caching(self, level: OplockLevel, lease: Option<Lease>) -> Self {
+        Self { level, lease, ..self }
+    }
+}
+
+/// What a file is, as far as caching goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub enum ObjectKind {
+    /// A file, or a named stream of one.
+    File,
+    /// A directory: never W, and no lease at all unless directory leasing was negotiated.
+    Directory,
+}
+
+/// A file that the driver has opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub struct Opened {
+    /// What became of the file.
+    pub action: CreateAction,
+    /// What it is.
+    pub kind: ObjectKind,
+}
+
+impl Opened {
+    /// A file that the driver has opened.
+    pub const fn new(action: CreateAction, kind: ObjectKind) -> Self {
+        Self { action, kind }
+    }
+}

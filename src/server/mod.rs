@@ -1,0 +1,184 @@
+//! The server: who may cache what, decided for one file at a time.
+//!
+//! [`Server`] is one [`Registry`] and one [`Shard`] with the messages between them relayed inside. A larger server drives
+//! one registry and as many shards as it has cores; both run the same code.
+
+mod action;
+mod breaking;
+mod event;
+mod lease;
+mod opens;
+mod records;
+mod registry;
+mod scale;
+mod shard;
+mod snapshot;
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::num::NonZeroU16;
+use core::time::Duration;
+
+pub use action::{Action, Grant, Link};
+pub use event::{Capabilities, Create, Event, ObjectKind, Opened, Origin, Terms};
+pub use lease::FollowUpEpoch;
+pub use registry::Registry;
+pub use scale::{
+    BreakId, RegistryAction, RegistryEvent, RouteSeed, ShardAction, ShardId, Ticket, ToRegistry, ToShard,
+};
+pub use shard::Shard;
+pub use snapshot::{FileSnapshot, LeaseSnapshot, Snapshot};
+
+use crate::limits::Limits;
+use crate::machine::Machine;
+use crate::stats::Stats;
+pub use crate::store::hash::HashKey;
+use crate::time::Instant;
+
+/// How a server behaves.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// For hash tables; fresh at each start. No action depends on it.
+    pub hash_key: HashKey,
+    /// From which file ids get their route; stable as long as handles are to survive.
+    pub route_seed: RouteSeed,
+    /// Above every serial number of a FileId that earlier lives of this server gave out.
+    pub first_serial: u64,
+    /// Upper bounds.
+    pub limits: Limits,
+    /// How long a client may take to acknowledge a lease break: 35 s (MS-SMB2 3.3.2.5 <220>).
+    pub lease_break_timeout: Duration,
+    /// *Choice:* whether a follow-up notification has an epoch of its own (MS-SMB2 3.3.4.7 <248>). By default it has, as
+    /// current Windows has it: a client that follows the text acknowledges the old state otherwise.
+    pub follow_up_epoch: FollowUpEpoch,
+}
+
+impl Config {
+    /// The defaults of MS-SMB2 and current Windows.
+    pub fn new(hash_key: HashKey, route_seed: RouteSeed, first_serial: u64) -> Self {
+        Self {
+            hash_key,
+            route_seed,
+            first_serial,
+            limits: Limits::default(),
+            lease_break_timeout: Duration::from_secs(35),
+            follow_up_epoch: FollowUpEpoch::default(),
+        }
+    }
+}
+
+/// How a driver can break the contract. The machine is as it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// An event names a connection that is not there.
+    #[error("no such connection")]
+    UnknownConnection,
+    /// A connection arrives twice.
+    #[error("this connection is there already")]
+    DuplicateConnection,
+    /// An event names a session that is not there, or not on that connection.
+    #[error("no such session on this connection")]
+    UnknownSession,
+    /// An answer to nothing that was asked.
+    #[error("nothing was asked under this name")]
+    UnknownTicket,
+    /// [`Limits::connections`] or [`Limits::connections_per_client`]: refuse the connection.
+    #[error("too many connections")]
+    TooManyConnections,
+    /// [`Limits::sessions`]: refuse the session.
+    #[error("too many sessions")]
+    TooManySessions,
+}
+
+/// An SMB2 server's mind: one registry, one shard.
+#[derive(Clone, Debug)]
+pub struct Server {
+    registry: Registry,
+    shard: Shard,
+    inbox: VecDeque<ToShard>,
+    registry_out: Vec<RegistryAction>,
+    shard_out: Vec<ShardAction>,
+}
+
+impl Server {
+    /// A server without clients.
+    pub fn new(config: Config) -> Self {
+        Self {
+            registry: Registry::new(config, NonZeroU16::MIN),
+            shard: Shard::new(config),
+            inbox: VecDeque::new(),
+            registry_out: Vec::new(),
+            shard_out: Vec::new(),
+        }
+    }
+
+    /// What was done, and what is held.
+    pub fn stats(&self) -> Stats {
+        self.registry.stats().sum(self.shard.stats())
+    }
+
+    /// Everything that is held, in an order that does not depend on how it came about.
+    pub fn snapshot(&self) -> Snapshot {
+        self.shard.snapshot()
+    }
+
+    /// Whether nothing is left: no client, no file, no request.
+    pub fn idle(&self) -> bool {
+        self.registry.idle() && self.shard.idle()
+    }
+}
+
+impl Machine for Server {
+    type Event = Event;
+    type Action = Action;
+    type Misuse = Misuse;
+
+    fn handle(&mut self, now: Instant, event: Event, actions: &mut Vec<Action>) -> Result<(), Misuse> {
+        self.registry.handle(now, RegistryEvent::Driver(event), &mut self.registry_out)?;
+        self.relay(now, actions)
+    }
+
+    fn handle_timeout(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.shard.handle_timeout(now, &mut self.shard_out);
+        let done = self.relay(now, actions);
+        debug_assert_eq!(done, Ok(()), "time misuses nothing");
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.shard.poll_timeout()
+    }
+}
+
+impl Server {
+    /// Carries messages between the two until none is left, and the driver's actions out in order.
+    fn relay(&mut self, now: Instant, actions: &mut Vec<Action>) -> Result<(), Misuse> {
+        loop {
+            for action in self.shard_out.drain(..) {
+                match action {
+                    ShardAction::Driver(action) => actions.push(action),
+                    ShardAction::Registry(message) => {
+                        self.registry.handle(now, RegistryEvent::Shard(message), &mut self.registry_out)?;
+                        sort(&mut self.registry_out, &mut self.inbox, actions);
+                    }
+                }
+            }
+            sort(&mut self.registry_out, &mut self.inbox, actions);
+            let Some(message) = self.inbox.pop_front() else { return Ok(()) };
+            self.shard.handle(now, message, &mut self.shard_out)?;
+        }
+    }
+}
+
+/// What the registry wants done: by the shard later, by the driver in this order.
+fn sort(from: &mut Vec<RegistryAction>, inbox: &mut VecDeque<ToShard>, actions: &mut Vec<Action>) {
+    for action in from.drain(..) {
+        match action {
+            RegistryAction::Shard(_, message) | RegistryAction::Broadcast(message) => {
+                inbox.push_back(message)
+            }
+            RegistryAction::Driver(action) => actions.push(action),
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Opens: reserved, granted, closed, and swept away with their session or tree connect.
+
+use alloc::boxed::Box;
+use core::mem;
+
+use slotmap::Key;
+
+use super::action::{Action, Grant, Link};
+use super::event::{ObjectKind, Opened, Origin};
+use super::lease::{Lease, LeaseName};
+use super::records::{Fate, FileSlot, Job, Lane, LaneSlot, Open, Session, SessionSlot, Stage};
+use super::scale::{Admission, DirectoryLeasing, LeaseSlot, OpenSlot, Route, Scope};
+use super::shard::{Out, Shard, perform, release};
+use crate::locks::{self, Operation};
+use crate::state::{CreateOptions, LeaseState, OplockLevel};
+use crate::stats::count;
+use crate::status::Status;
+use crate::store::list::{Links, List};
+use crate::store::table::Full;
+use crate::types::{ConnId, FileId, RequestId, SessionId, TreeId};
+use crate::wire;
+
+impl Shard {
+    /// Reserves the open and has the driver open the file. Until it has, nobody is granted what this open takes away.
+    pub(super) fn reserve(&mut self, slot: FileSlot, admission: Box<Admission>, out: Out<'_>) {
+        let request = admission.create.request;
+        match self.try_reserve(slot, admission) {
+            Ok(file_id) => perform(out, Action::OpenFile { request, file_id }),
+            Err(admission) => {
+                self.refuse(&Job::Create(admission), Status::INSUFFICIENT_RESOURCES, out);
+            }
+        }
+    }
+
+    fn try_reserve(&mut self, slot: FileSlot, admission: Box<Admission>) -> Result<FileId, Box<Admission>> {
+        let route = self.files.get(slot).map(|file| Route::of_file(file.key, self.config.route_seed));
+        let origin = admission.create.origin;
+        let Some(persistent) = route.and_then(|route| route.persistent(self.serial)) else {
+            return Err(admission);
+        };
+        let Ok(lane) = self.lane(origin.conn) else { return Err(admission) };
+        let Ok(session) = self.session(origin.session) else {
+            self.reap_lane(Some(lane));
+            return Err(admission);
+        };
+        self.serial = self.serial.saturating_add(1);
+        let (desired, disposition) = (admission.create.desired, admission.create.disposition);
+        let (options, bound) = (admission.create.options, admission.name());
+        let open = self.opens.insert_with_key(|open| Open {
+            file_id: FileId { persistent, volatile: open.data().as_ffi() },
+            file: slot,
+            session,
+            tree: origin.tree,
+            desired,
+            disposition,
+            options,
+            bound,
+            stage: Stage::Reserved { admission, lane },
+            in_file: Links::default(),
+            in_session: Links::default(),
+            in_lane: Links::default(),
+        });
+        if let Some(file) = self.files.get_mut(slot) {
+            file.opens.push_back(&mut self.opens, open, |open| &mut open.in_file);
+        }
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.opens.push_back(&mut self.opens, open, |open| &mut open.in_session);
+        }
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.reserved.push_back(&mut self.opens, open, |open| &mut open.in_lane);
+        }
+        Ok(FileId { persistent, volatile: open.data().as_ffi() })
+    }
+
+    fn session(&mut self, id: SessionId) -> Result<SessionSlot, Full> {
+        match self.sessions.find(id) {
+            Some(session) => Ok(session),
+            None => self.sessions.insert(Session { id, opens: List::default() }),
+        }
+    }
+
+    /// The driver has opened the file of a reserved open, or failed to.
+    pub(super) fn opened(&mut self, file_id: FileId, result: Result<Opened, Status>, out: Out<'_>) {
+        let Some((slot, _)) = self.open(file_id) else { return };
+        let admission = self.leave_lane(slot);
+        match (admission, result) {
+            (Some(admission), Ok(opened)) => self.grant(slot, &admission, opened, out),
+            (Some(admission), Err(status)) => {
+                let file = self.forget(slot);
+                self.refuse(&Job::Create(admission), status, out);
+                self.settle(file, out);
+            }
+            (None, Ok(_)) => self.shut(slot, out),
+            (None, Err(_)) => {
+                let name = self.opens.get(slot).and_then(|open| open.bound);
+                let file = self.forget(slot);
+                release(name, out);
+                self.settle(file, out);
+            }
+        }
+    }
+
+    /// Takes a reserved open out of the lane of its connection; its CREATE is returned, and not there any more. `None` if
+    /// it was abandoned.
+    fn leave_lane(&mut self, slot: OpenSlot) -> Option<Box<Admission>> {
+        let open = self.opens.get_mut(slot)?;
+        let Stage::Reserved { admission, lane } = mem::replace(&mut open.stage, Stage::Abandoned) else {
+            return None;
+        };
+        if let Some(record) = self.lanes.get_mut(lane) {
+            record.reserved.remove(&mut self.opens, slot, |open| &mut open.in_lane);
+        }
+        self.reap_lane(Some(lane));
+        Some(admission)
+    }
+
+    /// Makes a reserved open a live one, with what may be cached now.
+    fn grant(&mut self, slot: OpenSlot, admission: &Admission, opened: Opened, out: Out<'_>) {
+        let directory = opened.kind == ObjectKind::Directory;
+        // MS-SMB2 3.3.5.9.8, 3.3.5.9.11: a directory has no lease unless both sides agreed on it.
+        let wanted = admission
+            .lease
+            .filter(|_| !directory || admission.directory_leasing == DirectoryLeasing::Negotiated);
+        let lease = wanted.and_then(|wanted| self.grant_lease(slot, admission, &wanted, opened.kind));
+        let Some(open) = self.opens.get_mut(slot) else { return };
+        if lease.is_none() {
+            release(open.bound.take(), out);
+        }
+        open.stage = Stage::Live { lease };
+        let file_id = open.file_id;
+        let context = lease.and_then(|lease| self.leases.get(lease)).map(Lease::context);
+        // MS-SMB2 3.3.5.9.8: the level is LEASE even where the state is NONE.
+        let level = if context.is_some() { OplockLevel::Lease } else { OplockLevel::None };
+        let grant = Grant { file_id, action: opened.action, level, lease: context };
+        count(&mut self.stats.granted);
+        perform(out, Action::Granted { request: admission.create.request, grant });
+    }
+
+    /// Makes the open part of its lease: a new one, or the one that there is, raised if that can be had in full.
+    fn grant_lease(
+        &mut self,
+        slot: OpenSlot,
+        admission: &Admission,
+        wanted: &wire::Lease,
+        kind: ObjectKind,
+    ) -> Option<LeaseSlot> {
+        let file = self.opens.get(slot)?.file;
+        let name = admission.name()?;
+        let asked = match kind {
+            ObjectKind::File => wanted.state().normalized(),
+            // MS-SMB2 3.3.5.9.11: never W on a directory.
+            ObjectKind::Directory => wanted.state().without(LeaseState::WRITE),
+        };
+        let may_have = self.grantable(file, slot, name, asked);
+        let lease = match self.leases.find(name) {
+            Some(lease) => {
+                let record = self.leases.get_mut(lease)?;
+                // MS-SMB2 3.3.5.9.8: all or nothing, a superset only, and not during a break.
+                let superset = asked.contains(record.held) && asked != record.held;
+                if superset && may_have == asked && record.told().is_none() {
+                    record.raise(asked);
+                    count(&mut self.stats.leases_raised);
+                }
+                lease
+            }
+            None => {
+                let lease = Lease::new(admission.client, file, wanted, may_have);
+                let lease = self.leases.insert(lease).ok()?;
+                let record = self.files.get_mut(file)?;
+                record.leases.push_back(&mut self.leases.records, lease, |lease| &mut lease.in_file);
+                if !may_have.is_empty() {
+                    count(&mut self.stats.leases_granted);
+                }
+                lease
+            }
+        };
+        let record = self.leases.get_mut(lease)?;
+        record.opens = record.opens.saturating_add(1);
+        Some(lease)
+    }
+
+    /// What of `asked` the lease `name` can hold beside everything else on the file. O(holders).
+    fn grantable(&self, file: FileSlot, me: OpenSlot, name: LeaseName, asked: LeaseState) -> LeaseState {
+        let Some(file) = self.files.get(file) else { return LeaseState::NONE };
+        let mut state = asked;
+        // MS-FSA 2.1.5.18.1, .2: no H on what is about to go.
+        if file.fate == Fate::Goes {
+            state = state.without(LeaseState::HANDLE);
+        }
+        let foreign = |own: Option<LeaseName>| own != Some(name);
+        for (slot, open) in file.opens.iter(&self.opens, |open| &open.in_file) {
+            if slot == me || !foreign(open.bound) {
+                continue;
+            }
+            // Choice: a foreign lease forbids W even at state NONE, as deployed servers have it.
+            if open.bound.is_some() || locks::forbids_write_caching(open.desired, open.disposition) {
+                state = state.without(LeaseState::WRITE);
+            }
+            // What is being opened now has broken what it had to; nobody gets it back before that open is there.
+            if !matches!(open.stage, Stage::Live { .. }) {
+                state =
+                    state.without(locks::operation_of_open(open.desired, open.disposition).rule().revokes);
+            }
+        }
+        for (_, run) in file.running.iter(&self.running, |run| &run.in_file) {
+            if foreign(run.own) {
+                state = state.without(run.operation.rule().revokes);
+            }
+        }
+        for (_, lease) in file.leases.iter(&self.leases.records, |lease| &lease.in_file) {
+            // MS-FSA 2.1.5.18.1: beside a foreign W, which only an open for attributes can meet, there is nothing to have.
+            if foreign(Some(lease.name)) && lease.held.contains(LeaseState::WRITE) {
+                state = LeaseState::NONE;
+            }
+        }
+        state
+    }
+
+    /// CLOSE (MS-SMB2 3.3.5.10).
+    pub(super) fn close(&mut self, request: RequestId, session: SessionId, file_id: FileId, out: Out<'_>) {
+        let Some((slot, _)) = self.live(file_id, Some(session)) else {
+            count(&mut self.stats.refused);
+            return perform(out, Action::Refused { request, status: Status::FILE_CLOSED });
+        };
+        self.shut(slot, out);
+        perform(out, Action::Closed { request });
+    }
+
+    /// Closes an open, however it came to that (MS-SMB2 3.3.4.17).
+    fn shut(&mut self, slot: OpenSlot, out: Out<'_>) {
+        let Some(open) = self.opens.get(slot) else { return };
+        let (file, file_id, name, lease) = (open.file, open.file_id, open.bound, open.lease());
+        let delete = open.options.contains(CreateOptions::DELETE_ON_CLOSE);
+        self.answer_for(file, file_id, out);
+        self.forget(slot);
+        self.leave_lease(lease);
+        if delete {
+            if let Some(file) = self.files.get_mut(file) {
+                file.fate = Fate::Goes;
+            }
+            self.judge_operation(file, name, Operation::DeleteOnClose);
+            self.tell_holders(out);
+        }
+        release(name, out);
+        let last = self.files.get(file).is_some_and(|file| file.opens.vacant());
+        let gone = last && self.files.get(file).is_some_and(|file| file.fate == Fate::Goes);
+        let link = if gone { Link::Remove } else { Link::Keep };
+        perform(out, Action::CloseFile { file_id, link });
+        self.settle(file, out);
+    }
+
+    /// Takes an open out of everything it is in. Returns its file.
+    fn forget(&mut self, slot: OpenSlot) -> FileSlot {
+        let Some((file, session)) = self.opens.get(slot).map(|open| (open.file, open.session)) else {
+            return FileSlot::null();
+        };
+        if let Some(record) = self.files.get_mut(file) {
+            record.opens.remove(&mut self.opens, slot, |open| &mut open.in_file);
+        }
+        if let Some(record) = self.sessions.get_mut(session) {
+            record.opens.remove(&mut self.opens, slot, |open| &mut open.in_session);
+            if record.opens.vacant() {
+                self.sessions.remove(session);
+            }
+        }
+        self.opens.remove(slot);
+        file
+    }
+
+    /// An open of the lease is gone; with the last one goes the lease, and with it a break in flight
+    /// (MS-SMB2 3.3.4.17 <251>).
+    fn leave_lease(&mut self, lease: Option<LeaseSlot>) {
+        let Some((slot, lease)) = lease.and_then(|slot| Some((slot, self.leases.get_mut(slot)?))) else {
+            return;
+        };
+        lease.opens = lease.opens.saturating_sub(1);
+        if lease.opens > 0 {
+            return;
+        }
+        let (file, timer) = (lease.file, lease.timer.take());
+        if let Some(timer) = timer {
+            self.timers.stop(timer);
+        }
+        if let Some(file) = self.files.get_mut(file) {
+            file.leases.remove(&mut self.leases.records, slot, |lease| &mut lease.in_file);
+        }
+        self.leases.remove(slot);
+    }
+
+    /// An open has gone from a file: what waits there is judged again, or sent to look where its name leads now.
+    fn settle(&mut self, file: FileSlot, out: Out<'_>) {
+        let Some(record) = self.files.get_mut(file) else { return };
+        if record.fate == Fate::Stays || !record.opens.vacant() {
+            return self.resume(file, out);
+        }
+        record.fate = Fate::Stays;
+        let mut waiting = self.waiting(file);
+        for slot in waiting.drain(..) {
+            let Some(job) = self.unpark(slot) else { continue };
+            self.unbind(&job, out);
+            perform(out, Action::Resolve { request: job.request() });
+        }
+        self.scratch = waiting;
+        self.reap(file);
+    }
+
+    /// Operations that wait on behalf of an open are answered before it goes.
+    fn answer_for(&mut self, file: FileSlot, file_id: FileId, out: Out<'_>) {
+        let mut waiting = self.waiting(file);
+        for slot in waiting.drain(..) {
+            let acts = self.waiters.get(slot).is_some_and(|waiter| waiter.job.acts_for(file_id));
+            if let Some(job) = acts.then(|| self.unpark(slot)).flatten() {
+                self.refuse(&job, Status::FILE_CLOSED, out);
+            }
+        }
+        self.scratch = waiting;
+    }
+
+    /// Closes the opens of a session, or of one of its tree connects. O(opens of the session).
+    pub(super) fn sweep(&mut self, session: SessionId, tree: Option<TreeId>, out: Out<'_>) {
+        let opens = self.sessions.find(session).and_then(|session| self.sessions.get(session));
+        let mut next = opens.and_then(|session| session.opens.head());
+        while let Some(slot) = next {
+            let Some(open) = self.opens.get(slot) else { break };
+            next = open.in_session.next();
+            if tree.is_none_or(|tree| open.tree == tree) {
+                match open.stage {
+                    Stage::Live { .. } => self.shut(slot, out),
+                    // The driver is opening the file; it is closed when that has ended.
+                    Stage::Reserved { .. } => {
+                        self.leave_lane(slot);
+                    }
+                    Stage::Abandoned => {}
+                }
+            }
+        }
+    }
+
+    /// A connection, or a session or tree connect on it, is gone: what it has waiting is answered, or dropped where nobody
+    /// is left to answer; what is being opened for it will be closed.
+    pub(super) fn abandon(&mut self, conn: ConnId, scope: Scope, out: Out<'_>) {
+        let Some(lane) = self.lanes.find(conn) else { return };
+        let concerns = |origin: Origin| match scope {
+            Scope::Connection => true,
+            Scope::Session(session) => origin.session == session,
+            Scope::Tree(session, tree) => origin.session == session && origin.tree == tree,
+        };
+        let mut next = self.lanes.get(lane).and_then(|lane| lane.waiters.head());
+        while let Some(slot) = next {
+            let Some(waiter) = self.waiters.get(slot) else { break };
+            next = waiter.in_lane.next();
+            if !waiter.job.origin().is_some_and(concerns) {
+                continue;
+            }
+            let file = waiter.file;
+            if let Some(job) = self.unpark(slot) {
+                match scope {
+                    Scope::Connection => self.unbind(&job, out),
+                    Scope::Session(_) => self.refuse(&job, Status::USER_SESSION_DELETED, out),
+                    Scope::Tree(..) => self.refuse(&job, Status::NETWORK_NAME_DELETED, out),
+                }
+            }
+            self.reap(file);
+        }
+        if scope == Scope::Connection {
+            let mut next = self.lanes.get(lane).and_then(|lane| lane.reserved.head());
+            while let Some(slot) = next {
+                next = self.opens.get(slot).and_then(|open| open.in_lane.next());
+                self.leave_lane(slot);
+            }
+        }
+        self.reap_lane(Some(lane));
+    }
+
+    /// Forgets a connection with nothing in flight.
+    pub(super) fn reap_lane(&mut self, lane: Option<LaneSlot>) {
+        let idle = |lane: &Lane| lane.waiters.vacant() && lane.reserved.vacant();
+        if let Some(lane) = lane.filter(|lane| self.lanes.get(*lane).is_some_and(idle)) {
+            self.lanes.remove(lane);
+        }
+    }
+}

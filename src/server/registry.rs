@@ -1,0 +1,455 @@
+//! Everything about clients: their connections in order of arrival, their sessions, and which file each lease key names.
+
+use core::num::NonZeroU16;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use slotmap::new_key_type;
+
+use super::action::Action;
+use super::event::{Capabilities, Create, Event, Origin, Terms};
+use super::lease::LeaseName;
+use super::scale::{
+    Admission, Arrival, BreakId, DirectoryLeasing, RegistryAction, RegistryEvent, RegistryInput, Route,
+    Scope, ShardInput, ToShard,
+};
+use super::{Config, Misuse};
+use crate::machine::Machine;
+use crate::state::{CreateOptions, Dialect, OplockLevel};
+use crate::stats::{Stats, count};
+use crate::status::Status;
+use crate::store::table::{Keyed, Table};
+use crate::time::Instant;
+use crate::types::{ClientGuid, ConnId, FileKey, LeaseKey, RequestId, SessionId};
+use crate::wire::{Lease, LeaseBreak};
+
+new_key_type! {
+    struct ClientSlot;
+    struct ConnSlot;
+    struct SessionSlot;
+    struct BindingSlot;
+}
+
+/// Clients, connections, sessions and lease keys: the machine in front of the shards.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    config: Config,
+    shards: NonZeroU16,
+    clients: Table<ClientSlot, Client>,
+    conns: Table<ConnSlot, Conn>,
+    sessions: Table<SessionSlot, Session>,
+    bindings: Table<BindingSlot, Binding>,
+    /// TREE_DISCONNECTs that not every shard has carried out.
+    sweeps: Vec<(RequestId, u16)>,
+    arrivals: u64,
+    stats: Stats,
+}
+
+/// A client machine (MS-SMB2 3.3.1.11). It lives while it has a connection or a lease key in use.
+#[derive(Clone, Debug)]
+struct Client {
+    guid: ClientGuid,
+    /// In order of arrival.
+    conns: Vec<ConnSlot>,
+    bindings: u32,
+}
+
+#[derive(Clone, Debug)]
+struct Conn {
+    id: ConnId,
+    client: ClientSlot,
+    arrival: Arrival,
+    terms: Terms,
+    sessions: Vec<SessionSlot>,
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    id: SessionId,
+    /// In order of binding.
+    channels: Vec<ConnSlot>,
+}
+
+/// A lease key names one file for as long as a CREATE or an open uses it (MS-SMB2 3.3.5.9.8).
+#[derive(Clone, Debug)]
+struct Binding {
+    name: LeaseName,
+    file: FileKey,
+    refs: u32,
+}
+
+type Out<'a> = &'a mut Vec<RegistryAction>;
+
+impl Registry {
+    /// A registry in front of that many shards.
+    pub fn new(config: Config, shards: NonZeroU16) -> Self {
+        let Config { hash_key, limits, .. } = config;
+        Self {
+            shards,
+            clients: Table::new(hash_key, limits.connections.saturating_add(limits.leases)),
+            conns: Table::new(hash_key, limits.connections),
+            sessions: Table::new(hash_key, limits.sessions),
+            bindings: Table::new(hash_key, limits.leases),
+            sweeps: Vec::new(),
+            arrivals: 0,
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// What this registry has refused by itself.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Whether nothing is left of any client.
+    pub(super) fn idle(&self) -> bool {
+        self.clients.len() == 0
+            && self.conns.len() == 0
+            && self.sessions.len() == 0
+            && self.bindings.len() == 0
+    }
+}
+
+impl Machine for Registry {
+    type Event = RegistryEvent;
+    type Action = RegistryAction;
+    type Misuse = Misuse;
+
+    fn handle(&mut self, _: Instant, event: RegistryEvent, out: Out<'_>) -> Result<(), Misuse> {
+        match event {
+            RegistryEvent::Driver(event) => self.driver(event, out),
+            RegistryEvent::Shard(message) => {
+                match message.0 {
+                    RegistryInput::Break { id, client, after, body } => {
+                        self.send(id, client, after, body, out)
+                    }
+                    RegistryInput::Released { client, key } => self.unbind((client, key)),
+                    RegistryInput::TreeSwept { request } => self.swept(request, out),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, _: Instant, _: Out<'_>) {}
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+impl Registry {
+    fn driver(&mut self, event: Event, out: Out<'_>) -> Result<(), Misuse> {
+        match event {
+            Event::Connected { conn, client, terms } => return self.connect(conn, client, terms),
+            Event::SessionBound { conn, session } => return self.bind_session(conn, session),
+            Event::Disconnected { conn } => return self.disconnect(conn, out),
+            Event::SessionEnded { session } => return self.end_session(session, out),
+            Event::TreeDisconnected { request, session, tree } => {
+                let channels = self.channels(session).ok_or(Misuse::UnknownSession)?;
+                for conn in channels.iter().filter_map(|conn| self.conns.get(*conn)) {
+                    broadcast(out, ShardInput::Abandon { conn: conn.id, scope: Scope::Tree(session, tree) });
+                }
+                broadcast(out, ShardInput::TreeGone { request, session, tree });
+                self.sweeps.push((request, self.shards.get()));
+            }
+            Event::Create(create) => return self.create(create, out),
+            Event::Opened { file_id, result } => {
+                self.forward(out, Route::of_id(file_id), ShardInput::Opened { file_id, result });
+            }
+            Event::Operate { request, origin, file, actor, intent } => {
+                if let Some(origin) = origin {
+                    self.known(origin)?;
+                }
+                let input = ShardInput::Operate { request, origin, file, actor, intent };
+                self.forward(out, Route::of_file(file, self.config.route_seed), input);
+            }
+            Event::Done { ticket } => self.forward(out, ticket.route, ShardInput::Done { ticket }),
+            Event::Cancel { request } => broadcast(out, ShardInput::Cancel { request }),
+            Event::Close { request, session, file_id } => {
+                self.forward(out, Route::of_id(file_id), ShardInput::Close { request, session, file_id });
+            }
+            Event::LeaseAck { request, conn, ack } => {
+                let (_, client) = self.conn(conn)?;
+                self.acknowledge(request, (client, ack.key), ack.state, out);
+            }
+            Event::Undelivered { id, conn } => {
+                // Gone in the meantime: the search begins anew, with those that are left.
+                let tried =
+                    self.conns.find(conn).and_then(|conn| self.conns.get(conn)).map(|conn| conn.arrival);
+                self.forward(out, id.route, ShardInput::Undelivered { id, tried });
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, id: ConnId, guid: ClientGuid, terms: Terms) -> Result<(), Misuse> {
+        let limits = &self.config.limits;
+        if self.conns.find(id).is_some() {
+            return Err(Misuse::DuplicateConnection);
+        }
+        let known = self.clients.find(guid);
+        let others = known.and_then(|client| self.clients.get(client)).map_or(0, |client| client.conns.len());
+        if self.conns.len() >= limits.connections || others >= limits.connections_per_client {
+            return Err(Misuse::TooManyConnections);
+        }
+        let fresh = Client { guid, conns: Vec::new(), bindings: 0 };
+        let client = known.or_else(|| self.clients.insert(fresh).ok()).ok_or(Misuse::TooManyConnections)?;
+        let conn = Conn { id, client, arrival: Arrival(self.arrivals), terms, sessions: Vec::new() };
+        let slot = self.conns.insert(conn).map_err(|_| Misuse::TooManyConnections)?;
+        self.arrivals = self.arrivals.saturating_add(1);
+        if let Some(client) = self.clients.get_mut(client) {
+            client.conns.push(slot);
+        }
+        Ok(())
+    }
+
+    fn bind_session(&mut self, conn: ConnId, id: SessionId) -> Result<(), Misuse> {
+        let conn = self.conns.find(conn).ok_or(Misuse::UnknownConnection)?;
+        let known = self.sessions.find(id);
+        let fresh = Session { id, channels: Vec::new() };
+        let session = known.or_else(|| self.sessions.insert(fresh).ok()).ok_or(Misuse::TooManySessions)?;
+        let (Some(record), Some(channel)) = (self.sessions.get_mut(session), self.conns.get_mut(conn)) else {
+            return Ok(());
+        };
+        if !record.channels.contains(&conn) {
+            record.channels.push(conn);
+            channel.sessions.push(session);
+        }
+        Ok(())
+    }
+
+    /// MS-SMB2 3.3.7.1: what belongs to the connection goes; a session goes with its last channel.
+    fn disconnect(&mut self, id: ConnId, out: Out<'_>) -> Result<(), Misuse> {
+        let slot = self.conns.find(id).ok_or(Misuse::UnknownConnection)?;
+        let Some(conn) = self.conns.remove(slot) else { return Err(Misuse::UnknownConnection) };
+        broadcast(out, ShardInput::Abandon { conn: id, scope: Scope::Connection });
+        for session in conn.sessions {
+            let Some(record) = self.sessions.get_mut(session) else { continue };
+            record.channels.retain(|channel| *channel != slot);
+            if record.channels.is_empty() {
+                broadcast(out, ShardInput::SessionGone { session: record.id });
+                self.sessions.remove(session);
+            }
+        }
+        if let Some(client) = self.clients.get_mut(conn.client) {
+            client.conns.retain(|other| *other != slot);
+        }
+        self.reap(conn.client);
+        Ok(())
+    }
+
+    fn end_session(&mut self, id: SessionId, out: Out<'_>) -> Result<(), Misuse> {
+        let slot = self.sessions.find(id).ok_or(Misuse::UnknownSession)?;
+        let Some(session) = self.sessions.remove(slot) else { return Err(Misuse::UnknownSession) };
+        for channel in session.channels {
+            let Some(conn) = self.conns.get_mut(channel) else { continue };
+            conn.sessions.retain(|other| *other != slot);
+            broadcast(out, ShardInput::Abandon { conn: conn.id, scope: Scope::Session(id) });
+        }
+        broadcast(out, ShardInput::SessionGone { session: id });
+        Ok(())
+    }
+
+    fn swept(&mut self, request: RequestId, out: Out<'_>) {
+        let Some(sweep) = self.sweeps.iter_mut().find(|(waiting, _)| *waiting == request) else { return };
+        sweep.1 = sweep.1.saturating_sub(1);
+        if sweep.1 == 0 {
+            self.sweeps.retain(|(waiting, _)| *waiting != request);
+            perform(out, Action::Closed { request });
+        }
+    }
+
+    /// MS-SMB2 3.3.5.9.8, 3.3.5.9.11, path validation: a lease key names one file.
+    fn create(&mut self, create: Create, out: Out<'_>) -> Result<(), Misuse> {
+        let (terms, client) = self.known(create.origin)?;
+        let request = create.request;
+        if create.options.contains(CreateOptions::RESERVE_OPFILTER) {
+            self.refuse(request, Status::NOT_SUPPORTED, out);
+            return Ok(());
+        }
+        let lease = effective_lease(terms, &create);
+        if let Some(lease) = &lease {
+            if let Err(status) = self.bind((client, lease.key()), create.file) {
+                self.refuse(request, status, out);
+                return Ok(());
+            }
+        }
+        let negotiated = terms.capabilities.contains(Capabilities::DIRECTORY_LEASING);
+        let directory_leasing = if negotiated && terms.dialect >= Dialect::Smb300 {
+            DirectoryLeasing::Negotiated
+        } else {
+            DirectoryLeasing::Absent
+        };
+        let route = Route::of_file(create.file, self.config.route_seed);
+        let admission = Admission { create, client, lease, directory_leasing };
+        self.forward(out, route, ShardInput::Create(Box::new(admission)));
+        Ok(())
+    }
+
+    /// Counts one more CREATE that uses the key for this file.
+    fn bind(&mut self, name: LeaseName, file: FileKey) -> Result<(), Status> {
+        if let Some(binding) = self.bindings.find(name).and_then(|slot| self.bindings.get_mut(slot)) {
+            if binding.file != file {
+                return Err(Status::INVALID_PARAMETER);
+            }
+            binding.refs = binding.refs.saturating_add(1);
+            return Ok(());
+        }
+        let client = self.clients.find(name.0).and_then(|slot| self.clients.get_mut(slot));
+        let client = client.filter(|client| client.bindings < self.config.limits.leases_per_client);
+        let Some(client) = client else { return Err(Status::INSUFFICIENT_RESOURCES) };
+        if self.bindings.insert(Binding { name, file, refs: 1 }).is_err() {
+            return Err(Status::INSUFFICIENT_RESOURCES);
+        }
+        client.bindings = client.bindings.saturating_add(1);
+        Ok(())
+    }
+
+    fn unbind(&mut self, name: LeaseName) {
+        let Some(slot) = self.bindings.find(name) else { return self.anomaly("a release of no binding") };
+        let Some(binding) = self.bindings.get_mut(slot) else { return };
+        binding.refs = binding.refs.saturating_sub(1);
+        if binding.refs > 0 {
+            return;
+        }
+        self.bindings.remove(slot);
+        let Some(client) = self.clients.find(name.0) else { return self.anomaly("a binding of no client") };
+        if let Some(record) = self.clients.get_mut(client) {
+            record.bindings = record.bindings.saturating_sub(1);
+        }
+        self.reap(client);
+    }
+
+    /// MS-SMB2 3.3.5.22.2: the key is looked up by the ClientGuid of the connection, whatever its session.
+    fn acknowledge(
+        &mut self,
+        request: RequestId,
+        name: LeaseName,
+        state: crate::state::LeaseState,
+        out: Out<'_>,
+    ) {
+        match self.bindings.find(name).and_then(|slot| self.bindings.get(slot)) {
+            Some(binding) => {
+                let route = Route::of_file(binding.file, self.config.route_seed);
+                self.forward(out, route, ShardInput::LeaseAck { request, name, state });
+            }
+            None => {
+                count(&mut self.stats.acknowledgments_refused);
+                let result = Err(Status::OBJECT_NAME_NOT_FOUND);
+                perform(out, Action::AnswerLeaseAck { request, result });
+            }
+        }
+    }
+
+    /// MS-SMB2 3.3.4.7: any connection of the client, the first that arrived first.
+    fn send(&self, id: BreakId, client: ClientGuid, after: Option<Arrival>, body: LeaseBreak, out: Out<'_>) {
+        let client = self.clients.find(client).and_then(|client| self.clients.get(client));
+        let mut conns =
+            client.into_iter().flat_map(|client| &client.conns).filter_map(|conn| self.conns.get(*conn));
+        match conns.find(|conn| after.is_none_or(|after| conn.arrival > after)) {
+            Some(conn) => perform(out, Action::SendLeaseBreak { id, conn: conn.id, body }),
+            None => self.forward(out, id.route, ShardInput::Undeliverable { id }),
+        }
+    }
+
+    fn conn(&self, conn: ConnId) -> Result<(Terms, ClientGuid), Misuse> {
+        let conn =
+            self.conns.find(conn).and_then(|conn| self.conns.get(conn)).ok_or(Misuse::UnknownConnection)?;
+        let client = self.clients.get(conn.client).ok_or(Misuse::UnknownConnection)?;
+        Ok((conn.terms, client.guid))
+    }
+
+    /// The terms and the client of a request whose session is valid on its connection.
+    fn known(&self, origin: Origin) -> Result<(Terms, ClientGuid), Misuse> {
+        let found = self.conn(origin.conn)?;
+        let conn = self.conns.find(origin.conn).ok_or(Misuse::UnknownConnection)?;
+        let bound = self.channels(origin.session).is_some_and(|channels| channels.contains(&conn));
+        if bound { Ok(found) } else { Err(Misuse::UnknownSession) }
+    }
+
+    fn channels(&self, session: SessionId) -> Option<&[ConnSlot]> {
+        self.sessions
+            .find(session)
+            .and_then(|session| self.sessions.get(session))
+            .map(|session| &*session.channels)
+    }
+
+    fn forward(&self, out: Out<'_>, route: Route, input: ShardInput) {
+        out.push(RegistryAction::Shard(route.shard(self.shards), ToShard(input)));
+    }
+
+    fn refuse(&mut self, request: RequestId, status: Status, out: Out<'_>) {
+        count(&mut self.stats.refused);
+        perform(out, Action::Refused { request, status });
+    }
+
+    /// Forgets a client of whom nothing is left.
+    fn reap(&mut self, client: ClientSlot) {
+        if self.clients.get(client).is_some_and(|client| client.conns.is_empty() && client.bindings == 0) {
+            self.clients.remove(client);
+        }
+    }
+
+    fn anomaly(&mut self, what: &'static str) {
+        debug_assert!(false, "{what}");
+        count(&mut self.stats.anomalies);
+    }
+}
+
+/// The lease context of a CREATE, if it counts (MS-SMB2 3.3.5.9.8, 3.3.5.9.11).
+fn effective_lease(terms: Terms, create: &Create) -> Option<Lease> {
+    let lease = create.lease?;
+    let understood = match lease {
+        Lease::V1(_) => terms.dialect >= Dialect::Smb210,
+        // Choice: ignored on 2.1, as the text has it; Windows 8 to 2012 R2 process it <345>.
+        Lease::V2(_) => terms.dialect >= Dialect::Smb300,
+    };
+    let asked = create.level == OplockLevel::Lease
+        && terms.capabilities.contains(Capabilities::LEASING)
+        // Choice: a key of zeros names nothing, as Samba has it.
+        && lease.key() != LeaseKey::ZERO;
+    (understood && asked).then_some(lease)
+}
+
+fn broadcast(out: Out<'_>, input: ShardInput) {
+    out.push(RegistryAction::Broadcast(ToShard(input)));
+}
+
+fn perform(out: Out<'_>, action: Action) {
+    out.push(RegistryAction::Driver(action));
+}
+
+impl Keyed for Client {
+    type Key = ClientGuid;
+
+    fn key(&self) -> ClientGuid {
+        self.guid
+    }
+}
+
+impl Keyed for Conn {
+    type Key = ConnId;
+
+    fn key(&self) -> ConnId {
+        self.id
+    }
+}
+
+impl Keyed for Session {
+    type Key = SessionId;
+
+    fn key(&self) -> SessionId {
+        self.id
+    }
+}
+
+impl Keyed for Binding {
+    type Key = LeaseName;
+
+    fn key(&self) -> LeaseName {
+        self.name
+    }
+}

@@ -1,0 +1,248 @@
+//! The sharded server from outside: who owns what, how requests find their shard, and what passes between the machines.
+//!
+//! ```text
+//! connections ──Event──► Registry (ClientGuid) ──ToShard──► Shard 0..n (FileKey) ──ToRegistry──► Registry
+//!                           │                                  │
+//!                           └───────────────Action─────────────┴──────────────► connections
+//! ```
+//!
+//! A driver gives each core one [`Shard`](super::Shard) and one core a [`Registry`](super::Registry); what passes between
+//! them is opaque. Every id that a shard makes carries its route, so an answer finds its shard without a table.
+
+use core::num::NonZeroU16;
+
+use alloc::boxed::Box;
+use slotmap::new_key_type;
+
+use super::action::Action;
+use super::event::{Create, Event, Opened, Origin};
+use super::lease::LeaseName;
+use crate::locks::{Actor, Intent};
+use crate::state::LeaseState;
+use crate::status::Status;
+use crate::store::hash::HashKey;
+use crate::types::{ClientGuid, ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
+use crate::wire::{Lease, LeaseBreak};
+
+new_key_type! {
+    /// An open in the arena of its shard; also the volatile half of its FileId.
+    pub(super) struct OpenSlot;
+    /// A lease in the arena of its shard.
+    pub(super) struct LeaseSlot;
+    /// A running operation in the arena of its shard.
+    pub(super) struct RunSlot;
+}
+
+/// Sixteen octets from which the route of every file follows. Stable for as long as any handle is to survive a restart,
+/// unlike [`HashKey`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct RouteSeed(HashKey);
+
+impl RouteSeed {
+    /// Wraps the octets.
+    pub const fn new(octets: [u8; 16]) -> Self {
+        Self(HashKey::new(octets))
+    }
+}
+
+/// Names a shard: 0 to n - 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(u16);
+
+impl ShardId {
+    /// The number.
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+/// Sixteen bits of a hash of the file's key: they name the shard for any number of shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub(super) struct Route(u16);
+
+impl Route {
+    pub(super) fn of_file(file: FileKey, seed: RouteSeed) -> Self {
+        let [low, high, ..] = seed.0.hash(&file).to_le_bytes();
+        Self(u16::from_le_bytes([low, high]))
+    }
+
+    /// The upper sixteen bits of the persistent half.
+    pub(super) fn of_id(id: FileId) -> Self {
+        let [.., low, high] = id.persistent.to_le_bytes();
+        Self(u16::from_le_bytes([low, high]))
+    }
+
+    /// The persistent half of a FileId; `None` once 2^48 of them were issued, and never all ones (MS-SMB2 3.3.5.9).
+    pub(super) fn persistent(self, serial: u64) -> Option<u64> {
+        const SERIALS: u64 = 1 << 48;
+        (serial < SERIALS - 1).then_some((u64::from(self.0) << 48) | serial)
+    }
+
+    pub(super) fn shard(self, shards: NonZeroU16) -> ShardId {
+        ShardId(self.0 % shards)
+    }
+}
+
+/// Names an operation that the driver was told to carry out. Opaque; goes back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct Ticket {
+    pub(super) route: Route,
+    /// The slot of the operation, as a number.
+    pub(super) run: u64,
+}
+
+/// Names one break in flight. Never reused while the machine lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct BreakId {
+    pub(super) route: Route,
+    /// The slot of the lease, as a number.
+    pub(super) lease: u64,
+    /// Counts the notifications of this lease.
+    pub(super) number: u32,
+}
+
+/// The order in which connections arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Arrival(pub(super) u64);
+
+/// An event of a [`Registry`](super::Registry).
+#[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_enums, reason = "there are two sources")]
+#[allow(clippy::large_enum_variant, reason = "it passes by value once")]
+pub enum RegistryEvent {
+    /// From the driver.
+    Driver(Event),
+    /// From a shard.
+    Shard(ToRegistry),
+}
+
+/// An action of a [`Registry`](super::Registry).
+#[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_enums, reason = "a driver that ignores one must not compile")]
+pub enum RegistryAction {
+    /// Hand this to one shard.
+    Shard(ShardId, ToShard),
+    /// Hand this to every shard.
+    Broadcast(ToShard),
+    /// For the driver.
+    Driver(Action),
+}
+
+/// An action of a [`Shard`](super::Shard).
+#[derive(Clone, Debug)]
+#[allow(clippy::exhaustive_enums, reason = "a driver that ignores one must not compile")]
+pub enum ShardAction {
+    /// Hand this to the registry.
+    Registry(ToRegistry),
+    /// For the driver.
+    Driver(Action),
+}
+
+/// From a registry to a shard. Opaque: only the crate looks inside.
+#[derive(Clone, Debug)]
+pub struct ToShard(pub(super) ShardInput);
+
+/// From a shard to its registry. Opaque: only the crate looks inside.
+#[derive(Clone, Copy, Debug)]
+pub struct ToRegistry(pub(super) RegistryInput);
+
+#[derive(Clone, Debug)]
+pub(super) enum ShardInput {
+    Create(Box<Admission>),
+    Opened {
+        file_id: FileId,
+        result: Result<Opened, Status>,
+    },
+    Operate {
+        request: RequestId,
+        origin: Option<Origin>,
+        file: FileKey,
+        actor: Actor,
+        intent: Intent,
+    },
+    Done {
+        ticket: Ticket,
+    },
+    Cancel {
+        request: RequestId,
+    },
+    Close {
+        request: RequestId,
+        session: SessionId,
+        file_id: FileId,
+    },
+    LeaseAck {
+        request: RequestId,
+        name: LeaseName,
+        state: LeaseState,
+    },
+    /// The break did not go out on the connection that arrived then.
+    Undelivered {
+        id: BreakId,
+        tried: Option<Arrival>,
+    },
+    /// No connection can carry the break.
+    Undeliverable {
+        id: BreakId,
+    },
+    /// What waits on behalf of this is answered, or dropped where there is nobody to answer.
+    Abandon {
+        conn: ConnId,
+        scope: Scope,
+    },
+    /// The last channel of the session is gone, or it was logged off.
+    SessionGone {
+        session: SessionId,
+    },
+    TreeGone {
+        request: RequestId,
+        session: SessionId,
+        tree: TreeId,
+    },
+}
+
+/// What of a connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Connection,
+    Session(SessionId),
+    Tree(SessionId, TreeId),
+}
+
+/// A CREATE on its way to the shard, with what the registry knows about it.
+#[derive(Clone, Debug)]
+pub(super) struct Admission {
+    pub(super) create: Create,
+    pub(super) client: ClientGuid,
+    /// The lease context, if it counts. Its key is bound to the file, once for each such CREATE and open.
+    pub(super) lease: Option<Lease>,
+    /// Whether directory leasing was negotiated.
+    pub(super) directory_leasing: DirectoryLeasing,
+}
+
+impl Admission {
+    /// The lease that the CREATE asks to be part of.
+    pub(super) fn name(&self) -> Option<LeaseName> {
+        self.lease.map(|lease| (self.client, lease.key()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DirectoryLeasing {
+    Negotiated,
+    Absent,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RegistryInput {
+    /// Choose a connection of the client and send. After `after`, if it was tried there already.
+    Break { id: BreakId, client: ClientGuid, after: Option<Arrival>, body: LeaseBreak },
+    /// One reference to a lease key is gone.
+    Released { client: ClientGuid, key: LeaseKey },
+    /// A shard has closed the opens of a tree connect.
+    TreeSwept { request: RequestId },
+}

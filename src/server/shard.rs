@@ -1,0 +1,431 @@
+//! Everything about some of the files: requests are admitted, wait for leases to come down, and run.
+//!
+//! ```text
+//!              judge: Go
+//! request ─────────────────────────────────────────────► Reserved (CREATE) or running (operation)
+//!    │ judge: Wait                                            ▲
+//!    └────────────► waiting ──holder came down, judge: Go─────┘
+//! ```
+//!
+//! A request that waits is judged again from the start whenever a holder has come down; nothing is carried over but the
+//! request. A new request is judged at once: it may be the very flush that the holder has to send first.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use slotmap::{Key, KeyData, SlotMap};
+
+use super::action::Action;
+use super::lease::{Lease, LeaseName};
+use super::records::{
+    Fate, File, FileSlot, Job, Lane, LaneSlot, Open, Run, Session, SessionSlot, Stage, Waiter, WaiterSlot,
+};
+use super::scale::{
+    LeaseSlot, OpenSlot, RegistryInput, Route, RunSlot, ShardAction, ShardInput, Ticket, ToRegistry, ToShard,
+};
+use super::{Config, Misuse};
+use crate::locks::{self, Actor, Break, Holder, Operation, Verdict};
+use crate::machine::Machine;
+use crate::stats::{Stats, count};
+use crate::status::Status;
+use crate::store::list::{Links, List};
+use crate::store::table::{Full, Table};
+use crate::store::timer::Timers;
+use crate::time::Instant;
+use crate::types::{ConnId, FileId, FileKey, RequestId, SessionId};
+
+/// The files of some routes: a machine that a driver can give a core of its own.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    pub(super) config: Config,
+    pub(super) files: Table<FileSlot, File>,
+    pub(super) leases: Table<LeaseSlot, Lease>,
+    pub(super) opens: SlotMap<OpenSlot, Open>,
+    pub(super) sessions: Table<SessionSlot, Session>,
+    pub(super) lanes: Table<LaneSlot, Lane>,
+    pub(super) waiters: Table<WaiterSlot, Waiter>,
+    pub(super) running: SlotMap<RunSlot, Run>,
+    pub(super) timers: Timers<LeaseSlot>,
+    pub(super) serial: u64,
+    pub(super) now: Instant,
+    pub(super) stats: Stats,
+    /// What the last judgement demands.
+    pub(super) breaks: Vec<Break<LeaseSlot>>,
+    /// Of `waiting`, kept for its capacity.
+    pub(super) scratch: Vec<WaiterSlot>,
+}
+
+/// Where a shard appends what it has to say.
+pub(super) type Out<'a> = &'a mut Vec<ShardAction>;
+
+impl Shard {
+    /// A shard without files. The shards of a server share a configuration; each has its own part of the limits.
+    pub fn new(config: Config) -> Self {
+        let Config { hash_key, limits, first_serial, .. } = config;
+        Self {
+            files: Table::new(hash_key, limits.files),
+            leases: Table::new(hash_key, limits.leases),
+            opens: SlotMap::with_key(),
+            sessions: Table::new(hash_key, limits.sessions),
+            lanes: Table::new(hash_key, limits.connections),
+            waiters: Table::new(hash_key, limits.waiters),
+            running: SlotMap::with_key(),
+            timers: Timers::default(),
+            serial: first_serial,
+            now: Instant::ZERO,
+            stats: Stats::default(),
+            breaks: Vec::new(),
+            scratch: Vec::new(),
+            config,
+        }
+    }
+
+    /// What this shard has done, and what it holds.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            opens: self.opens.len() as u64,
+            leases: self.leases.len() as u64,
+            breaking: self.timers.len() as u64,
+            waiters: self.waiters.len() as u64,
+            ..self.stats
+        }
+    }
+}
+
+impl Machine for Shard {
+    type Event = ToShard;
+    type Action = ShardAction;
+    type Misuse = Misuse;
+
+    fn handle(&mut self, now: Instant, event: ToShard, out: Out<'_>) -> Result<(), Misuse> {
+        self.check(&event.0)?;
+        self.handle_timeout(now, out);
+        match event.0 {
+            ShardInput::Create(admission) => self.arrive(admission.create.file, Job::Create(admission), out),
+            ShardInput::Operate { request, origin, file, actor, intent } => {
+                self.arrive(file, Job::Operate { request, origin, actor, intent }, out);
+            }
+            ShardInput::Opened { file_id, result } => self.opened(file_id, result, out),
+            ShardInput::Done { ticket } => self.done(ticket),
+            ShardInput::Cancel { request } => self.cancel(request, out),
+            ShardInput::Close { request, session, file_id } => self.close(request, session, file_id, out),
+            ShardInput::LeaseAck { request, name, state } => self.acknowledge(request, name, state, out),
+            ShardInput::Undelivered { id, tried } => self.redeliver(id, tried, out),
+            ShardInput::Undeliverable { id } => self.undeliverable(id, out),
+            ShardInput::Abandon { conn, scope } => self.abandon(conn, scope, out),
+            ShardInput::SessionGone { session } => self.sweep(session, None, out),
+            ShardInput::TreeGone { request, session, tree } => {
+                self.sweep(session, Some(tree), out);
+                tell(out, RegistryInput::TreeSwept { request });
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Instant, out: Out<'_>) {
+        self.now = self.now.max(now);
+        while let Some(slot) = self.timers.expire(self.now) {
+            if let Some(lease) = self.leases.get_mut(slot) {
+                lease.timer = None;
+            }
+            count(&mut self.stats.breaks_timed_out);
+            self.give_up(slot, out);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next_due()
+    }
+}
+
+impl Shard {
+    /// What only a driver can get wrong, before anything is changed.
+    fn check(&self, event: &ShardInput) -> Result<(), Misuse> {
+        let known = match event {
+            ShardInput::Opened { file_id, .. } => {
+                self.open(*file_id).is_some_and(|(_, open)| !matches!(open.stage, Stage::Live { .. }))
+            }
+            ShardInput::Done { ticket } => self.running.contains_key(run_slot(*ticket)),
+            ShardInput::Create(_)
+            | ShardInput::Operate { .. }
+            | ShardInput::Cancel { .. }
+            | ShardInput::Close { .. }
+            | ShardInput::LeaseAck { .. }
+            | ShardInput::Undelivered { .. }
+            | ShardInput::Undeliverable { .. }
+            | ShardInput::Abandon { .. }
+            | ShardInput::SessionGone { .. }
+            | ShardInput::TreeGone { .. } => true,
+        };
+        if known { Ok(()) } else { Err(Misuse::UnknownTicket) }
+    }
+
+    /// A request is new.
+    fn arrive(&mut self, key: FileKey, job: Job, out: Out<'_>) {
+        let known = self.files.find(key);
+        let Some(file) = known.or_else(|| self.files.insert(File::new(key)).ok()) else {
+            return self.refuse(&job, Status::INSUFFICIENT_RESOURCES, out);
+        };
+        match self.party(file, &job).and_then(|party| self.judge(file, party)) {
+            Ok(Verdict::Go) => self.admit(file, job, out),
+            Ok(Verdict::Wait) => self.park(file, job, out),
+            Err(status) => self.refuse(&job, status, out),
+        }
+        self.reap(file);
+    }
+
+    /// Who acts, and what it does.
+    fn party(&self, file: FileSlot, job: &Job) -> Result<Party, Status> {
+        match job {
+            Job::Create(admission) => {
+                let create = &admission.create;
+                let operation = locks::operation_of_open(create.desired, create.disposition);
+                Ok(Party { own: admission.name(), operation, kind: Kind::Create })
+            }
+            Job::Operate { actor, origin, intent, .. } => {
+                let own = match actor {
+                    Actor::Open(file_id) => {
+                        let session = origin.map(|origin| origin.session);
+                        let open = self.live(*file_id, session).filter(|(_, open)| open.file == file);
+                        open.ok_or(Status::FILE_CLOSED)?.1.bound
+                    }
+                    Actor::Lease { client, key } => Some((*client, *key)),
+                    Actor::Other => None,
+                };
+                Ok(Party { own, operation: intent.operation(), kind: Kind::Operate })
+            }
+        }
+    }
+
+    /// Judges a request: what must come down is left in `breaks`. What cannot be carried out is refused before anything
+    /// is broken for it.
+    fn judge(&mut self, slot: FileSlot, party: Party) -> Result<Verdict, Status> {
+        let limits = &self.config.limits;
+        let full = match party.kind {
+            Kind::Create => self.opens.len() >= limits.opens,
+            Kind::Operate => self.running.len() >= limits.running,
+        };
+        let Some(file) = self.files.get(slot).filter(|_| !full) else {
+            return Err(Status::INSUFFICIENT_RESOURCES);
+        };
+        if party.kind == Kind::Create && file.fate == Fate::Goes {
+            return Err(Status::DELETE_PENDING);
+        }
+        Ok(self.judge_operation(slot, party.own, party.operation))
+    }
+
+    /// Judges an operation against every lease on the file but `own`.
+    pub(super) fn judge_operation(
+        &mut self,
+        file: FileSlot,
+        own: Option<LeaseName>,
+        operation: Operation,
+    ) -> Verdict {
+        self.breaks.clear();
+        let Some(file) = self.files.get(file) else { return Verdict::Go };
+        let holders = file
+            .leases
+            .iter(&self.leases.records, |lease| &lease.in_file)
+            .filter(|(_, lease)| Some(lease.name) != own)
+            .map(|(id, lease)| Holder { id, held: lease.held, breaking: lease.told() });
+        locks::judge(holders, operation, &mut self.breaks)
+    }
+
+    /// Lets a request run that was judged so, once everybody in `breaks` is told.
+    fn admit(&mut self, slot: FileSlot, job: Job, out: Out<'_>) {
+        self.tell_holders(out);
+        let party = self.party(slot, &job);
+        match (job, party) {
+            (Job::Create(admission), _) => self.reserve(slot, admission, out),
+            (Job::Operate { request, .. }, Ok(Party { own, operation, .. })) => {
+                let run = self.running.insert(Run { file: slot, operation, own, in_file: Links::default() });
+                let Some(file) = self.files.get_mut(slot) else { return };
+                file.running.push_back(&mut self.running, run, |run| &mut run.in_file);
+                let route = Route::of_file(file.key, self.config.route_seed);
+                perform(out, Action::Proceed { request, ticket: Ticket { route, run: run.data().as_ffi() } });
+            }
+            (job @ Job::Operate { .. }, Err(status)) => self.refuse(&job, status, out),
+        }
+    }
+
+    /// An operation has ended.
+    fn done(&mut self, ticket: Ticket) {
+        let slot = run_slot(ticket);
+        let Some(file) = self.running.get(slot).map(|run| run.file) else { return };
+        if let Some(record) = self.files.get_mut(file) {
+            record.running.remove(&mut self.running, slot, |run| &mut run.in_file);
+        }
+        self.running.remove(slot);
+        self.reap(file);
+    }
+
+    /// Parks a request, if there is room for it, and tells everybody in `breaks`.
+    fn park(&mut self, file: FileSlot, job: Job, out: Out<'_>) {
+        let request = job.request();
+        let lane = match job.origin() {
+            Some(origin) => self.lane(origin.conn).map(Some),
+            None => Ok(None),
+        };
+        let Ok(lane) = lane else { return self.refuse(&job, Status::INSUFFICIENT_RESOURCES, out) };
+        if !self.may_wait(file, lane) {
+            self.reap_lane(lane);
+            return self.refuse(&job, Status::INSUFFICIENT_RESOURCES, out);
+        }
+        self.tell_holders(out);
+        let waiter = Waiter { file, lane, job, in_file: Links::default(), in_lane: Links::default() };
+        let Ok(slot) = self.waiters.insert(waiter) else { return self.anomaly("no room for a waiter") };
+        if let Some(file) = self.files.get_mut(file) {
+            file.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_file);
+        }
+        if let Some(lane) = lane.and_then(|lane| self.lanes.get_mut(lane)) {
+            lane.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_lane);
+            perform(out, Action::Interim { request });
+        }
+        count(&mut self.stats.waited);
+    }
+
+    fn may_wait(&self, file: FileSlot, lane: Option<LaneSlot>) -> bool {
+        let limits = &self.config.limits;
+        let of_file = self.files.get(file).map_or(0, |file| file.waiters.len());
+        let of_lane = lane.and_then(|lane| self.lanes.get(lane)).map_or(0, |lane| lane.waiters.len());
+        self.waiters.len() < limits.waiters
+            && of_file < limits.waiters_per_file
+            && of_lane < limits.waiters_per_connection
+    }
+
+    /// Takes a request out of everything that it waits in.
+    pub(super) fn unpark(&mut self, slot: WaiterSlot) -> Option<Job> {
+        let (file, lane) = self.waiters.get(slot).map(|waiter| (waiter.file, waiter.lane))?;
+        if let Some(file) = self.files.get_mut(file) {
+            file.waiters.remove(&mut self.waiters.records, slot, |waiter| &mut waiter.in_file);
+        }
+        if let Some(lane) = lane.and_then(|lane| self.lanes.get_mut(lane)) {
+            lane.waiters.remove(&mut self.waiters.records, slot, |waiter| &mut waiter.in_lane);
+        }
+        self.reap_lane(lane);
+        self.waiters.remove(slot).map(|waiter| waiter.job)
+    }
+
+    /// Judges every request that waits for a file again, in order of arrival. One that must go on waiting keeps its place.
+    pub(super) fn resume(&mut self, file: FileSlot, out: Out<'_>) {
+        let mut waiting = self.waiting(file);
+        for slot in waiting.drain(..) {
+            let Some(waiter) = self.waiters.get(slot) else { continue };
+            let verdict = self.party(file, &waiter.job).and_then(|party| self.judge(file, party));
+            if verdict == Ok(Verdict::Wait) {
+                self.tell_holders(out);
+                continue;
+            }
+            let Some(job) = self.unpark(slot) else { continue };
+            match verdict {
+                Ok(_) => self.admit(file, job, out),
+                Err(status) => self.refuse(&job, status, out),
+            }
+        }
+        self.scratch = waiting;
+        self.reap(file);
+    }
+
+    /// The requests that wait for a file, in the scratch vector, which goes back when it is drained.
+    pub(super) fn waiting(&mut self, file: FileSlot) -> Vec<WaiterSlot> {
+        let mut waiting = mem::take(&mut self.scratch);
+        let waiters = self.files.get(file).map(|file| file.waiters).unwrap_or_default();
+        waiting.extend(waiters.iter(&self.waiters.records, |waiter| &waiter.in_file).map(|(slot, _)| slot));
+        waiting
+    }
+
+    /// Answers a request with an error. It holds its lease key no longer.
+    pub(super) fn refuse(&mut self, job: &Job, status: Status, out: Out<'_>) {
+        self.unbind(job, out);
+        count(&mut self.stats.refused);
+        perform(out, Action::Refused { request: job.request(), status });
+    }
+
+    /// A request ends without an open: its lease key is free again.
+    pub(super) fn unbind(&mut self, job: &Job, out: Out<'_>) {
+        match job {
+            Job::Create(admission) => release(admission.name(), out),
+            Job::Operate { .. } => {}
+        }
+    }
+
+    fn cancel(&mut self, request: RequestId, out: Out<'_>) {
+        let Some(slot) = self.waiters.find(request) else { return };
+        let file = self.waiters.get(slot).map(|waiter| waiter.file);
+        if let Some(job) = self.unpark(slot) {
+            self.refuse(&job, Status::CANCELLED, out);
+        }
+        if let Some(file) = file {
+            self.reap(file);
+        }
+    }
+
+    /// An open of this shard in any stage.
+    pub(super) fn open(&self, file_id: FileId) -> Option<(OpenSlot, &Open)> {
+        let slot = OpenSlot::from(KeyData::from_ffi(file_id.volatile));
+        self.opens.get(slot).filter(|open| open.file_id == file_id).map(|open| (slot, open))
+    }
+
+    /// An open that its client knows of. With `session`, only if it belongs to it.
+    pub(super) fn live(&self, file_id: FileId, session: Option<SessionId>) -> Option<(OpenSlot, &Open)> {
+        let (slot, open) = self.open(file_id)?;
+        let of = self.sessions.get(open.session)?.id;
+        let known = matches!(open.stage, Stage::Live { .. }) && session.is_none_or(|session| session == of);
+        known.then_some((slot, open))
+    }
+
+    /// What a connection has in flight here.
+    pub(super) fn lane(&mut self, conn: ConnId) -> Result<LaneSlot, Full> {
+        match self.lanes.find(conn) {
+            Some(lane) => Ok(lane),
+            None => self.lanes.insert(Lane { conn, waiters: List::default(), reserved: List::default() }),
+        }
+    }
+
+    /// Forgets a file with nothing on it.
+    pub(super) fn reap(&mut self, file: FileSlot) {
+        if self.files.get(file).is_some_and(File::idle) {
+            self.files.remove(file);
+        }
+    }
+
+    /// An invariant of ours is broken. The caller takes the cautious way out.
+    pub(super) fn anomaly(&mut self, what: &'static str) {
+        debug_assert!(false, "{what}");
+        count(&mut self.stats.anomalies);
+    }
+}
+
+/// A request, as the arbiter sees it.
+#[derive(Clone, Copy)]
+struct Party {
+    /// The lease that is not broken by it.
+    own: Option<LeaseName>,
+    operation: Operation,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Create,
+    Operate,
+}
+
+fn run_slot(ticket: Ticket) -> RunSlot {
+    KeyData::from_ffi(ticket.run).into()
+}
+
+/// One reference to a lease key is gone.
+pub(super) fn release(name: Option<LeaseName>, out: Out<'_>) {
+    if let Some((client, key)) = name {
+        tell(out, RegistryInput::Released { client, key });
+    }
+}
+
+pub(super) fn tell(out: Out<'_>, input: RegistryInput) {
+    out.push(ShardAction::Registry(ToRegistry(input)));
+}
+
+pub(super) fn perform(out: Out<'_>, action: Action) {
+    out.push(ShardAction::Driver(action));
+}

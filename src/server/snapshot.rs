@@ -1,0 +1,99 @@
+//! A canonical view of what is held: for diagnosis, for tests, for comparing two histories.
+
+use alloc::vec::Vec;
+
+use super::records::Stage;
+use super::shard::Shard;
+use crate::state::LeaseState;
+use crate::types::{ClientGuid, Epoch, FileId, FileKey, LeaseKey, RequestId};
+
+/// Everything that a server holds, ordered by key. Two servers that hold the same have equal snapshots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// By key.
+    pub files: Vec<FileSnapshot>,
+}
+
+/// What is on one file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct FileSnapshot {
+    /// The file.
+    pub key: FileKey,
+    /// Opens that their clients know of, in order of arrival.
+    pub opens: Vec<FileId>,
+    /// Files that the driver is opening, in order of arrival.
+    pub opening: Vec<FileId>,
+    /// By client and key.
+    pub leases: Vec<LeaseSnapshot>,
+    /// Requests that wait, in order of arrival.
+    pub waiting: Vec<RequestId>,
+    /// Operations between `Proceed` and `Done`.
+    pub running: u32,
+}
+
+/// One lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct LeaseSnapshot {
+    /// Its client.
+    pub client: ClientGuid,
+    /// Its key.
+    pub key: LeaseKey,
+    /// What it holds.
+    pub state: LeaseState,
+    /// What its client was told to come down to, and what it must come down to in the end; `None` if it is not breaking.
+    pub breaking: Option<(LeaseState, LeaseState)>,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// How many opens it has.
+    pub opens: u32,
+}
+
+impl Shard {
+    /// What this shard holds. O(everything).
+    pub fn snapshot(&self) -> Snapshot {
+        let files = self.files.records.values().map(|file| {
+            let mut leases: Vec<_> = file
+                .leases
+                .iter(&self.leases.records, |lease| &lease.in_file)
+                .map(|(_, lease)| LeaseSnapshot {
+                    client: lease.name.0,
+                    key: lease.name.1,
+                    state: lease.held,
+                    breaking: lease.breaking(),
+                    epoch: lease.epoch,
+                    opens: lease.opens,
+                })
+                .collect();
+            leases.sort_unstable_by_key(|lease| (lease.client, lease.key));
+            let opens = || file.opens.iter(&self.opens, |open| &open.in_file).map(|(_, open)| open);
+            let live = |open: &&super::records::Open| matches!(open.stage, Stage::Live { .. });
+            let waiters = file.waiters.iter(&self.waiters.records, |waiter| &waiter.in_file);
+            FileSnapshot {
+                key: file.key,
+                opens: opens().filter(live).map(|open| open.file_id).collect(),
+                opening: opens().filter(|open| !live(open)).map(|open| open.file_id).collect(),
+                leases,
+                waiting: waiters.map(|(_, waiter)| waiter.job.request()).collect(),
+                running: file.running.len(),
+            }
+        });
+        let mut files: Vec<_> = files.collect();
+        files.sort_unstable_by_key(|file| file.key);
+        Snapshot { files }
+    }
+
+    /// Whether nothing is left in any table.
+    pub(super) fn idle(&self) -> bool {
+        self.files.len() == 0
+            && self.leases.len() == 0
+            && self.opens.is_empty()
+            && self.sessions.len() == 0
+            && self.lanes.len() == 0
+            && self.waiters.len() == 0
+            && self.running.is_empty()
+            && self.timers.len() == 0
+    }
+}
