@@ -1,4 +1,71 @@
-//! placeholder
+//! SMB2 and SMB3 leases, oplocks and durable handles without I/O: who may cache what, and which handles survive a failure.
+//!
+//! Events and time go in, actions come out. There is no socket, thread, clock or random number in here, so any runtime can
+//! drive it, every run can be replayed, and the same input gives the same output on every machine.
+//!
+//! * [`wire`]: byte-exact codecs of the create contexts and break messages of MS-SMB2. No allocation, no panic.
+//! * [`server`]: grants leases, breaks them, judges what has to wait.
+//! * [`client`]: tells a cache what it may do, and answers breaks when the cache is ready.
+//!
+//! # A driver
+//!
+//! Every machine has three calls; [`Machine`] is their contract.
+//!
+//! ```
+//! use std::sync::mpsc::{Receiver, RecvTimeoutError};
+//! use leasehold::{Instant, Machine};
+//!
+//! fn drive<M: Machine>(
+//!     mut machine: M,
+//!     inbox: Receiver<M::Event>,
+//!     mut perform: impl FnMut(M::Action),
+//!     mut misuse: impl FnMut(M::Misuse),
+//! ) {
+//!     let epoch = std::time::Instant::now();
+//!     let now = || Instant::from_millis(epoch.elapsed().as_millis() as u64);
+//!     let mut actions = Vec::new();
+//!     loop {
+//!         let received = match machine.poll_timeout() {
+//!             Some(due) => inbox.recv_timeout(due.saturating_since(now())),
+//!             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+//!         };
+//!         match received {
+//!             Ok(event) => machine.handle(now(), event, &mut actions).unwrap_or_else(&mut misuse),
+//!             Err(RecvTimeoutError::Timeout) => machine.handle_timeout(now(), &mut actions),
+//!             Err(RecvTimeoutError::Disconnected) => return,
+//!         }
+//!         actions.drain(..).for_each(&mut perform);
+//!     }
+//! }
+//! ```
+//!
+//! The clock has to go on while the host sleeps: a suspended laptop must find its leases expired.
+//!
+//! # Where things are
+//!
+//! | file | what | MS-SMB2 |
+//! |---|---|---|
+//! | `wire/context.rs` | the chain of create contexts | 2.2.13.2, 2.2.14.2 |
+//! | `wire/lease.rs` | RqLs, version 1 and 2 | 2.2.13.2.8, 2.2.13.2.10, 2.2.14.2.10, 2.2.14.2.11 |
+//! | `wire/durable.rs` | DHnQ, DHnC, DH2Q, DH2C, resiliency | 2.2.13.2.3, .4, .11, .12, 2.2.31.3 |
+//! | `wire/instance.rs` | AppInstanceId, AppInstanceVersion | 2.2.13.2.13, .15 |
+//! | `wire/breaks.rs` | break notifications, acknowledgments, responses | 2.2.23, 2.2.24, 2.2.25 |
+//! | `wire/header.rs`, `wire/create.rs` | a convenience: header, CREATE | 2.2.1, 2.2.13, 2.2.14 |
+//! | `locks/rules.rs` | what breaks what, a row an operation | 3.3.1.4, MS-FSA 2.1.4.12 |
+//! | `server/registry.rs` | clients, connections, lease keys | 3.3.1.11, 3.3.5.9.8, 3.3.7.1 |
+//! | `server/shard.rs` | requests: judged, waiting, running | 3.3.4.2, 3.3.5.9, 3.3.5.16 |
+//! | `server/opens.rs` | opens and what they are granted | 3.3.5.9.8, 3.3.5.9.11, 3.3.5.10, 3.3.4.17 |
+//! | `server/lease.rs` | one lease: its state, epoch and break | 3.3.1.12, 3.3.5.22.2 |
+//! | `server/breaking.rs` | breaks in flight, deadlines | 3.3.4.7, 3.3.2.5, 3.3.6.5 |
+//! | `client/mod.rs` | opens and breaks at the client | 3.2.4.3.8, 3.2.5.7, 3.2.5.19 |
+//! | `client/grant.rs` | what a response does to a lease that is held | 3.2.5.7.4, 3.2.5.7.5 |
+//! | `store/` | tables, lists and timers, which know nothing of SMB | |
+//!
+//! # Features
+//!
+//! * `alloc` (default): the machines. Without it: types and codecs, for targets without a heap.
+//! * `arbitrary`: `arbitrary::Arbitrary` for events and wire values, for fuzzing. Needs `std`.
+
 #![no_std]
 #![cfg_attr(
     test,
@@ -11,11 +78,14 @@
         reason = "a test that goes wrong should stop"
     )
 )]
+
 #[cfg(feature = "alloc")]
 extern crate alloc;
 #[cfg(any(test, feature = "arbitrary"))]
 extern crate std;
 
+#[cfg(feature = "alloc")]
+pub mod client;
 #[cfg(feature = "alloc")]
 mod limits;
 #[cfg(feature = "alloc")]
@@ -40,9 +110,21 @@ pub use limits::Limits;
 pub use locks::{Actor, Intent};
 #[cfg(feature = "alloc")]
 pub use machine::Machine;
-pub use state::*;
+pub use state::{
+    Access, CreateAction, CreateOptions, Dialect, Disposition, LeaseState, OplockLevel, ShareMode,
+    UndefinedLevel,
+};
 #[cfg(feature = "alloc")]
 pub use stats::Stats;
-pub use status::*;
-pub use time::*;
-pub use types::*;
+pub use status::Status;
+#[cfg(feature = "alloc")]
+pub use store::hash::HashKey;
+pub use time::Instant;
+pub use types::{
+    ClientGuid, ConnId, CreateGuid, Epoch, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId,
+};
+
+/// The README is code too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

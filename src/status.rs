@@ -48,6 +48,10 @@ statuses! {
     CANCELLED = 0xc000_0120,
     /// No such open (MS-SMB2 3.3.5.10).
     FILE_CLOSED = 0xc000_0128,
+    /// A response that makes no sense.
+    INVALID_NETWORK_RESPONSE = 0xc000_00c3,
+    /// The connection was lost before the answer came.
+    CONNECTION_DISCONNECTED = 0xc000_020c,
     /// The session has ended under the request (MS-SMB2 3.3.5.2.9).
     USER_SESSION_DELETED = 0xc000_0203,
     /// The tree connect has ended under the request (MS-SMB2 3.3.5.2.11).
@@ -80,6 +84,8 @@ impl fmt::Debug for Status {
         fmt::Display::fmt(self, f)
     }
 }
+
+impl core::error::Error for Status {}
 
 #[cfg(test)]
 mod tests {

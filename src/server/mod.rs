@@ -32,7 +32,7 @@ pub use snapshot::{FileSnapshot, LeaseSnapshot, Snapshot};
 use crate::limits::Limits;
 use crate::machine::Machine;
 use crate::stats::Stats;
-pub use crate::store::hash::HashKey;
+use crate::store::hash::HashKey;
 use crate::time::Instant;
 
 /// How a server behaves.

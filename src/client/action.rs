@@ -1,0 +1,91 @@
+//! What a client machine has its driver do.
+
+use super::{AckId, FileRef, OpenRef};
+use crate::state::{LeaseState, OplockLevel};
+use crate::status::Status;
+use crate::types::{ConnId, FileId, RequestId};
+use crate::wire::{Lease, LeaseAck, RequestContexts};
+
+/// An action of [`Client`](super::Client). Exhaustive on purpose: a new duty must not compile unnoticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a driver that ignores a new duty must not compile")]
+pub enum Action {
+    /// Send a CREATE for the application's request; answer with `Event::Created`.
+    SendCreate {
+        /// The application's request: it says name, access and disposition.
+        request: RequestId,
+        /// The open that is to be.
+        open: OpenRef,
+        /// The connection to send it on.
+        conn: ConnId,
+        /// RequestedOplockLevel
+        level: OplockLevel,
+        /// The lease context, if there is one to send; see [`Action::contexts`].
+        lease: Option<Lease>,
+    },
+    /// Send a CLOSE; answer with `Event::Closed`.
+    SendClose {
+        /// The open.
+        open: OpenRef,
+        /// The connection to send it on.
+        conn: ConnId,
+        /// FileId
+        file_id: FileId,
+    },
+    /// Send a Lease Break Acknowledgment; answer with `Event::AckAnswered`.
+    SendLeaseAck {
+        /// For the answer.
+        ack: AckId,
+        /// The connection to send it on.
+        conn: ConnId,
+        /// An open that is left: its session and tree connect go into the header.
+        via: OpenRef,
+        /// The body.
+        body: LeaseAck,
+    },
+    /// The cache may now do this much, and no more.
+    Allow {
+        /// The file.
+        file: FileRef,
+        /// R: serve reads. W: keep writes and locks back. H: keep handles open.
+        state: LeaseState,
+    },
+    /// Write back what is dirty, then the locks that were kept back; answer with `Event::Flushed`.
+    Flush {
+        /// The file.
+        file: FileRef,
+    },
+    /// Drop cached data; answer with `Event::Purged`.
+    Purge {
+        /// The file.
+        file: FileRef,
+    },
+    /// The application has its file.
+    Ready {
+        /// Its request.
+        request: RequestId,
+        /// The open.
+        open: OpenRef,
+    },
+    /// The application does not get its file.
+    Failed {
+        /// Its request.
+        request: RequestId,
+        /// Why.
+        status: Status,
+    },
+    /// An open is gone with its connection.
+    Lost {
+        /// The open.
+        open: OpenRef,
+        /// What the cache was allowed until now: with W, what it had not written back is lost.
+        held: LeaseState,
+    },
+}
+
+impl Action {
+    /// The create contexts of a `SendCreate` that are ours.
+    pub fn contexts(lease: Option<Lease>) -> RequestContexts {
+        RequestContexts { lease, ..RequestContexts::default() }
+    }
+}

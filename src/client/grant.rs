@@ -1,0 +1,104 @@
+//! What the answer to a CREATE does to a lease that is held already (MS-SMB2 3.2.5.7.5).
+
+use crate::state::LeaseState;
+
+/// What to make of the state in a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Nothing,
+    /// Take the state; the cache is good.
+    Upgrade,
+    /// Drop the cache, then take the state: a break and a new grant went by unseen.
+    UpgradeAndPurge,
+    /// Drop the cache; the state is the lower one.
+    Purge,
+    /// The response is out of date or makes no sense: never raise, drop the cache.
+    Invalid,
+}
+
+/// `steps` says by how much the response's epoch is newer; `None` if it is older.
+///
+/// One promotion costs one step. A larger distance means that the lease was broken and granted again, so cached data may be
+/// stale.
+pub(super) fn outcome(held: LeaseState, returned: LeaseState, steps: Option<u16>) -> Outcome {
+    use Outcome::{Invalid, Nothing, Purge, Upgrade, UpgradeAndPurge};
+    let Some(steps) = steps else { return Invalid };
+    let raised = returned.contains(held) && returned != held;
+    if held == returned {
+        return match (steps, held.contains(LeaseState::WRITE), held.is_empty()) {
+            (0, ..) | (.., true) => Nothing,
+            // Nobody else can have had a state while W was held, so a change that was not told is nonsense.
+            (_, true, _) => Invalid,
+            (_, false, _) => Purge,
+        };
+    }
+    if held == LeaseState::R && returned.is_empty() {
+        return if steps > 0 { Purge } else { Invalid };
+    }
+    match (raised, steps) {
+        (false, _) | (_, 0) => Invalid,
+        (true, _) if held.is_empty() => Upgrade,
+        (true, 1) => Upgrade,
+        (true, _) if held.contains(LeaseState::WRITE) => Invalid,
+        (true, _) => UpgradeAndPurge,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome::{self, Invalid, Nothing, Purge, Upgrade, UpgradeAndPurge};
+    use super::*;
+
+    const NONE: LeaseState = LeaseState::NONE;
+    const R: LeaseState = LeaseState::R;
+    const RH: LeaseState = LeaseState::RH;
+    const RW: LeaseState = LeaseState::RW;
+    const RWH: LeaseState = LeaseState::RWH;
+
+    /// MS-SMB2 3.2.5.7.5, row by row: held, returned, and what follows for a distance of 0, 1 and more. The rows and the
+    /// column of RW are not in the text; they follow from those beside them.
+    const TABLE: [(LeaseState, LeaseState, [Outcome; 3]); 24] = [
+        (NONE, R, [Invalid, Upgrade, Upgrade]),
+        (NONE, RH, [Invalid, Upgrade, Upgrade]),
+        (NONE, RW, [Invalid, Upgrade, Upgrade]),
+        (NONE, RWH, [Invalid, Upgrade, Upgrade]),
+        (R, R, [Nothing, Purge, Purge]),
+        (R, RH, [Invalid, Upgrade, UpgradeAndPurge]),
+        (R, RW, [Invalid, Upgrade, UpgradeAndPurge]),
+        (R, RWH, [Invalid, Upgrade, UpgradeAndPurge]),
+        (R, NONE, [Invalid, Purge, Purge]),
+        (RH, R, [Invalid, Invalid, Invalid]),
+        (RH, RH, [Nothing, Purge, Purge]),
+        (RH, RW, [Invalid, Invalid, Invalid]),
+        (RH, RWH, [Invalid, Upgrade, UpgradeAndPurge]),
+        (RH, NONE, [Invalid, Invalid, Invalid]),
+        (RW, R, [Invalid, Invalid, Invalid]),
+        (RW, RH, [Invalid, Invalid, Invalid]),
+        (RW, RW, [Nothing, Invalid, Invalid]),
+        (RW, RWH, [Invalid, Upgrade, Invalid]),
+        (RWH, R, [Invalid, Invalid, Invalid]),
+        (RWH, RH, [Invalid, Invalid, Invalid]),
+        (RWH, RW, [Invalid, Invalid, Invalid]),
+        (RWH, RWH, [Nothing, Invalid, Invalid]),
+        (RWH, NONE, [Invalid, Invalid, Invalid]),
+        (NONE, NONE, [Nothing, Nothing, Nothing]),
+    ];
+
+    #[test]
+    fn every_pair_of_states_has_its_outcome() {
+        for (held, returned, by_steps) in TABLE {
+            for (steps, expected) in [0, 1, 2].into_iter().zip(by_steps) {
+                assert_eq!(
+                    outcome(held, returned, Some(steps)),
+                    expected,
+                    "MS-SMB2 3.2.5.7.5: {held} held, {returned} returned, {steps} steps"
+                );
+            }
+            assert_eq!(
+                outcome(held, returned, None),
+                Invalid,
+                "an older epoch, {held} held, {returned} returned"
+            );
+        }
+    }
+}
