@@ -395,9 +395,13 @@ impl Client {
     fn descend(&mut self, slot: FileSlot, out: Out<'_>) {
         let Some(file) = self.files.get_mut(slot) else { return };
         // With the last handle goes the lease: what it kept back is written first.
-        let used =
-            |stage: Stage| matches!(stage, Stage::Creating { .. } | Stage::Live { .. } | Stage::Kept { .. });
-        if !file.opens.iter(&self.opens, |open| &open.in_file).any(|(_, open)| used(open.stage)) {
+        let keeps = file.state.contains(LeaseState::HANDLE);
+        let stays = |stage: Stage| match stage {
+            Stage::Creating { .. } | Stage::Live { .. } => true,
+            Stage::Kept { .. } => keeps,
+            Stage::Parting { .. } | Stage::Closing => false,
+        };
+        if !file.opens.iter(&self.opens, |open| &open.in_file).any(|(_, open)| stays(open.stage)) {
             file.lower(LeaseState::NONE);
         }
         let name = file.name;
