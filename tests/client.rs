@@ -1,7 +1,7 @@
 //! Stories of the client: one behaviour of MS-SMB2 3.2.5.7, 3.2.5.19 or 3.2.7.1 each.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::wildcard_enum_match_arm)]
+#![allow(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
 use leasehold::client::{AckId, Action, Client, ClientConfig, CreateReply, Event, FileRef, Misuse, OpenRef};
 use leasehold::server::{Capabilities, Terms};

@@ -1,7 +1,7 @@
 //! Every limit reached: what happens then, that nothing is broken for a request that is refused, and that nothing leaks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::wildcard_enum_match_arm)]
+#![allow(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
 use leasehold::server::{
     Action, Capabilities, Config, Create, Event, Misuse, ObjectKind, Opened, Origin, RouteSeed, Server, Terms,

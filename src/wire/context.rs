@@ -158,6 +158,7 @@ impl<'a> Contexts<'a> {
                 DecodeErrorKind::TooSmall { found: data_offset.into(), least: name_len.saturating_add(16) };
             return Err(wrong(Field::DataOffset, 10, kind));
         }
+        // The sum is what the rule bounds, so the length is to blame, wherever the offset leads.
         let Some(data) = element.get(start..).and_then(|behind| behind.get(..data_len as usize)) else {
             return Err(wrong(Field::DataLength, 12, DecodeErrorKind::PastEnd { found: data_len }));
         };
@@ -252,21 +253,24 @@ impl RequestContexts {
         Ok(found)
     }
 
-    /// Appends what is there, durable contexts first, as deployed clients order them.
+    /// Appends what is there, durable contexts first, as deployed clients order them. All of it or nothing: a durable
+    /// request must not go out without its lease.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::Full`] if the writer has no room.
+    /// [`EncodeError`] if the writer has no room for all of it; it is as it was before then.
     #[inline]
     pub fn write(&self, writer: &mut ContextWriter<'_>) -> Result<(), EncodeError> {
         let DurableContexts { dhnq, dhnc, dh2q, dh2c } = &self.durable;
-        optional(writer, dhnq)?;
-        optional(writer, dh2q)?;
-        optional(writer, dhnc)?;
-        optional(writer, dh2c)?;
-        write_lease(writer, self.lease.as_ref())?;
-        optional(writer, &self.app_instance)?;
-        optional(writer, &self.app_instance_version)
+        writer.together(|writer| {
+            optional(writer, dhnq)?;
+            optional(writer, dh2q)?;
+            optional(writer, dhnc)?;
+            optional(writer, dh2c)?;
+            write_lease(writer, self.lease.as_ref())?;
+            optional(writer, &self.app_instance)?;
+            optional(writer, &self.app_instance_version)
+        })
     }
 }
 
@@ -304,16 +308,18 @@ impl ResponseContexts {
         Ok(found)
     }
 
-    /// Appends what is there, durable contexts first, as deployed servers order them.
+    /// Appends what is there, durable contexts first, as deployed servers order them. All of it or nothing.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::Full`] if the writer has no room.
+    /// [`EncodeError`] if the writer has no room for all of it; it is as it was before then.
     #[inline]
     pub fn write(&self, writer: &mut ContextWriter<'_>) -> Result<(), EncodeError> {
-        optional(writer, &self.durable)?;
-        optional(writer, &self.durable_v2)?;
-        write_lease(writer, self.lease.as_ref())
+        writer.together(|writer| {
+            optional(writer, &self.durable)?;
+            optional(writer, &self.durable_v2)?;
+            write_lease(writer, self.lease.as_ref())
+        })
     }
 }
 
@@ -347,9 +353,19 @@ pub enum EncodeError {
         /// The octets that there are.
         room: usize,
     },
-    /// The name of a context is shorter than four octets or longer than 65,535 (MS-SMB2 3.3.5.9).
+    /// The name of a context is shorter than four octets (MS-SMB2 3.3.5.9), or so long that DataOffset, of sixteen bits,
+    /// cannot point behind it: longer than 65,512.
     #[error("a context name of {len} octets")]
     Name {
+        /// Its length, in octets.
+        len: usize,
+    },
+    /// A chain of [`MAX_CONTEXTS`] elements gets no further one: nobody would read it.
+    #[error("more than {} contexts", MAX_CONTEXTS)]
+    TooMany,
+    /// The name of a file is no UTF-16: its length is odd.
+    #[error("a file name of {len} octets")]
+    Odd {
         /// Its length, in octets.
         len: usize,
     },
@@ -371,13 +387,14 @@ pub struct ContextWriter<'a> {
     buf: &'a mut [u8],
     /// Where the last element starts and ends.
     last: Option<(usize, usize)>,
+    written: u16,
 }
 
 impl<'a> ContextWriter<'a> {
     /// Writes from the start of `buf`, whatever is in it now.
     #[inline]
     pub const fn new(buf: &'a mut [u8]) -> Self {
-        Self { buf, last: None }
+        Self { buf, last: None, written: 0 }
     }
 
     /// Appends a context of any name, for those that this crate does not know.
@@ -404,6 +421,20 @@ impl<'a> ContextWriter<'a> {
         Ok(())
     }
 
+    /// Writes several contexts, all of them or none.
+    fn together(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let (last, written) = (self.last, self.written);
+        write(self).inspect_err(|_| {
+            (self.last, self.written) = (last, written);
+            if let Some((start, _)) = last {
+                patch_next(self.buf, start, UNFINISHED);
+            }
+        })
+    }
+
     /// Completes the chain and returns its length in octets: CreateContextsLength.
     #[inline]
     #[must_use = "the length is what CreateContextsLength has to say"]
@@ -416,7 +447,9 @@ impl<'a> ContextWriter<'a> {
     /// Writes everything of an element but its data, and returns the place for that.
     #[inline]
     fn element(&mut self, name: &[u8], data_len: usize) -> Result<&mut [u8], EncodeError> {
-        const UNFINISHED: u32 = u32::MAX;
+        if self.written == MAX_CONTEXTS {
+            return Err(EncodeError::TooMany);
+        }
         let name_len = match u16::try_from(name.len()) {
             Ok(len) if len >= 4 => len,
             Ok(_) | Err(_) => return Err(EncodeError::Name { len: name.len() }),
@@ -443,6 +476,7 @@ impl<'a> ContextWriter<'a> {
             patch_next(self.buf, before, clamp32(start.saturating_sub(before)));
         }
         self.last = Some((start, end));
+        self.written = self.written.saturating_add(1);
         let element = self.buf.get_mut(start..end).ok_or(full)?;
         let (header, data) = element.split_at_mut_checked(data_offset).ok_or(full)?;
         {
@@ -461,9 +495,66 @@ impl<'a> ContextWriter<'a> {
     }
 }
 
+/// Next of an element that may not be the last one yet: no multiple of eight, and far behind any end.
+const UNFINISHED: u32 = u32::MAX;
+
 #[inline]
 fn patch_next(buf: &mut [u8], element: usize, next: u32) {
     if let Some(field) = buf.get_mut(element..).and_then(<[u8]>::first_chunk_mut) {
         *field = next.to_le_bytes();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::LeaseState;
+    use crate::types::LeaseKey;
+    use crate::wire::LeaseFlags;
+
+    fn durable_with_lease() -> RequestContexts {
+        let lease =
+            LeaseV1 { key: LeaseKey::new([1; 16]), state: LeaseState::RH, flags: LeaseFlags::empty() };
+        let durable = DurableContexts { dhnq: Some(DurableHandleRequest), ..DurableContexts::default() };
+        RequestContexts { lease: Some(Lease::V1(lease)), durable, ..RequestContexts::default() }
+    }
+
+    #[test]
+    fn contexts_that_belong_together_are_written_together() {
+        // DHnQ has 40 octets, RqLs of version 1 has 56 behind them.
+        for (room, fits) in [(40, false), (95, false), (96, true)] {
+            let mut buf = [0xee; 96];
+            let mut writer = ContextWriter::new(&mut buf[..room]);
+            let result = durable_with_lease().write(&mut writer);
+            assert_eq!(result.is_ok(), fits, "{room} octets");
+            let len = writer.finish();
+            assert_eq!(len, if fits { 96 } else { 0 });
+            let found = RequestContexts::decode(&buf[..len], |_| ()).unwrap();
+            assert_eq!(found, if fits { durable_with_lease() } else { RequestContexts::default() });
+        }
+    }
+
+    #[test]
+    fn what_was_written_before_stays_when_the_rest_does_not_fit() {
+        let mut buf = [0xee; 64];
+        let mut writer = ContextWriter::new(&mut buf);
+        writer.push(b"MxAc", &[]).unwrap();
+        assert_eq!(durable_with_lease().write(&mut writer), Err(EncodeError::Full { needed: 120, room: 64 }));
+        let len = writer.finish();
+        let mut others = 0;
+        assert_eq!(RequestContexts::decode(&buf[..len], |_| others += 1), Ok(RequestContexts::default()));
+        assert_eq!((len, others), (24, 1));
+    }
+
+    #[test]
+    fn more_contexts_than_are_walked_are_not_written() {
+        let mut buf = [0; 2048];
+        let mut writer = ContextWriter::new(&mut buf);
+        for _ in 0..MAX_CONTEXTS {
+            writer.push(b"MxAc", &[]).unwrap();
+        }
+        assert_eq!(writer.push(b"MxAc", &[]), Err(EncodeError::TooMany));
+        let len = writer.finish();
+        assert_eq!(Contexts::new(&buf[..len]).filter(Result::is_ok).count(), usize::from(MAX_CONTEXTS));
     }
 }

@@ -119,6 +119,7 @@ impl<'a> CreateRequest<'a> {
         parse::structure_size(Self::STRUCTURE, Header::LEN, size, 57)?;
         let wrong = |field, at, kind| DecodeError::new(Self::STRUCTURE, field, at, kind);
 
+        // Choice: without a name, the root of the share, NameOffset may hold anything.
         let name = if name_len == 0 {
             &[]
         } else if name_len % 2 != 0 {
@@ -154,12 +155,16 @@ impl<'a> CreateRequest<'a> {
         })
     }
 
-    /// Appends the body that follows a header, which begins at the buffer's `message` octets before its end.
+    /// Appends the body that follows a header.
     ///
     /// # Errors
     ///
-    /// [`EncodeError::TooLong`] if name or contexts are longer than their length fields can say; nothing is appended then.
+    /// [`EncodeError::Odd`] if the name has an odd length, [`EncodeError::TooLong`] if name or contexts are longer than their
+    /// length fields can say; nothing is appended then.
     pub fn encode<B: BufMut>(&self, buf: &mut B) -> Result<(), EncodeError> {
+        if self.name.len() % 2 != 0 {
+            return Err(EncodeError::Odd { len: self.name.len() });
+        }
         let too_long = |octets: &[u8]| EncodeError::TooLong { len: octets.len() };
         let name_len = u16::try_from(self.name.len()).map_err(|_| too_long(self.name))?;
         let contexts_len = u32::try_from(self.contexts.len()).map_err(|_| too_long(self.contexts))?;
@@ -281,5 +286,28 @@ fn contexts(
         None => {
             wrong(Field::CreateContextsLength, at.saturating_add(4), DecodeErrorKind::PastEnd { found: len })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_decoder_accepts_is_not_written() {
+        let request = CreateRequest {
+            level: OplockLevel::None,
+            impersonation: 2,
+            desired: Access::READ_DATA,
+            attributes: 0,
+            sharing: ShareMode::ALL,
+            disposition: 1,
+            options: CreateOptions::empty(),
+            name: b"abc",
+            contexts: &[],
+        };
+        let mut body = std::vec::Vec::new();
+        assert_eq!(request.encode(&mut body), Err(EncodeError::Odd { len: 3 }));
+        assert!(body.is_empty());
     }
 }

@@ -82,10 +82,10 @@ pub enum DecodeErrorKind {
     TooSmall {
         /// The value that was found.
         found: u32,
-        /// The least lawful one.
+        /// What it has to reach; 65,535 where that is more than 65,535.
         least: u16,
     },
-    /// An offset or length that leads out of the octets it belongs to.
+    /// An offset or length that leads out of the octets it belongs to. Of an offset and its length, the length is named.
     PastEnd {
         /// The value that was found.
         found: u32,

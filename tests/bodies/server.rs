@@ -80,7 +80,6 @@ struct Handle {
     name: Option<Name>,
     kind: CreateKind,
     asked: Option<Lease>,
-    request: RequestId,
     stage: Stage,
 }
 
@@ -100,7 +99,7 @@ enum Asked {
     },
     Other,
     /// The expected answer.
-    Ack(std::result::Result<LeaseState, Status>),
+    Ack(Result<LeaseState, Status>),
 }
 
 struct World {
@@ -292,7 +291,7 @@ impl World {
             .caching(OplockLevel::Lease, (!keyless).then_some(lease));
         let name = (!keyless && understood).then_some((client_of(conn), key));
         let asked = name.map(|_| lease);
-        let handle = Handle { conn, file, name, kind, asked, request, stage: Stage::Opening };
+        let handle = Handle { conn, file, name, kind, asked, stage: Stage::Opening };
         self.creates.insert(request, handle);
         self.handle(Event::Create(create));
     }
@@ -383,18 +382,18 @@ impl World {
     }
 
     /// Answers what is open, hangs up, lets every deadline pass, and finds nothing left.
-    fn finish(mut self: &mut Self) {
+    fn finish(&mut self) {
         for _ in 0..1_000 {
             let opening = self.handles.values().any(|handle| handle.stage == Stage::Opening);
             if !opening && self.running.is_empty() && self.conns.is_empty() && self.asked.is_empty() {
                 break;
             }
-            World::step(&mut self, Step::Opened { which: 0, fails: false, directory: false });
-            World::step(&mut self, Step::Done { which: 0 });
+            self.step(Step::Opened { which: 0, fails: false, directory: false });
+            self.step(Step::Done { which: 0 });
             for conn in 0..4 {
-                World::step(&mut self, Step::Disconnect { conn });
+                self.step(Step::Disconnect { conn });
             }
-            World::step(&mut self, Step::Expire);
+            self.step(Step::Expire);
         }
         assert!(self.asked.is_empty(), "a request was never answered: {:?}", self.asked);
         assert!(self.server.idle(), "something is left: {:?}", self.server.snapshot());
