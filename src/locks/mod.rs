@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use crate::state::{Access, Disposition, LeaseState};
 use crate::types::{ClientGuid, FileId, LeaseKey};
-pub(crate) use rules::Operation;
+pub(crate) use rules::{Operation, Queue};
 
 /// Who acts. A lease is never broken by its own holder (MS-SMB2 3.3.1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +101,9 @@ pub(crate) fn judge<Id>(
     for Holder { id, held, breaking } in holders {
         let to = held.without(rule.revokes);
         if to == held {
+            if breaking.is_some() && rule.queue == Queue::BehindBreaks {
+                verdict = Verdict::Wait;
+            }
             continue;
         }
         let awaited = held.difference(to).intersects(rule.awaits);
@@ -152,8 +155,17 @@ mod tests {
     fn what_the_client_was_not_told_is_waited_for() {
         // The client of RH was told R and may go on reading its cache: no overwrite behind its back.
         assert_eq!(one(LeaseState::RH, Some(LeaseState::R), Operation::Overwrite), Verdict::Wait);
-        assert_eq!(one(LeaseState::RH, Some(LeaseState::R), Operation::Open), Verdict::Go);
         assert_eq!(one(LeaseState::RWH, Some(LeaseState::RH), Operation::Open), Verdict::Wait);
+    }
+
+    #[test]
+    fn an_open_waits_for_a_break_that_it_did_not_need_and_a_read_does_not() {
+        // As deployed: an open that met a breaking lease stays parked until the lease has come all the way down.
+        for told in [LeaseState::R, LeaseState::NONE] {
+            assert_eq!(one(LeaseState::RH, Some(told), Operation::Open), Verdict::Wait);
+            assert_eq!(one(LeaseState::RH, Some(told), Operation::Read), Verdict::Go);
+            assert_eq!(one(LeaseState::RH, Some(told), Operation::Stat), Verdict::Go);
+        }
     }
 
     #[test]

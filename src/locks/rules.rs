@@ -32,8 +32,18 @@ pub(crate) struct Rule {
     /// The operation waits for a holder that loses any of this: dirty data to be written back, deferred closes to be
     /// sent. A cache that only loses the right to be read is told, not waited for.
     pub(crate) awaits: LeaseState,
+    /// Whether it waits for a break in flight from which it needs nothing.
+    pub(crate) queue: Queue,
     /// Where it is written.
     pub(crate) cite: &'static str,
+}
+
+/// What an operation does when a lease is breaking that is no obstacle to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// It waits until the lease has come all the way down.
+    BehindBreaks,
+    Nowhere,
 }
 
 const NONE: LeaseState = LeaseState::NONE;
@@ -60,7 +70,18 @@ pub(crate) const RULES: [Rule; 8] = [
 ];
 
 const fn row(operation: Operation, revokes: LeaseState, awaits: LeaseState, cite: &'static str) -> Rule {
-    Rule { operation, revokes, awaits, cite }
+    // Choice: as Samba and Windows have it, opens alone wait behind breaks that others caused.
+    let queue = match operation {
+        Operation::Open => Queue::BehindBreaks,
+        Operation::Stat
+        | Operation::Overwrite
+        | Operation::Read
+        | Operation::Flush
+        | Operation::Write
+        | Operation::SetSize
+        | Operation::DeleteOnClose => Queue::Nowhere,
+    };
+    Rule { operation, revokes, awaits, queue, cite }
 }
 
 impl Operation {

@@ -1,1 +1,4 @@
-//! Interop.
+//! What is judged beside leasehold by its own programs: captured octets and recorded conversations.
+
+pub mod replay;
+pub mod vectors;

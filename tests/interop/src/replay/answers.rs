@@ -1,0 +1,90 @@
+//! The bodies of answers. What a recorded line lacks is not compared.
+
+use std::fmt::Display;
+
+use leasehold::LeaseState;
+use leasehold::wire::{Lease, LeaseFlags};
+
+use super::driver::{Body, CreateBody};
+use super::request::LeaseFields;
+use super::response::Response;
+
+/// What of a body is not as recorded. An error has no body.
+pub(super) fn compare(response: &Response, body: &Body) -> Option<String> {
+    match body {
+        Body::Nothing => None,
+        Body::Create(body) => create(response, body),
+        Body::Ack(ack) => differs("key", response.key, ack.key)
+            .or_else(|| differs("state", response.state.map(state), ack.state)),
+        Body::Read { length, data } => {
+            differs("length", response.length, *length).or_else(|| octets(response.data.as_deref()?, data))
+        }
+        Body::Write { count } => differs("count", response.count, *count),
+    }
+}
+
+fn create(response: &Response, body: &CreateBody) -> Option<String> {
+    let action = body.action.to_wire();
+    differs("oplock level", response.level, body.level.to_wire())
+        .or_else(|| differs("action", response.action, action))
+        .or_else(|| differs("end of file", response.end_of_file, body.end_of_file))
+        .or_else(|| differs("attributes", response.attributes, body.attributes))
+        .or_else(|| {
+            let contexts = response.contexts.as_ref()?;
+            let recorded = contexts.iter().find(|context| context.tag == "RqLs");
+            match (recorded, &body.lease) {
+                (None, None) => None,
+                (Some(context), Some(given)) => {
+                    let version =
+                        context.lease.version.or(context.len.map(|len| if len == 32 { 1 } else { 2 }));
+                    lease(version, &context.lease, given)
+                }
+                (Some(_), None) => Some("RqLs: expected one, none came".to_owned()),
+                (None, Some(given)) => {
+                    Some(format!("RqLs: expected none, one with state {} came", given.state()))
+                }
+            }
+        })
+        .or_else(|| {
+            let present = body.lease.is_some() && response.contexts_absent.iter().any(|tag| tag == "RqLs");
+            present.then(|| "contexts_absent: RqLs came".to_owned())
+        })
+}
+
+fn lease(version: Option<u64>, recorded: &LeaseFields, given: &Lease) -> Option<String> {
+    let (number, parent) = match given {
+        Lease::V1(_) => (1, None),
+        Lease::V2(lease) => (2, lease.parent),
+    };
+    let flag = if parent.is_some() { LeaseFlags::PARENT_LEASE_KEY_SET } else { LeaseFlags::empty() };
+    let flags = given.flags().union(flag).bits();
+    differs("lease version", version, number)
+        .or_else(|| differs("lease key", recorded.key, given.key()))
+        .or_else(|| differs("lease state", recorded.state.map(state), given.state()))
+        .or_else(|| differs("lease flags", recorded.flags, flags))
+        .or_else(|| {
+            let epoch = given.epoch()?;
+            differs("lease epoch", recorded.epoch, epoch.get())
+        })
+        .or_else(|| {
+            let octets = parent.map_or([0; 16], leasehold::LeaseKey::octets);
+            differs("parent lease key", recorded.parent, leasehold::LeaseKey::new(octets))
+        })
+}
+
+/// What was read, where it is known.
+fn octets(recorded: &[u8], read: &[Option<u8>]) -> Option<String> {
+    let wrong =
+        recorded.iter().zip(read).position(|(expected, came)| came.is_some_and(|came| came != *expected));
+    wrong.map(|at| format!("data: octet {at} is another"))
+}
+
+/// A field that is not as recorded.
+pub(super) fn differs<T: PartialEq + Display>(what: &str, recorded: Option<T>, came: T) -> Option<String> {
+    let recorded = recorded.filter(|recorded| *recorded != came)?;
+    Some(format!("{what}: expected {recorded}, came {came}"))
+}
+
+pub(super) fn state(bits: u32) -> LeaseState {
+    LeaseState::from_bits_retain(bits)
+}

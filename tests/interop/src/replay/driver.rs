@@ -1,0 +1,387 @@
+//! Feeds a recording to a server machine and writes down what comes of it.
+//!
+//! A driver as small as can be: the recording is the network, [`MemFs`] the disk, and nothing takes time but what the
+//! recording says. Answers and notifications are written down beside the event that brought them about.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use leasehold::server::{
+    Action, Config, Event, FollowUpEpoch, Grant, Misuse, Opened, RouteSeed, Server, Ticket,
+};
+use leasehold::wire::{Lease, LeaseAck, LeaseBreak};
+use leasehold::{
+    ClientGuid, CreateAction, FileId, FileKey, HashKey, Instant, Machine, OplockLevel, RequestId, SessionId,
+    Status,
+};
+
+use super::creates::Pending;
+use super::memfs::{Handle, MemFs};
+use super::peers::Peers;
+use super::requests::{Chain, Operation};
+use super::response::Response;
+use super::trace::{self, Moment, Trace};
+
+/// What came of a recording.
+#[derive(Debug)]
+pub(super) struct Play {
+    /// In the order in which it came.
+    pub(super) outputs: Vec<Output>,
+    /// Where it stopped, if not at the end.
+    pub(super) stopped: Option<(u64, Stop)>,
+}
+
+/// Why a recording cannot be fed any further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// It has something for which there is no code yet.
+    Unsupported(String),
+    /// The machine was driven wrongly, so either side is at fault.
+    Misuse(Misuse),
+    /// The machine did something that cannot be right.
+    Fault(String),
+}
+
+/// Something that the server says.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub(super) cause: Cause,
+    pub(super) what: Said,
+}
+
+/// What brought it about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cause {
+    /// The `seq` of what the client did last.
+    pub(super) after: u64,
+    /// When it came.
+    pub(super) at: Moment,
+    /// Whether a deadline brought it about, not the client.
+    pub(super) deadline: bool,
+}
+
+/// What the server says.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// The answer to the request of that `seq`.
+    Answer { request: u64, status: Status, body: Body },
+    /// A notification.
+    Break { client: Option<ClientGuid>, body: LeaseBreak },
+}
+
+/// The body of an answer, as far as it is compared.
+#[derive(Clone, Debug)]
+pub(super) enum Body {
+    Nothing,
+    Create(CreateBody),
+    Ack(LeaseAck),
+    Read { length: u64, data: Vec<Option<u8>> },
+    Write { count: u64 },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CreateBody {
+    pub(super) level: OplockLevel,
+    pub(super) action: CreateAction,
+    pub(super) end_of_file: u64,
+    pub(super) attributes: u32,
+    pub(super) lease: Option<Lease>,
+}
+
+/// An open, from the driver's side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    pub(super) handle: Handle,
+    pub(super) key: FileKey,
+    pub(super) session: SessionId,
+    pub(super) end_of_file: u64,
+    pub(super) attributes: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Driver<'t> {
+    pub(super) trace: &'t Trace,
+    /// The recorded answer of each request.
+    pub(super) recorded: BTreeMap<u64, &'t Response>,
+    /// The CREATE that each handle came from.
+    pub(super) creators: BTreeMap<&'t str, u64>,
+    pub(super) peers: Peers,
+    pub(super) fs: MemFs,
+    pub(super) creates: BTreeMap<RequestId, Pending>,
+    pub(super) operations: BTreeMap<RequestId, Operation>,
+    pub(super) opens: BTreeMap<FileId, Open>,
+    /// What each CREATE got.
+    pub(super) granted: BTreeMap<u64, FileId>,
+    /// The compound that each connection is in.
+    pub(super) chains: BTreeMap<String, Chain>,
+    server: Server,
+    now: Instant,
+    cause: Cause,
+    outputs: Vec<Output>,
+}
+
+/// Feeds a recording to a server.
+pub(super) fn play(trace: &Trace) -> Play {
+    let mut driver = Driver::new(trace);
+    for line in &trace.lines {
+        if let Err(stop) = driver.line(line) {
+            return Play { outputs: driver.outputs, stopped: Some((line.seq, stop)) };
+        }
+    }
+    let stopped = driver.left_over().map(|what| (driver.cause.after, Stop::Fault(what)));
+    Play { outputs: driver.outputs, stopped }
+}
+
+impl<'t> Driver<'t> {
+    fn new(trace: &'t Trace) -> Self {
+        let recorded: BTreeMap<u64, &Response> =
+            trace.responses().map(|(_, response)| (response.request, response)).collect();
+        let creators =
+            recorded.iter().filter_map(|(request, response)| Some((response.handle.as_deref()?, *request)));
+        let mut config = Config::new(HashKey::new([0x5a; 16]), RouteSeed::new([0xa5; 16]), 1);
+        // What was recorded are servers that send the second notification of a chain with the epoch of the first.
+        config.follow_up_epoch = FollowUpEpoch::Same;
+        Self {
+            trace,
+            creators: creators.collect(),
+            recorded,
+            peers: Peers::default(),
+            fs: MemFs::default(),
+            creates: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            opens: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            server: Server::new(config),
+            now: Instant::ZERO,
+            cause: Cause::default(),
+            outputs: Vec::new(),
+        }
+    }
+
+    /// Lets time pass up to a line and, if the client did it, does it.
+    fn line(&mut self, line: &trace::Line) -> Result<(), Stop> {
+        self.pass_time(line.at)?;
+        let conn = line.conn.as_deref().unwrap_or_default();
+        match &line.event {
+            trace::Event::Connect => {
+                self.happens(line);
+                self.peers.connect(conn);
+                Ok(())
+            }
+            trace::Event::Disconnect => {
+                self.happens(line);
+                self.disconnect(conn)
+            }
+            trace::Event::Request(request) => {
+                self.happens(line);
+                self.request(line.seq, conn, request)
+            }
+            trace::Event::Interim(_) | trace::Event::Response(_) | trace::Event::Break(_) => Ok(()),
+            trace::Event::Unknown(name) => Err(Stop::unsupported(format!("event {name}"))),
+        }
+    }
+
+    fn happens(&mut self, line: &trace::Line) {
+        self.cause = Cause { after: line.seq, at: line.at, deadline: false };
+        self.now = self.now.max(Instant::from_millis(line.at.as_millis()));
+    }
+
+    /// Expires every deadline up to a moment, each at its own time.
+    fn pass_time(&mut self, until: Moment) -> Result<(), Stop> {
+        let mut before = None;
+        while let Some(due) = self.server.poll_timeout().filter(|due| due.as_millis() <= until.as_millis()) {
+            if before == Some(due) {
+                return Err(Stop::Fault(format!(
+                    "a deadline at {} ms that does not go away",
+                    due.as_millis()
+                )));
+            }
+            before = Some(due);
+            self.now = self.now.max(due);
+            let at = self.cause.at.max(Moment::from_millis(due.as_millis()));
+            self.cause = Cause { at, deadline: true, ..self.cause };
+            let mut actions = Vec::new();
+            self.server.handle_timeout(self.now, &mut actions);
+            self.carry_out(actions)?;
+        }
+        Ok(())
+    }
+
+    /// What is wrong with what is left at the end: when everybody has gone, nothing may be.
+    fn left_over(&self) -> Option<String> {
+        let anomalies = self.server.stats().anomalies;
+        if anomalies > 0 {
+            return Some(format!("{anomalies} anomalies counted"));
+        }
+        let deserted = self.peers.deserted();
+        if deserted && !self.opens.is_empty() {
+            return Some(format!("{} files left open", self.opens.len()));
+        }
+        (deserted && !self.server.idle()).then(|| "not idle after everybody has gone".to_owned())
+    }
+
+    fn disconnect(&mut self, conn: &str) -> Result<(), Stop> {
+        let id = self.peers.conn_id(conn);
+        let known = self.peers.disconnect(conn);
+        self.chains.remove(conn);
+        // Nobody waits for these any more; the machine drops them without a word.
+        let lost: Vec<_> =
+            self.creates.iter().filter(|(_, create)| create.origin.conn == id).map(|(id, _)| *id).collect();
+        if known {
+            self.feed(Event::Disconnected { conn: id })?;
+        }
+        for request in lost {
+            self.forget_create(request);
+        }
+        Ok(())
+    }
+
+    /// Tells the machine of an event and does what it wants done.
+    pub(super) fn feed(&mut self, event: Event) -> Result<(), Stop> {
+        let mut actions = Vec::new();
+        self.server.handle(self.now, event, &mut actions).map_err(Stop::Misuse)?;
+        self.carry_out(actions)
+    }
+
+    /// Carries out actions in order. What follows from one is carried out behind those that are there already.
+    fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), Stop> {
+        let mut due = VecDeque::from(actions);
+        let mut more = Vec::new();
+        while let Some(action) = due.pop_front() {
+            if let Some(event) = self.perform(action)? {
+                self.server.handle(self.now, event, &mut more).map_err(Stop::Misuse)?;
+                due.extend(more.drain(..));
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out one action. Returns what the machine has to hear of it.
+    fn perform(&mut self, action: Action) -> Result<Option<Event>, Stop> {
+        match action {
+            Action::OpenFile { request, file_id } => self.open_file(request, file_id).map(Some),
+            Action::Resolve { request } => self.resolve(request),
+            // Whether and when it was sent depends on time: not judged.
+            Action::Interim { .. } => Ok(None),
+            Action::Proceed { request, ticket } => self.proceed(request, ticket).map(Some),
+            Action::Granted { request, grant } => self.grant(request, grant).map(|()| None),
+            Action::Refused { request, status } => {
+                self.forget_create(request);
+                self.operations.remove(&request);
+                self.answer(request.get(), status, Body::Nothing);
+                Ok(None)
+            }
+            Action::Closed { request } => {
+                self.answer(request.get(), Status::SUCCESS, Body::Nothing);
+                Ok(None)
+            }
+            Action::SendLeaseBreak { id, conn, body } => {
+                let Some(label) = self.peers.conn_of(conn) else {
+                    return Ok(Some(Event::Undelivered { id, conn }));
+                };
+                let client = self.peers.client_of(label);
+                self.say(Said::Break { client, body });
+                Ok(None)
+            }
+            Action::AnswerLeaseAck { request, result } => {
+                let (status, body) = match result {
+                    Ok(ack) => (Status::SUCCESS, Body::Ack(ack)),
+                    Err(status) => (status, Body::Nothing),
+                };
+                self.answer(request.get(), status, body);
+                Ok(None)
+            }
+            Action::CloseFile { file_id, link } => {
+                let open = self.opens.remove(&file_id);
+                let open =
+                    open.ok_or_else(|| Stop::Fault(format!("CloseFile of {file_id}, which is not open")))?;
+                self.fs.close(open.handle, link).map_err(Stop::Fault)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn open_file(&mut self, request: RequestId, file_id: FileId) -> Result<Event, Stop> {
+        let Some(create) = self.creates.get(&request) else {
+            return Err(Stop::Fault(format!(
+                "OpenFile for seq {}, which is no CREATE in flight",
+                request.get()
+            )));
+        };
+        let result = self.fs.open(create.volume, &create.name, &create.wanted).map(|opened| {
+            let (end_of_file, attributes) = (opened.end_of_file, opened.attributes);
+            let (key, session) = (create.key, create.origin.session);
+            let open = Open { handle: opened.handle, key, session, end_of_file, attributes };
+            self.opens.insert(file_id, open);
+            Opened::new(opened.action, opened.kind)
+        });
+        Ok(Event::Opened { file_id, result })
+    }
+
+    /// The name of a CREATE leads somewhere else by now.
+    fn resolve(&mut self, request: RequestId) -> Result<Option<Event>, Stop> {
+        let Some(create) = self.creates.remove(&request) else {
+            return Err(Stop::Fault(format!(
+                "Resolve for seq {}, which is no CREATE in flight",
+                request.get()
+            )));
+        };
+        self.fs.settle(create.volume, &create.name, create.key);
+        self.admit(request, create)
+    }
+
+    fn grant(&mut self, request: RequestId, grant: Grant) -> Result<(), Stop> {
+        let Some(open) = self.opens.get(&grant.file_id).copied() else {
+            return Err(Stop::Fault(format!("Granted {}, which is not open", grant.file_id)));
+        };
+        self.forget_create(request);
+        self.granted.insert(request.get(), grant.file_id);
+        let (level, action, lease) = (grant.level, grant.action, grant.lease);
+        let Open { end_of_file, attributes, .. } = open;
+        let body = Body::Create(CreateBody { level, action, end_of_file, attributes, lease });
+        self.answer(request.get(), Status::SUCCESS, body);
+        Ok(())
+    }
+
+    fn proceed(&mut self, request: RequestId, ticket: Ticket) -> Result<Event, Stop> {
+        let Some(operation) = self.operations.remove(&request) else {
+            return Err(Stop::Fault(format!(
+                "Proceed for seq {}, which is no operation in flight",
+                request.get()
+            )));
+        };
+        match operation.run(&mut self.fs) {
+            Ok(body) => self.answer(request.get(), Status::SUCCESS, body),
+            Err(status) => self.answer(request.get(), status, Body::Nothing),
+        }
+        Ok(Event::Done { ticket })
+    }
+
+    fn forget_create(&mut self, request: RequestId) {
+        if let Some(create) = self.creates.remove(&request) {
+            self.fs.settle(create.volume, &create.name, create.key);
+        }
+    }
+
+    pub(super) fn answer(&mut self, request: u64, status: Status, body: Body) {
+        self.say(Said::Answer { request, status, body });
+    }
+
+    /// The status of an answer that was given.
+    pub(super) fn answered(&self, seq: u64) -> Option<Status> {
+        self.outputs.iter().rev().find_map(|output| match output.what {
+            Said::Answer { request, status, .. } if request == seq => Some(status),
+            Said::Answer { .. } | Said::Break { .. } => None,
+        })
+    }
+
+    fn say(&mut self, what: Said) {
+        self.outputs.push(Output { cause: self.cause, what });
+    }
+}
+
+impl Stop {
+    pub(super) fn unsupported(what: impl Into<String>) -> Self {
+        Self::Unsupported(what.into())
+    }
+}

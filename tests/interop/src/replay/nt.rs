@@ -1,0 +1,34 @@
+//! The NTSTATUS values that a file system and a session layer need beside those of leasehold.
+
+use leasehold::Status;
+
+macro_rules! statuses {
+    ($($name:ident = $value:literal,)*) => {
+        $(pub(super) const $name: Status = Status::from_wire($value);)*
+
+        /// The name of a status without `STATUS_`, else its number.
+        pub(super) fn name(status: Status) -> String {
+            let known = [$(($name, stringify!($name)),)*];
+            let here = known.into_iter().find_map(|(known, name)| (known == status).then_some(name));
+            here.or(status.name()).map_or_else(|| format!("{:#010x}", status.to_wire()), str::to_owned)
+        }
+    };
+}
+
+statuses! {
+    NO_MORE_FILES = 0x8000_0006,
+    NO_SUCH_FILE = 0xc000_000f,
+    INVALID_DEVICE_REQUEST = 0xc000_0010,
+    END_OF_FILE = 0xc000_0011,
+    ACCESS_DENIED = 0xc000_0022,
+    OBJECT_NAME_INVALID = 0xc000_0033,
+    OBJECT_NAME_COLLISION = 0xc000_0035,
+    OBJECT_PATH_NOT_FOUND = 0xc000_003a,
+    SHARING_VIOLATION = 0xc000_0043,
+    BAD_IMPERSONATION_LEVEL = 0xc000_00a5,
+    FILE_IS_A_DIRECTORY = 0xc000_00ba,
+    DIRECTORY_NOT_EMPTY = 0xc000_0101,
+    NOT_A_DIRECTORY = 0xc000_0103,
+    CANNOT_DELETE = 0xc000_0121,
+    FILE_NOT_AVAILABLE = 0xc000_0467,
+}

@@ -1,0 +1,361 @@
+//! What a client asks for, as recorded.
+
+use leasehold::{ClientGuid, LeaseKey};
+
+use super::fields::{Fields, need};
+
+/// A request with what its header says.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// Label of the client.
+    pub(super) client: Option<String>,
+    /// Label of the session.
+    pub(super) session: Option<String>,
+    /// Label of the tree connect.
+    pub(super) tree: Option<String>,
+    /// Session, tree connect and file are those of the previous command.
+    pub(super) related: bool,
+    /// SMB2_FLAGS_REPLAY_OPERATION
+    pub(super) replay: bool,
+    /// What is asked.
+    pub(super) command: Command,
+}
+
+/// What is asked. A handle is a label, or `None` where the client never got one.
+#[derive(Clone, Debug)]
+pub(super) enum Command {
+    /// Agrees on dialect and capabilities.
+    Negotiate {
+        /// Names the client machine.
+        guid: Option<ClientGuid>,
+        /// Highest dialect that is offered.
+        dialect: Option<u16>,
+    },
+    /// Authenticates.
+    SessionSetup {
+        /// A session that this one replaces.
+        previous: Option<String>,
+    },
+    /// Connects to a share.
+    TreeConnect {
+        /// The share.
+        path: String,
+    },
+    /// Ends a session.
+    Logoff,
+    /// Ends a tree connect.
+    TreeDisconnect,
+    /// Opens a file.
+    Create(Create),
+    /// Closes a file.
+    Close {
+        /// Which.
+        handle: Option<String>,
+    },
+    /// Has data reach stable storage.
+    Flush {
+        /// Of which file.
+        handle: Option<String>,
+    },
+    /// Reads.
+    Read {
+        /// From which file.
+        handle: Option<String>,
+        /// First octet.
+        offset: u64,
+        /// How many.
+        length: u64,
+        /// Fewer than these are an error.
+        minimum: u64,
+    },
+    /// Writes.
+    Write {
+        /// To which file.
+        handle: Option<String>,
+        /// First octet.
+        offset: u64,
+        /// How many.
+        length: u64,
+        /// Which, if they were recorded.
+        data: Option<Vec<u8>>,
+    },
+    /// Changes something about a file.
+    SetInfo {
+        /// Which.
+        handle: Option<String>,
+        /// What.
+        change: Change,
+    },
+    /// Asks about a file.
+    QueryInfo {
+        /// Which.
+        handle: Option<String>,
+    },
+    /// Lists a directory.
+    QueryDirectory {
+        /// Which.
+        handle: Option<String>,
+        /// SMB2_RESTART_SCANS and its like.
+        flags: u8,
+        /// Which names.
+        pattern: String,
+    },
+    /// Asks for a file system control.
+    Ioctl {
+        /// Its code.
+        control: u32,
+    },
+    /// Acknowledges a lease break.
+    LeaseAck {
+        /// Of which lease.
+        key: LeaseKey,
+        /// What the client comes down to.
+        state: u32,
+    },
+    /// Acknowledges an oplock break.
+    OplockAck,
+    /// Locks or unlocks ranges.
+    Lock,
+    /// Waits for a change.
+    ChangeNotify,
+    /// Gives up waiting.
+    Cancel {
+        /// The `seq` of the request to cancel.
+        request: Option<u64>,
+    },
+    /// Asks whether anybody is there.
+    Echo,
+    /// Something without a type here.
+    Unknown(String),
+}
+
+/// A CREATE request.
+#[derive(Clone, Debug)]
+pub(super) struct Create {
+    /// The name, from the root of the share.
+    pub(super) name: String,
+    /// RequestedOplockLevel
+    pub(super) level: u8,
+    /// ImpersonationLevel
+    pub(super) impersonation: u32,
+    /// DesiredAccess
+    pub(super) access: u32,
+    /// FileAttributes
+    pub(super) attributes: u32,
+    /// ShareAccess
+    pub(super) sharing: u32,
+    /// CreateDisposition
+    pub(super) disposition: u32,
+    /// CreateOptions
+    pub(super) options: u32,
+    /// Create contexts, in order.
+    pub(super) contexts: Vec<Context>,
+}
+
+/// A create context of a request or of a response.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    /// Its name.
+    pub(super) tag: String,
+    /// Octets of data.
+    pub(super) len: Option<u64>,
+    /// Its fields, where it is RqLs.
+    pub(super) lease: LeaseFields,
+}
+
+/// Fields of RqLs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LeaseFields {
+    /// 1 or 2
+    pub(super) version: Option<u64>,
+    /// LeaseKey
+    pub(super) key: Option<LeaseKey>,
+    /// LeaseState
+    pub(super) state: Option<u32>,
+    /// LeaseFlags
+    pub(super) flags: Option<u32>,
+    /// ParentLeaseKey
+    pub(super) parent: Option<LeaseKey>,
+    /// Epoch
+    pub(super) epoch: Option<u16>,
+}
+
+/// What a SET_INFO changes.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// Where the file ends.
+    EndOfFile(u64),
+    /// How much room it has.
+    Allocation(u64),
+    /// Its times and attributes; 0 leaves the latter alone.
+    Basic {
+        /// FileAttributes
+        attributes: u32,
+    },
+    /// Where the client reads next.
+    Position,
+    /// Something without a type here: what, in a few words.
+    Unknown(String),
+}
+
+impl Request {
+    pub(super) fn read(fields: Fields<'_>) -> Result<Self, String> {
+        // Where a number says "that of the previous command", the label is this word.
+        let own = |label: &String| label != "related";
+        Ok(Self {
+            client: fields.label("client")?,
+            session: fields.label("session")?.filter(own),
+            tree: fields.label("tree")?.filter(own),
+            related: fields.flag("related"),
+            replay: fields.flag("replay"),
+            command: Command::read(fields)?,
+        })
+    }
+}
+
+impl Command {
+    /// The name of the command.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Negotiate { .. } => "NEGOTIATE",
+            Self::SessionSetup { .. } => "SESSION_SETUP",
+            Self::TreeConnect { .. } => "TREE_CONNECT",
+            Self::Logoff => "LOGOFF",
+            Self::TreeDisconnect => "TREE_DISCONNECT",
+            Self::Create(_) => "CREATE",
+            Self::Close { .. } => "CLOSE",
+            Self::Flush { .. } => "FLUSH",
+            Self::Read { .. } => "READ",
+            Self::Write { .. } => "WRITE",
+            Self::SetInfo { .. } => "SET_INFO",
+            Self::QueryInfo { .. } => "QUERY_INFO",
+            Self::QueryDirectory { .. } => "QUERY_DIRECTORY",
+            Self::Ioctl { .. } => "IOCTL",
+            Self::LeaseAck { .. } | Self::OplockAck => "OPLOCK_BREAK",
+            Self::Lock => "LOCK",
+            Self::ChangeNotify => "CHANGE_NOTIFY",
+            Self::Cancel { .. } => "CANCEL",
+            Self::Echo => "ECHO",
+            Self::Unknown(name) => name,
+        }
+    }
+
+    fn read(fields: Fields<'_>) -> Result<Self, String> {
+        let handle = fields.label("h")?.filter(|label| label != "related");
+        let number = |key| Ok::<u64, String>(fields.number(key)?.unwrap_or_default());
+        Ok(match need("cmd", fields.text("cmd"))? {
+            "NEGOTIATE" => Self::Negotiate {
+                guid: fields.array("client_guid")?.map(ClientGuid::from_wire),
+                dialect: fields.list("dialects", |word| dialect(word.as_str()?))?.into_iter().flatten().max(),
+            },
+            "SESSION_SETUP" => Self::SessionSetup { previous: fields.label("previous_session")? },
+            "TREE_CONNECT" => Self::TreeConnect { path: need("path", fields.label("path"))? },
+            "LOGOFF" => Self::Logoff,
+            "TREE_DISCONNECT" => Self::TreeDisconnect,
+            "CREATE" => Self::Create(Create::read(fields)?),
+            "CLOSE" => Self::Close { handle },
+            "FLUSH" => Self::Flush { handle },
+            "READ" => Self::Read {
+                handle,
+                offset: number("offset")?,
+                length: need("length", fields.number("length"))?,
+                minimum: number("min_count")?,
+            },
+            "WRITE" => {
+                let length = need("length", fields.number("length"))?;
+                let data = fields.octets("data")?;
+                if data.as_ref().is_some_and(|data| data.len() as u64 != length) {
+                    return Err(format!("`data` is not of length {length}"));
+                }
+                Self::Write { handle, offset: number("offset")?, length, data }
+            }
+            "SET_INFO" => Self::SetInfo { handle, change: Change::read(fields)? },
+            "QUERY_INFO" => Self::QueryInfo { handle },
+            "QUERY_DIRECTORY" => Self::QueryDirectory {
+                handle,
+                flags: fields.number("flags")?.unwrap_or_default(),
+                pattern: fields.label("pattern")?.unwrap_or_default(),
+            },
+            "IOCTL" => Self::Ioctl { control: need("ctl", fields.number("ctl"))? },
+            "OPLOCK_BREAK" => match need("kind", fields.text("kind"))? {
+                "lease" => Self::LeaseAck {
+                    key: LeaseKey::new(need("key", fields.array("key"))?),
+                    state: need("state", fields.number("state"))?,
+                },
+                "oplock" => Self::OplockAck,
+                other => return Err(format!("`kind` is {other}")),
+            },
+            "LOCK" => Self::Lock,
+            "CHANGE_NOTIFY" => Self::ChangeNotify,
+            "CANCEL" => Self::Cancel { request: fields.number("cancels")? },
+            "ECHO" => Self::Echo,
+            other => Self::Unknown(other.to_owned()),
+        })
+    }
+}
+
+impl Create {
+    fn read(fields: Fields<'_>) -> Result<Self, String> {
+        Ok(Self {
+            name: need("name", fields.label("name"))?,
+            level: need("oplock", fields.number("oplock"))?,
+            impersonation: fields.number("impersonation")?.unwrap_or(2),
+            access: need("access", fields.number("access"))?,
+            attributes: fields.number("attrs")?.unwrap_or_default(),
+            sharing: need("share", fields.number("share"))?,
+            disposition: need("disposition", fields.number("disposition"))?,
+            options: need("options", fields.number("options"))?,
+            contexts: contexts(fields)?.unwrap_or_default(),
+        })
+    }
+}
+
+/// The create contexts of a CREATE or of its answer.
+pub(super) fn contexts(fields: Fields<'_>) -> Result<Option<Vec<Context>>, String> {
+    let Some(contexts) = fields.objects("contexts")? else { return Ok(None) };
+    let read = |fields: Fields<'_>| {
+        let tag = need("tag", fields.label("tag"))?;
+        let lease = match tag.as_str() {
+            "RqLs" => LeaseFields {
+                version: fields.number("v")?,
+                key: fields.array("key")?.map(LeaseKey::new),
+                state: fields.number("state")?,
+                flags: fields.number("flags")?,
+                parent: fields.array("parent")?.map(LeaseKey::new),
+                epoch: fields.number("epoch")?,
+            },
+            _ => LeaseFields::default(),
+        };
+        Ok(Context { tag, len: fields.number("len")?, lease })
+    };
+    contexts.into_iter().map(read).collect::<Result<_, String>>().map(Some)
+}
+
+impl Change {
+    fn read(fields: Fields<'_>) -> Result<Self, String> {
+        if let Some(end) = fields.number("end_of_file")? {
+            return Ok(Self::EndOfFile(end));
+        }
+        if let Some(size) = fields.number("allocation_size")? {
+            return Ok(Self::Allocation(size));
+        }
+        if let Some(basic) = fields.object("basic")? {
+            return Ok(Self::Basic { attributes: basic.number("attrs")?.unwrap_or_default() });
+        }
+        if fields.value("position").is_some() {
+            return Ok(Self::Position);
+        }
+        for what in ["rename", "link", "delete_on_close", "disposition_flags"] {
+            if fields.value(what).is_some() {
+                return Ok(Self::Unknown(what.to_owned()));
+            }
+        }
+        let text = |key| fields.value(key).map_or_else(|| "none".to_owned(), ToString::to_string);
+        Ok(Self::Unknown(format!("info type {}, class {}", text("info_type"), text("info_class"))))
+    }
+}
+
+/// A dialect as four hexadecimal digits.
+pub(super) fn dialect(text: &str) -> Option<u16> {
+    u16::from_str_radix(text, 16).ok()
+}

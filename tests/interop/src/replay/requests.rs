@@ -1,0 +1,354 @@
+//! Requests: which of them the machine hears of, and as what.
+//!
+//! | command | what becomes of it |
+//! |---|---|
+//! | NEGOTIATE, SESSION_SETUP, TREE_CONNECT | done here on the recorded terms: nobody authenticates, and what was agreed is not judged |
+//! | LOGOFF, TREE_DISCONNECT | done here, the machine is told |
+//! | CREATE, CLOSE, lease acknowledgment, CANCEL | an event each |
+//! | READ, WRITE, FLUSH, SET_INFO of sizes | `Operate`; the file system acts when it may |
+//! | SET_INFO of times, attributes, position; QUERY_INFO, QUERY_DIRECTORY | the file system alone |
+//! | ECHO | answered |
+//! | IOCTL FSCTL_VALIDATE_NEGOTIATE_INFO | a matter of the session: answered with success, its output is not judged |
+//! | IOCTL 0x83848003 | left out: it tells one server, for tests, not to hear from a peer |
+//! | all others | not supported yet |
+
+use leasehold::server::{Event, Origin};
+use leasehold::wire::LeaseAck;
+use leasehold::{Actor, FileId, Intent, LeaseKey, LeaseState, RequestId, Status};
+
+use super::driver::{Body, Driver, Open, Stop};
+use super::memfs::{Handle, MemFs, VolumeId};
+use super::peers;
+use super::request::{Change, Command, Request};
+
+/// FSCTL_VALIDATE_NEGOTIATE_INFO
+const VALIDATE_NEGOTIATE_INFO: u32 = 0x0014_0204;
+/// A test-only control of one server: treat what is sent on this connection as never received.
+pub(super) const FORGET_PEER: u32 = 0x8384_8003;
+/// SMB2_RESTART_SCANS and SMB2_REOPEN
+const RESTART: u8 = 0x01 | 0x10;
+/// SMB2_RETURN_SINGLE_ENTRY
+const SINGLE: u8 = 0x02;
+
+/// Something to be done to an open file when it may.
+#[derive(Debug)]
+pub(super) struct Operation {
+    handle: Handle,
+    kind: OperationKind,
+}
+
+#[derive(Debug)]
+enum OperationKind {
+    Read { offset: u64, length: u64, minimum: u64 },
+    Write { offset: u64, length: u64, data: Option<Vec<u8>> },
+    Flush,
+    EndOfFile(u64),
+    Allocation(u64),
+}
+
+/// What the next related command of a compound works on (MS-SMB2 3.3.5.2.7.2).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Chain {
+    last: u64,
+    session: Option<String>,
+    tree: Option<String>,
+    file: Option<FileId>,
+    creates: bool,
+}
+
+/// A request whose header was understood.
+struct Incoming<'a> {
+    seq: u64,
+    conn: &'a str,
+    session: Option<&'a str>,
+    tree: Option<&'a str>,
+    command: &'a Command,
+}
+
+impl Operation {
+    /// Does it.
+    pub(super) fn run(self, fs: &mut MemFs) -> Result<Body, Status> {
+        let Self { handle, kind } = self;
+        match kind {
+            OperationKind::Read { offset, length, minimum } => {
+                let (length, data) = fs.read(handle, offset, length, minimum)?;
+                Ok(Body::Read { length, data })
+            }
+            OperationKind::Write { offset, length, data } => {
+                Ok(Body::Write { count: fs.write(handle, offset, length, data)? })
+            }
+            OperationKind::Flush => fs.flush(handle).map(|()| Body::Nothing),
+            OperationKind::EndOfFile(size) => fs.resize(handle, size).map(|()| Body::Nothing),
+            OperationKind::Allocation(size) => fs.allocate(handle, size).map(|()| Body::Nothing),
+        }
+    }
+
+    fn intent(&self) -> Intent {
+        match self.kind {
+            OperationKind::Read { offset, length, .. } => Intent::Read { offset, len: length },
+            OperationKind::Write { offset, length, .. } => Intent::Write { offset, len: length },
+            OperationKind::Flush => Intent::Flush,
+            OperationKind::EndOfFile(_) | OperationKind::Allocation(_) => Intent::SetSize,
+        }
+    }
+}
+
+impl Driver<'_> {
+    /// A request has come in.
+    pub(super) fn request(&mut self, seq: u64, conn: &str, request: &Request) -> Result<(), Stop> {
+        if request.replay {
+            return Err(Stop::unsupported("a request that is sent again (REPLAY_OPERATION)"));
+        }
+        let mut chain = match self.chains.remove(conn) {
+            Some(chain) if request.related => chain,
+            Some(_) | None => Chain::default(),
+        };
+        if request.related {
+            let Some(status) = self.answered(chain.last) else {
+                return Err(Stop::unsupported("a compound behind a request that waits"));
+            };
+            if chain.creates {
+                chain.file = self.granted.get(&chain.last).copied();
+            }
+            // MS-SMB2 3.3.5.2.7.2: what works on a file that was not opened fails as the open did.
+            if chain.creates && chain.file.is_none() {
+                self.answer(seq, status, Body::Nothing);
+                chain.last = seq;
+                self.chains.insert(conn.to_owned(), chain);
+                return Ok(());
+            }
+        }
+        chain.last = seq;
+        chain.session = request.session.clone().or(chain.session);
+        chain.tree = request.tree.clone().or(chain.tree);
+        chain.creates = matches!(request.command, Command::Create(_));
+        chain.file = handle_of(&request.command)
+            .and_then(|label| self.creators.get(label))
+            .and_then(|create| self.granted.get(create).copied())
+            .or(chain.file.filter(|_| request.related));
+        let file = chain.file;
+        let incoming = Incoming {
+            seq,
+            conn,
+            session: chain.session.as_deref(),
+            tree: chain.tree.as_deref(),
+            command: &request.command,
+        };
+        let done = self.dispatch(&incoming, file, request.client.as_deref());
+        self.chains.insert(conn.to_owned(), chain);
+        done
+    }
+
+    fn dispatch(
+        &mut self,
+        incoming: &Incoming<'_>,
+        file: Option<FileId>,
+        client: Option<&str>,
+    ) -> Result<(), Stop> {
+        let Incoming { seq, conn, session, tree, command } = *incoming;
+        match command {
+            Command::Negotiate { guid, dialect } => {
+                let guid = guid.unwrap_or_else(|| self.trace.client(client.unwrap_or(conn)));
+                let recorded =
+                    self.recorded.get(&seq).map(|response| (response.dialect, response.capabilities));
+                let (chosen, capabilities) = recorded.unwrap_or_default();
+                if let Some(terms) = peers::terms(*dialect, chosen, capabilities) {
+                    let id = self.peers.conn_id(conn);
+                    self.peers.negotiate(conn, guid);
+                    self.feed(Event::Connected { conn: id, client: guid, terms })?;
+                }
+                Ok(())
+            }
+            Command::SessionSetup { previous } => self.session_setup(seq, conn, previous.as_deref()),
+            Command::TreeConnect { path } => {
+                let recorded = self.recorded.get(&seq).copied();
+                let recorded = recorded.filter(|response| response.status == Status::SUCCESS);
+                let tree = recorded.and_then(|response| response.tree.as_deref());
+                if let (Ok(session), Some(tree)) = (self.peers.session(conn, session), tree) {
+                    let volume = self.fs.volume(path);
+                    self.peers.add_tree(session, tree, volume);
+                }
+                Ok(())
+            }
+            Command::Echo => {
+                self.answer(seq, Status::SUCCESS, Body::Nothing);
+                Ok(())
+            }
+            Command::Cancel { request } => match request {
+                Some(request) => self.feed(Event::Cancel { request: RequestId::new(*request) }),
+                None => Ok(()),
+            },
+            Command::Logoff => match self.peers.session(conn, session) {
+                Ok(session) => {
+                    let id = self.peers.session_id(session);
+                    self.peers.end_session(session);
+                    self.feed(Event::SessionEnded { session: id })?;
+                    self.answer(seq, Status::SUCCESS, Body::Nothing);
+                    Ok(())
+                }
+                Err(status) => {
+                    self.answer(seq, status, Body::Nothing);
+                    Ok(())
+                }
+            },
+            Command::Ioctl { control: FORGET_PEER } => Ok(()),
+            _ => match self.peers.origin(conn, session, tree) {
+                Ok((origin, volume)) => self.in_tree(incoming, origin, volume, file),
+                Err(status) => {
+                    self.answer(seq, status, Body::Nothing);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// Authentication is taken as recorded. A session that is replaced ends (MS-SMB2 3.3.5.5.3).
+    fn session_setup(&mut self, seq: u64, conn: &str, previous: Option<&str>) -> Result<(), Stop> {
+        let recorded = self.recorded.get(&seq).filter(|response| response.status == Status::SUCCESS);
+        let Some(session) = recorded.and_then(|response| response.session.as_deref()) else { return Ok(()) };
+        let replaced = previous.filter(|previous| *previous != session && self.peers.end_session(previous));
+        if let Some(replaced) = replaced {
+            let id = self.peers.session_id(replaced);
+            self.feed(Event::SessionEnded { session: id })?;
+        }
+        self.peers.bind(conn, session);
+        let (conn, session) = (self.peers.conn_id(conn), self.peers.session_id(session));
+        self.feed(Event::SessionBound { conn, session })
+    }
+
+    /// A request within a tree connect.
+    fn in_tree(
+        &mut self,
+        incoming: &Incoming<'_>,
+        origin: Origin,
+        volume: VolumeId,
+        file: Option<FileId>,
+    ) -> Result<(), Stop> {
+        let Incoming { seq, tree, command, .. } = *incoming;
+        let request = RequestId::new(seq);
+        match command {
+            Command::TreeDisconnect => {
+                self.peers.end_tree(tree.unwrap_or_default());
+                let (session, tree) = (origin.session, origin.tree);
+                self.feed(Event::TreeDisconnected { request, session, tree })
+            }
+            Command::Create(create) => self.create(seq, origin, volume, create),
+            Command::Close { .. } => {
+                // A handle that nobody was given is as good as one that is closed.
+                let file_id = file.unwrap_or(FileId::new(0, 0));
+                self.feed(Event::Close { request, session: origin.session, file_id })
+            }
+            Command::LeaseAck { key, state } => self.acknowledge(request, origin, *key, *state),
+            Command::Ioctl { control: VALIDATE_NEGOTIATE_INFO } => {
+                self.answer(seq, Status::SUCCESS, Body::Nothing);
+                Ok(())
+            }
+            Command::Ioctl { control } => Err(Stop::unsupported(format!("IOCTL {control:#x}"))),
+            Command::OplockAck => Err(Stop::unsupported("OPLOCK_BREAK of an oplock")),
+            Command::SetInfo { change: Change::Unknown(what), .. } => {
+                Err(Stop::unsupported(format!("SET_INFO {what}")))
+            }
+            Command::Lock | Command::ChangeNotify | Command::Unknown(_) => {
+                Err(Stop::unsupported(command.name()))
+            }
+            _ => {
+                let open = file.and_then(|file| Some((file, self.opens.get(&file).copied()?)));
+                match open.filter(|(_, open)| open.session == origin.session) {
+                    Some((file, open)) => self.in_file(incoming, origin, file, open),
+                    None => {
+                        self.answer(seq, Status::FILE_CLOSED, Body::Nothing);
+                        Ok(())
+                    }
+                }
+            }
+        }
+    }
+
+    /// A request about an open file.
+    fn in_file(
+        &mut self,
+        incoming: &Incoming<'_>,
+        origin: Origin,
+        file: FileId,
+        open: Open,
+    ) -> Result<(), Stop> {
+        let seq = incoming.seq;
+        let kind = match incoming.command {
+            Command::Flush { .. } => OperationKind::Flush,
+            Command::Read { offset, length, minimum, .. } => {
+                OperationKind::Read { offset: *offset, length: *length, minimum: *minimum }
+            }
+            Command::Write { offset, length, data, .. } => {
+                OperationKind::Write { offset: *offset, length: *length, data: data.clone() }
+            }
+            Command::SetInfo { change, .. } => match change {
+                Change::EndOfFile(size) => OperationKind::EndOfFile(*size),
+                Change::Allocation(size) => OperationKind::Allocation(*size),
+                Change::Basic { attributes } => {
+                    let done = self.fs.set_attributes(open.handle, *attributes);
+                    self.answer(seq, done.err().unwrap_or(Status::SUCCESS), Body::Nothing);
+                    return Ok(());
+                }
+                Change::Position => {
+                    self.answer(seq, Status::SUCCESS, Body::Nothing);
+                    return Ok(());
+                }
+                Change::Unknown(what) => return Err(Stop::unsupported(format!("SET_INFO {what}"))),
+            },
+            Command::QueryInfo { .. } => {
+                self.answer(seq, Status::SUCCESS, Body::Nothing);
+                return Ok(());
+            }
+            Command::QueryDirectory { flags, pattern, .. } => {
+                let (restart, single) = (flags & RESTART != 0, flags & SINGLE != 0);
+                let listed = self.fs.list(open.handle, pattern, restart, single);
+                self.answer(seq, listed.err().unwrap_or(Status::SUCCESS), Body::Nothing);
+                return Ok(());
+            }
+            _ => return Err(Stop::unsupported(incoming.command.name())),
+        };
+        let operation = Operation { handle: open.handle, kind };
+        let (request, intent) = (RequestId::new(seq), operation.intent());
+        self.operations.insert(request, operation);
+        let (origin, actor) = (Some(origin), Actor::Open(file));
+        self.feed(Event::Operate { request, origin, file: open.key, actor, intent })
+    }
+
+    fn acknowledge(
+        &mut self,
+        request: RequestId,
+        origin: Origin,
+        key: LeaseKey,
+        state: u32,
+    ) -> Result<(), Stop> {
+        let ack = LeaseAck { key, state: LeaseState::from_bits_retain(state) };
+        self.feed(Event::LeaseAck { request, conn: origin.conn, ack })
+    }
+}
+
+/// The handle that a command names.
+fn handle_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::Close { handle }
+        | Command::Flush { handle }
+        | Command::Read { handle, .. }
+        | Command::Write { handle, .. }
+        | Command::SetInfo { handle, .. }
+        | Command::QueryInfo { handle }
+        | Command::QueryDirectory { handle, .. } => handle.as_deref(),
+        Command::Negotiate { .. }
+        | Command::SessionSetup { .. }
+        | Command::TreeConnect { .. }
+        | Command::Logoff
+        | Command::TreeDisconnect
+        | Command::Create(_)
+        | Command::Ioctl { .. }
+        | Command::LeaseAck { .. }
+        | Command::OplockAck
+        | Command::Lock
+        | Command::ChangeNotify
+        | Command::Cancel { .. }
+        | Command::Echo
+        | Command::Unknown(_) => None,
+    }
+}
