@@ -10,35 +10,41 @@ macro_rules! guid {
         ///
         /// On the wire the first three fields are little-endian (MS-DTYP 2.3.4.2). Comparison is that of the sixteen
         /// octets.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
-        pub struct $name(Uuid);
+        pub struct $name([u8; 16]);
 
         impl $name {
             /// Wraps a UUID.
             pub const fn new(uuid: Uuid) -> Self {
-                Self(uuid)
+                Self(uuid.to_bytes_le())
             }
 
             /// Reads the sixteen octets of the wire.
             pub const fn from_wire(octets: [u8; 16]) -> Self {
-                Self(Uuid::from_bytes_le(octets))
+                Self(octets)
             }
 
             /// The sixteen octets of the wire.
             pub const fn to_wire(self) -> [u8; 16] {
-                self.0.to_bytes_le()
+                self.0
             }
 
             /// The UUID.
             pub const fn uuid(self) -> Uuid {
-                self.0
+                Uuid::from_bytes_le(self.0)
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
+                self.uuid().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self)
             }
         }
     };

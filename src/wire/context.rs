@@ -22,7 +22,7 @@ use super::durable::{
 use super::error::{DecodeError, DecodeErrorKind, Field, Structure};
 use super::instance::{AppInstanceId, AppInstanceVersion};
 use super::lease::{Lease, LeaseV1, LeaseV2};
-use super::parse::{self, clamp32, reserved, u16, u32};
+use super::parse::{self, clamp32};
 
 /// The most elements that are walked in one chain. Deployed clients send at most fourteen.
 pub const MAX_CONTEXTS: u16 = 64;
@@ -103,16 +103,21 @@ impl<'a> Contexts<'a> {
     }
 
     /// Splits the first element off and returns it with the distance to the next one, 0 if there is none.
-    #[inline]
+    // Inlined by force: returned through memory, the context is read back in wider pieces than it was written in,
+    // which stalls the processor for longer than everything else takes.
+    #[inline(always)]
     fn element(&self) -> Result<(Context<'a>, usize), DecodeError> {
         const HEADER: usize = 16;
-        let wrong = |field, at: usize, kind| {
-            DecodeError::new(Structure::CreateContext, field, self.offset.saturating_add(at), kind)
+        let offset = self.offset;
+        let wrong = |field, at: usize, kind| wrong(offset, field, at, kind);
+        let Some(header) = self.rest.first_chunk::<HEADER>() else {
+            return Err(parse::length(Structure::CreateContext, self.rest.len(), HEADER).shifted(offset));
         };
-        let fields = (u32(), u16(), u16(), reserved(2), u16(), u32());
-        let (next, name_offset, name_len, (), data_offset, data_len) =
-            parse::prefix(Structure::CreateContext, HEADER, self.rest, fields)
-                .map_err(|error| error.shifted(self.offset))?;
+        let next = u32::from_le_bytes(parse::field(header, 0));
+        let name_offset = u16::from_le_bytes(parse::field(header, 4));
+        let name_len = u16::from_le_bytes(parse::field(header, 6));
+        let data_offset = u16::from_le_bytes(parse::field(header, 10));
+        let data_len = u32::from_le_bytes(parse::field(header, 12));
 
         // The next header has to lie inside what is left; the element ends where it begins.
         let distance = next as usize;
@@ -166,10 +171,16 @@ impl<'a> Contexts<'a> {
     }
 }
 
+/// By value, so that nobody's state has to lie in memory for the sake of an error.
+#[cold]
+fn wrong(offset: usize, field: Field, at: usize, kind: DecodeErrorKind) -> DecodeError {
+    DecodeError::new(Structure::CreateContext, field, offset.saturating_add(at), kind)
+}
+
 impl<'a> Iterator for Contexts<'a> {
     type Item = Result<Context<'a>, DecodeError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;

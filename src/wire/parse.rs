@@ -4,7 +4,6 @@ use nom::Parser;
 use nom::bytes::complete::take;
 use nom::combinator::map;
 use nom::error::{ErrorKind, ParseError};
-use nom::number::complete::{le_u16, le_u32, le_u64};
 
 use super::Fixed;
 use super::error::{DecodeError, DecodeErrorKind, Field, Structure};
@@ -39,7 +38,7 @@ pub(super) fn fixed<'a, T: Fixed, O>(octets: &'a [u8], fields: impl Parse<'a, O>
 /// As [`fixed`], for a body that begins with its own size.
 #[inline]
 pub(super) fn sized<'a, T: Fixed, O>(octets: &'a [u8], fields: impl Parse<'a, O>) -> Result<O, DecodeError> {
-    let (size, rest) = fixed::<T, _>(octets, (le_u16, fields))?;
+    let (size, rest) = fixed::<T, _>(octets, (u16(), fields))?;
     structure_size(T::STRUCTURE, 0, size, T::LEN)?;
     Ok(rest)
 }
@@ -97,15 +96,15 @@ pub(super) fn octet<'a>() -> impl Parse<'a, u8> {
 }
 
 pub(super) fn u16<'a>() -> impl Parse<'a, u16> {
-    le_u16
+    map(octets(), u16::from_le_bytes)
 }
 
 pub(super) fn u32<'a>() -> impl Parse<'a, u32> {
-    le_u32
+    map(octets(), u32::from_le_bytes)
 }
 
 pub(super) fn u64<'a>() -> impl Parse<'a, u64> {
-    le_u64
+    map(octets(), u64::from_le_bytes)
 }
 
 /// Octets that are ignored on input.
@@ -114,7 +113,18 @@ pub(super) fn reserved<'a>(count: usize) -> impl Parse<'a, ()> {
 }
 
 pub(super) fn octets16<'a>() -> impl Parse<'a, [u8; 16]> {
-    map(take(16usize), |octets: &[u8]| octets.try_into().unwrap_or_default())
+    octets()
+}
+
+/// One load of all octets: `nom::number` shifts them together one by one, and a mask behind that keeps them apart.
+fn octets<'a, const N: usize>() -> impl Parse<'a, [u8; N]> {
+    map(take(N), |octets: &[u8]| octets.first_chunk().copied().unwrap_or([0; N]))
+}
+
+/// The field at `at` of a header that is known to be there.
+#[inline(always)]
+pub(super) fn field<const N: usize>(header: &[u8; 16], at: usize) -> [u8; N] {
+    header.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }
 
 pub(super) fn lease_key<'a>() -> impl Parse<'a, LeaseKey> {
@@ -123,5 +133,5 @@ pub(super) fn lease_key<'a>() -> impl Parse<'a, LeaseKey> {
 
 /// MS-SMB2 2.2.14.1.
 pub(super) fn file_id<'a>() -> impl Parse<'a, FileId> {
-    map((le_u64, le_u64), |(persistent, volatile)| FileId { persistent, volatile })
+    map((u64(), u64()), |(persistent, volatile)| FileId { persistent, volatile })
 }

@@ -19,7 +19,9 @@ use leasehold::{
 };
 
 const CONNS: u64 = 4;
-const FILES: u128 = 2;
+const FILES: u128 = 3;
+/// The file that is a directory.
+const DIRECTORY: FileKey = FileKey::new(2);
 const BREAK: u64 = 35_000;
 
 /// Runs the history that the octets spell, twice with different hash keys, and holds it against the properties.
@@ -37,7 +39,7 @@ enum Step {
     EndSession { conn: u8 },
     EndTree { conn: u8 },
     Create { conn: u8, file: u8, key: u8, state: u8, epoch: u16, kind: CreateKind, version: bool },
-    Opened { which: u8, fails: bool, directory: bool },
+    Opened { which: u8, fails: bool },
     Operate { conn: u8, which: u8, local: bool, intent: u8 },
     Done { which: u8 },
     Cancel { which: u8 },
@@ -169,7 +171,6 @@ impl World {
             Step::EndSession { conn } => {
                 let conn = u64::from(conn) % CONNS;
                 if self.sessions.remove(&conn).is_some() {
-                    self.forget_handles(|handle| handle.conn == conn);
                     self.handle(Event::SessionEnded { session: session_of(conn) });
                 }
             }
@@ -177,7 +178,6 @@ impl World {
                 let conn = u64::from(conn) % CONNS;
                 if self.sessions.contains_key(&conn) {
                     let request = self.ask(Some(conn), Asked::Other);
-                    self.forget_handles(|handle| handle.conn == conn && handle.stage == Stage::Open);
                     let (session, tree) = (session_of(conn), TreeId::new(1));
                     self.handle(Event::TreeDisconnected { request, session, tree });
                 }
@@ -185,7 +185,7 @@ impl World {
             Step::Create { conn, file, key, state, epoch, kind, version } => {
                 self.create(u64::from(conn) % CONNS, file, key, state, epoch, kind, version);
             }
-            Step::Opened { which, fails, directory } => self.opened(which, fails, directory),
+            Step::Opened { which, fails } => self.opened(which, fails),
             Step::Operate { conn, which, local, intent } => {
                 self.operate(u64::from(conn) % CONNS, which, local, intent);
             }
@@ -206,7 +206,6 @@ impl World {
                 if handle.stage == Stage::Open {
                     let conn = handle.conn;
                     let request = self.ask(Some(conn), Asked::Other);
-                    self.forget_handles_by_id(file_id);
                     self.handle(Event::Close { request, session: session_of(conn), file_id });
                 }
             }
@@ -248,7 +247,6 @@ impl World {
         self.sessions.remove(&conn);
         self.asked.retain(|_, (of, _)| *of != Some(conn));
         self.creates.retain(|_, create| create.conn != conn);
-        self.forget_handles(|handle| handle.conn == conn);
         self.handle(Event::Disconnected { conn: ConnId::new(conn) });
     }
 
@@ -296,7 +294,7 @@ impl World {
         self.handle(Event::Create(create));
     }
 
-    fn opened(&mut self, which: u8, fails: bool, directory: bool) {
+    fn opened(&mut self, which: u8, fails: bool) {
         let opening: Vec<FileId> = self
             .handles
             .iter()
@@ -308,8 +306,7 @@ impl World {
             self.handles.remove(&file_id);
             Err(Status::from_wire(0xc000_0022))
         } else {
-            // A file stays what it is: the second one is the directory.
-            let directory = directory && self.handles[&file_id].file == FileKey::new(1);
+            let directory = self.handles[&file_id].file == DIRECTORY;
             let kind = if directory { ObjectKind::Directory } else { ObjectKind::File };
             Ok(Opened::new(CreateAction::Opened, kind))
         };
@@ -388,7 +385,7 @@ impl World {
             if !opening && self.running.is_empty() && self.conns.is_empty() && self.asked.is_empty() {
                 break;
             }
-            self.step(Step::Opened { which: 0, fails: false, directory: false });
+            self.step(Step::Opened { which: 0, fails: false });
             self.step(Step::Done { which: 0 });
             for conn in 0..4 {
                 self.step(Step::Disconnect { conn });
@@ -431,20 +428,8 @@ impl World {
         self.judge(actions);
     }
 
-    /// Opens that their clients no longer have. Those being opened stay until the driver has opened them.
-    fn forget_handles(&mut self, gone: impl Fn(&Handle) -> bool) {
-        let ids: Vec<FileId> = self
-            .handles
-            .iter()
-            .filter(|(_, handle)| handle.stage == Stage::Open && gone(handle))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ids {
-            self.forget_handles_by_id(id);
-        }
-    }
-
-    fn forget_handles_by_id(&mut self, id: FileId) {
+    /// An open is gone, and with the last one of its lease what its client believes.
+    fn forget(&mut self, id: FileId) {
         let Some(handle) = self.handles.remove(&id) else { return };
         let last =
             !self.handles.values().any(|other| other.stage == Stage::Open && other.name == handle.name);
@@ -496,10 +481,10 @@ impl World {
                     other => panic!("{other:?} was no acknowledgment"),
                 },
                 Action::CloseFile { file_id, link } => {
-                    self.handles.remove(&file_id);
-                    if link == Link::Remove {
-                        assert!(self.handles.values().all(|handle| handle.file != FileKey::new(u128::MAX)));
-                    }
+                    let file = self.handles[&file_id].file;
+                    self.forget(file_id);
+                    // The name goes with the last open, never before.
+                    assert!(link == Link::Keep || self.handles.values().all(|other| other.file != file));
                 }
             }
         }
@@ -540,12 +525,15 @@ impl World {
         let state = lease.state();
         assert!([0, 1, 3, 5, 7].contains(&state.bits()), "P1: {state}");
         let breaking = lease.flags().contains(LeaseFlags::BREAK_IN_PROGRESS);
+        let before = self.beliefs.get(&name).map_or(LeaseState::NONE, |belief| belief.state);
         match self.beliefs.get_mut(&name) {
             Some(belief) => {
                 assert_eq!(breaking, belief.pending.is_some(), "BREAK_IN_PROGRESS");
                 assert!(state.contains(belief.state), "P4: a CREATE never lowers a lease");
                 let raised = state != belief.state;
-                assert!(!raised || (!breaking && state == asked.state().intersection(LeaseState::RWH)));
+                // MS-SMB2 3.3.5.9.11: never W on a directory.
+                let most = if handle.file == DIRECTORY { LeaseState::RH } else { LeaseState::RWH };
+                assert!(!raised || (!breaking && state == asked.state().intersection(most)));
                 let epoch = if raised { belief.epoch.next() } else { belief.epoch };
                 assert_eq!(matches!(lease, Lease::V1(_)), belief.v1, "the version of the lease");
                 assert!(belief.v1 || lease.epoch() == Some(epoch), "P7");
@@ -563,7 +551,9 @@ impl World {
                     .insert(name, Belief { file: handle.file, state, epoch, v1, pending: None, last: None });
             }
         }
-        self.fits(name, state, &handle);
+        if state != before {
+            self.fits(name, state, &handle);
+        }
     }
 
     /// What was granted stands beside everything else (P2), and nothing runs that would have broken it.
