@@ -29,6 +29,19 @@ mod vectors;
 
 const VECTORS: &str = include_str!("vectors/wire-vectors.jsonl");
 
+const MALFORMED: &str = include_str!("vectors/malformed.jsonl");
+
+#[test]
+fn every_malformed_line_is_judged_as_it_says() {
+    let lines: Vec<Value> = MALFORMED.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 33);
+    for line in &lines {
+        let judgment = judge(line);
+        let expected = if line["expect"] == "semantic" { Outcome::Unjudged } else { Outcome::AsExpected };
+        assert_eq!(judgment.verdict, Ok(expected), "{}: {}", judgment.id, line["rule"]);
+    }
+}
+
 /// Kind, lines, and how many of them came back as the captured octets. The others came back in the canonical form, for
 /// one of the reasons below.
 const KINDS: &[(&str, usize, usize)] = &[
