@@ -1,10 +1,6 @@
-//! Random histories of the server, judged by `bodies/server.rs`.
+//! Random histories of the server, and the committed ones, judged by `bodies/server.rs`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
-
-#[path = "bodies/server.rs"]
-mod server;
+mod bodies;
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -18,6 +14,17 @@ proptest! {
 
     #[test]
     fn every_history_keeps_every_property(octets in prop::collection::vec(any::<u8>(), 0..600)) {
-        server::histories(&octets);
+        bodies::server::histories(&octets);
     }
+}
+
+#[test]
+fn every_committed_history_keeps_every_property() -> std::io::Result<()> {
+    let mut seeds = 0;
+    for seed in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/server_ops"))? {
+        bodies::server::histories(&std::fs::read(seed?.path())?);
+        seeds += 1;
+    }
+    assert!(seeds > 20, "seeds are missing: {seeds}");
+    Ok(())
 }
