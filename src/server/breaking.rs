@@ -78,10 +78,7 @@ impl Shard {
                 if let Some(notice) = notice {
                     self.send(slot, notice, out);
                 }
-                // Who waits wakes when the lease has come all the way down.
-                if self.leases.get(slot).is_some_and(|lease| lease.told().is_none()) {
-                    self.resume(file, out);
-                }
+                self.resume(file, out);
             }
         }
     }
