@@ -1,0 +1,67 @@
+//! How a driver can break the contract of a server, and that nothing changes when it does.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
+
+use leasehold::server::{
+    Action, Capabilities, Config, Create, Event, Misuse, ObjectKind, Opened, Origin, RouteSeed, Server, Terms,
+};
+use leasehold::wire::LeaseAck;
+use leasehold::{
+    Actor, ClientGuid, ConnId, CreateAction, Dialect, FileId, FileKey, HashKey, Instant, Intent, LeaseKey,
+    LeaseState, Machine, RequestId, SessionId, TreeId,
+};
+
+#[test]
+fn a_misuse_is_named_and_changes_nothing() {
+    let mut server = Server::new(Config::new(HashKey::new([1; 16]), RouteSeed::new([2; 16]), 1));
+    let mut actions = Vec::new();
+    let client = ClientGuid::from_wire([1; 16]);
+    let terms = Terms::new(Dialect::Smb311, Capabilities::LEASING);
+    let origin = |conn, session| Origin::new(ConnId::new(conn), SessionId::new(session), TreeId::new(1));
+    let create =
+        |conn, session| Event::Create(Create::new(RequestId::new(1), origin(conn, session), FileKey::new(1)));
+    for (conn, session) in [(1, 1), (2, 2)] {
+        let (conn, session) = (ConnId::new(conn), SessionId::new(session));
+        server.handle(Instant::ZERO, Event::Connected { conn, client, terms }, &mut actions).unwrap();
+        server.handle(Instant::ZERO, Event::SessionBound { conn, session }, &mut actions).unwrap();
+    }
+    server.handle(Instant::ZERO, create(1, 1), &mut actions).unwrap();
+    let [Action::OpenFile { file_id, .. }] = actions[..] else { panic!("{actions:?}") };
+    let opened = || Ok(Opened::new(CreateAction::Opened, ObjectKind::File));
+    server.handle(Instant::ZERO, Event::Opened { file_id, result: opened() }, &mut actions).unwrap();
+
+    let unknown = ConnId::new(9);
+    let (request, file) = (RequestId::new(2), FileKey::new(1));
+    let ack = LeaseAck { key: LeaseKey::new([1; 16]), state: LeaseState::NONE };
+    let operate = |conn, session| {
+        let (actor, intent) = (Actor::Other, Intent::Flush);
+        Event::Operate { request, origin: Some(origin(conn, session)), file, actor, intent }
+    };
+    let cases = [
+        (Event::Connected { conn: ConnId::new(1), client, terms }, Misuse::DuplicateConnection),
+        (Event::SessionBound { conn: unknown, session: SessionId::new(1) }, Misuse::UnknownConnection),
+        (Event::Disconnected { conn: unknown }, Misuse::UnknownConnection),
+        (Event::SessionEnded { session: SessionId::new(9) }, Misuse::UnknownSession),
+        (
+            Event::TreeDisconnected { request, session: SessionId::new(9), tree: TreeId::new(1) },
+            Misuse::UnknownSession,
+        ),
+        (create(9, 1), Misuse::UnknownConnection),
+        (create(1, 9), Misuse::UnknownSession),
+        // The session is there, but not on that connection.
+        (create(2, 1), Misuse::UnknownSession),
+        (operate(9, 1), Misuse::UnknownConnection),
+        (operate(1, 2), Misuse::UnknownSession),
+        (Event::LeaseAck { request, conn: unknown, ack }, Misuse::UnknownConnection),
+        // Opened already, and never asked for.
+        (Event::Opened { file_id, result: opened() }, Misuse::UnknownTicket),
+        (Event::Opened { file_id: FileId::new(7, 7), result: opened() }, Misuse::UnknownTicket),
+    ];
+    let before = server.snapshot();
+    actions.clear();
+    for (event, misuse) in cases {
+        assert_eq!(server.handle(Instant::ZERO, event.clone(), &mut actions), Err(misuse), "{event:?}");
+        assert_eq!(actions, [], "{event:?}");
+        assert_eq!(server.snapshot(), before, "{event:?}");
+    }
+}
