@@ -50,12 +50,14 @@ pub enum Action {
         /// R: serve reads. W: keep writes and locks back. H: keep handles open.
         state: LeaseState,
     },
-    /// Write back what is dirty, then the locks that were kept back; answer with `Event::Flushed`.
+    /// Write back what is dirty, then the locks that were kept back; answer with `Event::Flushed`, also if that failed, and
+    /// also if the connection was lost meanwhile.
     Flush {
         /// The file.
         file: FileRef,
     },
-    /// Drop cached data; answer with `Event::Purged`.
+    /// Drop cached data; answer with `Event::Purged`. The answers to READs that are under way must not fill the cache again:
+    /// they may be older.
     Purge {
         /// The file.
         file: FileRef,

@@ -11,16 +11,26 @@ use crate::types::{ConnId, Epoch, FileId, LeaseKey, RequestId};
 pub(super) struct File {
     pub(super) name: FileRef,
     pub(super) key: LeaseKey,
-    /// What the lease gives: never more than the server has granted, never more than it was told in a break.
+    /// What the lease gives: never more than the server has granted.
     pub(super) state: LeaseState,
     pub(super) version: Version,
     pub(super) epoch: Epoch,
     /// What the cache was allowed last.
     pub(super) allowed: LeaseState,
     pub(super) opens: List<OpenSlot>,
-    /// CREATEs that are not answered.
+    /// CREATEs that ask for this lease and are not answered.
     pub(super) creating: u32,
     pub(super) descent: Descent,
+    /// Of the acknowledgment that is due next.
+    pub(super) turn: Turn,
+}
+
+/// Whether an acknowledgment goes out for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    First,
+    /// The first one was under way on a connection that is gone.
+    Again,
 }
 
 /// Whether epochs say anything: the lease keeps the version with which the server answers (MS-SMB2 3.3.5.9.8, .11).
@@ -35,7 +45,16 @@ pub(super) enum Version {
 pub(super) struct Descent {
     pub(super) flush: Task,
     pub(super) purge: Task,
+    pub(super) cache: Cache,
     pub(super) answer: Answer,
+}
+
+/// Whether what is cached can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cache {
+    Valid,
+    /// Something changed unseen: nothing may be used until it is purged.
+    Void,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +69,10 @@ pub(super) enum Task {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     None,
-    Due,
+    /// An acknowledgment is due, of no more than `told`.
+    Due {
+        told: LeaseState,
+    },
 }
 
 impl Task {
@@ -58,6 +80,14 @@ impl Task {
         *self = match *self {
             Self::Idle | Self::Due => Self::Due,
             Self::Running | Self::Again => Self::Again,
+        };
+    }
+
+    /// What is not begun is not done.
+    pub(super) fn forgo(&mut self) {
+        *self = match *self {
+            Self::Idle | Self::Due => Self::Idle,
+            Self::Running | Self::Again => Self::Running,
         };
     }
 
@@ -70,7 +100,8 @@ impl Task {
 }
 
 impl Descent {
-    pub(super) const DONE: Self = Self { flush: Task::Idle, purge: Task::Idle, answer: Answer::None };
+    pub(super) const DONE: Self =
+        Self { flush: Task::Idle, purge: Task::Idle, cache: Cache::Valid, answer: Answer::None };
 }
 
 impl File {
@@ -85,6 +116,20 @@ impl File {
             opens: List::default(),
             creating: 0,
             descent: Descent::DONE,
+            turn: Turn::First,
+        }
+    }
+
+    pub(super) fn count_creating(&mut self, under: Under, count: impl Fn(u32, u32) -> u32) {
+        if under == Under::Lease {
+            self.creating = count(self.creating, 1);
+        }
+    }
+
+    /// A handle is about to close: what is dirty may have been written through it, and is written back first.
+    pub(super) fn flush_before_closing(&mut self) {
+        if self.state.contains(LeaseState::WRITE) {
+            self.descent.flush.demand();
         }
     }
 
@@ -101,13 +146,48 @@ impl File {
         self.state = left;
     }
 
-    /// The lease is gone with the last connection: there is nobody to write back to. Returns what the cache was allowed.
-    pub(super) fn lose(&mut self) -> LeaseState {
+    /// What is cached may be stale. What is dirty is not: it is written back first.
+    pub(super) fn void(&mut self) {
+        if self.state.contains(LeaseState::WRITE) {
+            self.descent.flush.demand();
+        }
+        self.descent.purge.demand();
+        self.descent.cache = Cache::Void;
+    }
+
+    /// What the cache may do now.
+    pub(super) fn permitted(&self) -> LeaseState {
+        match self.descent.cache {
+            Cache::Valid => self.state,
+            Cache::Void => LeaseState::NONE,
+        }
+    }
+
+    /// What is lost if the last connection goes: with W, what is not written back.
+    pub(super) fn at_stake(&self) -> LeaseState {
+        match self.descent.flush {
+            Task::Idle => self.allowed,
+            Task::Due | Task::Running | Task::Again => self.allowed.union(LeaseState::RW),
+        }
+    }
+
+    /// The lease is gone with the last connection: there is nobody to write back to, and nobody to answer.
+    pub(super) fn lose(&mut self) {
         if !self.state.is_empty() {
             self.descent.purge.demand();
         }
         self.state = LeaseState::NONE;
-        self.allowed
+        self.descent.answer = Answer::None;
+        self.descent.flush.forgo();
+    }
+
+    /// An acknowledgment is due, of no more than this and of what was told before.
+    pub(super) fn answer_due(&mut self, told: LeaseState) {
+        let told = match self.descent.answer {
+            Answer::None => told,
+            Answer::Due { told: before } => before.intersection(told),
+        };
+        self.descent.answer = Answer::Due { told };
     }
 }
 
@@ -121,16 +201,19 @@ pub(super) struct Open {
 }
 
 /// ```text
-/// Creating ──► Live ──Release──► Kept ──H lost──► Closing
-///                └──Release, no H──► Parting ──written back──► Closing
+/// Creating ──► Live ──Release, H──► Kept ──H lost──► Parting ──written back──► Closing
+///    │           └──Release, no H, or no lease─────────►┘                        ▲
+///    └──answered with the lease of another key──────────────────────────────────┘
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Creating {
         request: RequestId,
+        under: Under,
     },
     Live {
         file_id: FileId,
+        under: Under,
     },
     /// The application is done with it; H keeps it open.
     Kept {
@@ -140,7 +223,27 @@ pub(super) enum Stage {
     Parting {
         file_id: FileId,
     },
-    Closing,
+    Closing {
+        file_id: FileId,
+    },
+}
+
+/// Whether an open belongs to the lease. One that does not keeps no lease alive, and no break closes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Under {
+    Lease,
+    Nothing,
+}
+
+impl Stage {
+    /// Whether the server has the lease for the sake of this open, and will have.
+    pub(super) fn holds_lease(self) -> bool {
+        match self {
+            Self::Live { under, .. } => under == Under::Lease,
+            Self::Kept { .. } => true,
+            Self::Creating { .. } | Self::Parting { .. } | Self::Closing { .. } => false,
+        }
+    }
 }
 
 impl Keyed for File {

@@ -27,7 +27,7 @@ pub(super) fn outcome(held: LeaseState, returned: LeaseState, steps: Option<u16>
     if held == returned {
         return match (steps, held.contains(LeaseState::WRITE), held.is_empty()) {
             (0, ..) | (.., true) => Nothing,
-            // Nobody else can have had a state while W was held, so a change that was not told is nonsense.
+            // W was taken and nobody has said so as yet: the notification is overtaken, or the peer is confused.
             (_, true, _) => Invalid,
             (_, false, _) => Purge,
         };

@@ -26,7 +26,7 @@ use crate::store::table::{Keyed, Table};
 use crate::time::Instant;
 use crate::types::{ConnId, Epoch, LeaseKey, RequestId};
 use crate::wire::{BreakFlags, Lease, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2};
-use file::{Answer, File, Open, Stage, Task, Version};
+use file::{Answer, Cache, File, Open, Stage, Task, Turn, Under, Version};
 use grant::{Outcome, outcome};
 
 new_key_type! {
@@ -109,7 +109,20 @@ struct Named {
     file: FileSlot,
 }
 
+/// An acknowledgment without an answer.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    ack: AckId,
+    file: FileSlot,
+    conn: ConnId,
+    state: LeaseState,
+    turn: Turn,
+}
+
 /// An SMB2 client's mind.
+///
+/// A call costs the opens of the file that it concerns; the loss of a connection, all opens; an acknowledgment, those under
+/// way, of which [`ClientConfig::acknowledgments`] are remembered.
 #[derive(Clone, Debug)]
 pub struct Client {
     config: ClientConfig,
@@ -118,7 +131,7 @@ pub struct Client {
     names: Table<NameSlot, Named>,
     opens: SlotMap<OpenSlot, Open>,
     /// Oldest first.
-    acks: Vec<(AckId, FileSlot)>,
+    acks: Vec<Sent>,
     next_ack: u64,
 }
 
@@ -213,12 +226,15 @@ impl Client {
             out.push(Action::Failed { request, status: Status::INSUFFICIENT_RESOURCES });
             return Ok(());
         };
-        let stage = Stage::Creating { request };
+        let lease = context(terms, file, want);
+        let (under, level) = match lease {
+            Some(_) => (Under::Lease, OplockLevel::Lease),
+            None => (Under::Nothing, OplockLevel::None),
+        };
+        let stage = Stage::Creating { request, under };
         let open = self.opens.insert(Open { file: slot, conn, stage, in_file: Links::default() });
         file.opens.push_back(&mut self.opens, open, |open| &mut open.in_file);
-        file.creating = file.creating.saturating_add(1);
-        let lease = context(terms, file, want);
-        let level = if lease.is_some() { OplockLevel::Lease } else { OplockLevel::None };
+        file.count_creating(under, u32::saturating_add);
         out.push(Action::SendCreate { request, open: open_ref(open), conn, level, lease });
         Ok(())
     }
@@ -240,10 +256,10 @@ impl Client {
     ) -> Result<(), Misuse> {
         let slot = open_slot(open);
         let record = self.opens.get_mut(slot).ok_or(Misuse::UnknownOpen)?;
-        let Stage::Creating { request } = record.stage else { return Err(Misuse::UnknownOpen) };
+        let Stage::Creating { request, under } = record.stage else { return Err(Misuse::UnknownOpen) };
         let (file_slot, conn) = (record.file, record.conn);
         let Some(file) = self.files.get_mut(file_slot) else { return Err(Misuse::UnknownOpen) };
-        file.creating = file.creating.saturating_sub(1);
+        file.count_creating(under, u32::saturating_sub);
         match result {
             Err(status) => {
                 self.forget(slot);
@@ -253,11 +269,13 @@ impl Client {
                 let lease = reply.contexts.lease.filter(|_| reply.level == OplockLevel::Lease);
                 if lease.is_some_and(|lease| lease.key() != file.key) {
                     // Somebody else's lease: nothing may be cached on it, and the handle is of no use.
-                    record.stage = Stage::Closing;
+                    record.stage = Stage::Closing { file_id: reply.file_id };
                     out.push(Action::SendClose { open, conn, file_id: reply.file_id });
                     out.push(Action::Failed { request, status: Status::INVALID_NETWORK_RESPONSE });
                 } else {
-                    record.stage = Stage::Live { file_id: reply.file_id };
+                    // A server may answer without a lease: the open has none then, and the lease is as it was.
+                    let under = if lease.is_some() { Under::Lease } else { Under::Nothing };
+                    record.stage = Stage::Live { file_id: reply.file_id, under };
                     if let Some(lease) = lease {
                         apply(file, &lease);
                     }
@@ -272,10 +290,15 @@ impl Client {
     /// The application is done with an open.
     fn release(&mut self, open: OpenRef, out: Out<'_>) -> Result<(), Misuse> {
         let record = self.opens.get_mut(open_slot(open)).ok_or(Misuse::UnknownOpen)?;
-        let Stage::Live { file_id } = record.stage else { return Err(Misuse::UnknownOpen) };
+        let Stage::Live { file_id, under } = record.stage else { return Err(Misuse::UnknownOpen) };
         let slot = record.file;
-        let keeps = self.files.get(slot).is_some_and(|file| file.state.contains(LeaseState::HANDLE));
-        record.stage = if keeps { Stage::Kept { file_id } } else { Stage::Parting { file_id } };
+        let Some(file) = self.files.get_mut(slot) else { return Err(Misuse::UnknownOpen) };
+        record.stage = if under == Under::Lease && file.state.contains(LeaseState::HANDLE) {
+            Stage::Kept { file_id }
+        } else {
+            file.flush_before_closing();
+            Stage::Parting { file_id }
+        };
         self.descend(slot, out);
         Ok(())
     }
@@ -283,7 +306,7 @@ impl Client {
     fn closed(&mut self, open: OpenRef, out: Out<'_>) -> Result<(), Misuse> {
         let slot = open_slot(open);
         let record = self.opens.get(slot).ok_or(Misuse::UnknownOpen)?;
-        if record.stage != Stage::Closing {
+        if !matches!(record.stage, Stage::Closing { .. }) {
             return Err(Misuse::UnknownOpen);
         }
         let file = record.file;
@@ -292,40 +315,74 @@ impl Client {
         Ok(())
     }
 
-    /// MS-SMB2 3.2.7.1: with the last connection every open is gone.
+    /// MS-SMB2 3.2.7.1: another connection carries on; with the last one every open is gone.
     fn disconnected(&mut self, conn: ConnId, out: Out<'_>) -> Result<(), Misuse> {
         let at = self.conns.iter().position(|(other, _)| *other == conn).ok_or(Misuse::UnknownConnection)?;
         self.conns.remove(at);
         let instead = self.conns.first().map(|(conn, _)| *conn);
-        let opens: Vec<OpenSlot> = self.opens.keys().collect();
-        for slot in opens {
-            let Some(open) = self.opens.get_mut(slot) else { continue };
-            if open.conn != conn {
-                continue;
-            }
-            let file = open.file;
-            match (open.stage, instead) {
-                (Stage::Creating { request }, _) => {
+        let opens: Vec<(OpenSlot, Open)> = self
+            .opens
+            .iter()
+            .filter(|(_, open)| open.conn == conn)
+            .map(|(slot, open)| (slot, open.clone()))
+            .collect();
+        let mut files: Vec<FileSlot> = opens.iter().map(|(_, open)| open.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        // What is at stake is said of every open before anything is given up.
+        for (slot, Open { file, stage, .. }) in opens {
+            match (stage, instead) {
+                (Stage::Creating { request, under }, _) => {
                     if let Some(file) = self.files.get_mut(file) {
-                        file.creating = file.creating.saturating_sub(1);
+                        file.count_creating(under, u32::saturating_sub);
                     }
                     self.forget(slot);
                     out.push(Action::Failed { request, status: Status::CONNECTION_DISCONNECTED });
                 }
-                (Stage::Closing, _) => self.forget(slot),
+                (Stage::Closing { file_id }, Some(other)) => {
+                    // Its answer may be lost with the connection; a second CLOSE does no harm.
+                    self.redirect(slot, other);
+                    out.push(Action::SendClose { open: open_ref(slot), conn: other, file_id });
+                }
+                (Stage::Closing { .. }, None) => self.forget(slot),
                 (Stage::Live { .. } | Stage::Kept { .. } | Stage::Parting { .. }, Some(other)) => {
-                    open.conn = other
+                    self.redirect(slot, other);
                 }
                 (Stage::Live { .. } | Stage::Kept { .. } | Stage::Parting { .. }, None) => {
-                    let file = self.files.get_mut(file);
-                    let held = file.map_or(LeaseState::NONE, File::lose);
+                    let held = self.files.get(file).map_or(LeaseState::NONE, File::at_stake);
                     self.forget(slot);
                     out.push(Action::Lost { open: open_ref(slot), held });
                 }
             }
-            self.descend(file, out);
+        }
+        self.send_again(conn, instead);
+        for slot in files {
+            if let Some(file) = self.files.get_mut(slot).filter(|_| instead.is_none()) {
+                file.lose();
+            }
+            self.descend(slot, out);
         }
         Ok(())
+    }
+
+    /// Acknowledgments that were under way on a lost connection are due again, if there is another (MS-SMB2 3.2.7.1).
+    fn send_again(&mut self, conn: ConnId, instead: Option<ConnId>) {
+        let Self { acks, files, .. } = self;
+        acks.retain(|sent| {
+            if sent.conn == conn && instead.is_some() {
+                if let Some(file) = files.get_mut(sent.file) {
+                    file.answer_due(sent.state);
+                    file.turn = Turn::Again;
+                }
+            }
+            sent.conn != conn
+        });
+    }
+
+    fn redirect(&mut self, slot: OpenSlot, conn: ConnId) {
+        if let Some(open) = self.opens.get_mut(slot) {
+            open.conn = conn;
+        }
     }
 
     fn forget(&mut self, slot: OpenSlot) {
@@ -361,7 +418,7 @@ impl Client {
                 }
                 // A change that was not seen lies between: what is cached may be stale.
                 if file.state == before && steps > 1 {
-                    file.descent.purge.demand();
+                    file.void();
                 }
             }
             // Overtaken by something newer: it changes nothing by itself, but what is acknowledged is held from then on.
@@ -369,7 +426,7 @@ impl Client {
             None => {}
         }
         if answer {
-            file.descent.answer = Answer::Due;
+            file.answer_due(body.new);
         }
         self.descend(slot, out);
     }
@@ -393,19 +450,10 @@ impl Client {
 
     /// Does the next thing that a file needs, as far as it can go: allow less, write back, drop, close, answer, allow more.
     fn descend(&mut self, slot: FileSlot, out: Out<'_>) {
+        self.part(slot);
         let Some(file) = self.files.get_mut(slot) else { return };
-        // With the last handle goes the lease: what it kept back is written first.
-        let keeps = file.state.contains(LeaseState::HANDLE);
-        let stays = |stage: Stage| match stage {
-            Stage::Creating { .. } | Stage::Live { .. } => true,
-            Stage::Kept { .. } => keeps,
-            Stage::Parting { .. } | Stage::Closing => false,
-        };
-        if !file.opens.iter(&self.opens, |open| &open.in_file).any(|(_, open)| stays(open.stage)) {
-            file.lower(LeaseState::NONE);
-        }
         let name = file.name;
-        let less = file.allowed.intersection(file.state);
+        let less = file.allowed.intersection(file.permitted());
         if less != file.allowed {
             file.allowed = less;
             out.push(Action::Allow { file: name, state: less });
@@ -424,6 +472,7 @@ impl Client {
         if file.descent.purge != Task::Idle {
             return;
         }
+        file.descent.cache = Cache::Valid;
         self.close_what_is_done(slot, out);
         self.answer(slot, out);
         let Some(file) = self.files.get_mut(slot) else { return };
@@ -437,58 +486,81 @@ impl Client {
             if let Some(name) = self.names.find(key) {
                 self.names.remove(name);
             }
-            self.acks.retain(|(_, file)| *file != slot);
+            self.acks.retain(|sent| sent.file != slot);
+        }
+    }
+
+    /// Kept handles part when H is gone, and the lease ends with its last open. Before either, what is dirty is written
+    /// back: by the handle that may write, and while there is a lease.
+    fn part(&mut self, slot: FileSlot) {
+        let Some(file) = self.files.get_mut(slot) else { return };
+        let mut next = file.opens.head();
+        let mut held = file.creating > 0;
+        while let Some(open) = next.and_then(|slot| self.opens.get_mut(slot)) {
+            next = open.in_file.next();
+            let keeps = file.state.contains(LeaseState::HANDLE);
+            if let (Stage::Kept { file_id }, false) = (open.stage, keeps) {
+                open.stage = Stage::Parting { file_id };
+                file.flush_before_closing();
+            }
+            held |= open.stage.holds_lease();
+        }
+        if !held {
+            file.lower(LeaseState::NONE);
         }
     }
 
     /// Sends the CLOSE of every handle that nothing keeps open any more.
     fn close_what_is_done(&mut self, slot: FileSlot, out: Out<'_>) {
         let Some(file) = self.files.get(slot) else { return };
-        let keeps = file.state.contains(LeaseState::HANDLE);
+        let opens = || file.opens.iter(&self.opens, |open| &open.in_file);
+        // The lease would end with this CLOSE and begin anew with the CREATE that is on its way: it waits for the answer.
+        if file.creating > 0 && !opens().any(|(_, open)| open.stage.holds_lease()) {
+            return;
+        }
         let mut next = file.opens.head();
-        while let Some(open_slot) = next {
-            let Some(open) = self.opens.get_mut(open_slot) else { break };
+        while let Some((open_slot, open)) = next.and_then(|slot| Some((slot, self.opens.get_mut(slot)?))) {
             next = open.in_file.next();
-            let file_id = match open.stage {
-                Stage::Parting { file_id } => file_id,
-                Stage::Kept { file_id } if !keeps => file_id,
-                Stage::Kept { .. } | Stage::Creating { .. } | Stage::Live { .. } | Stage::Closing => continue,
-            };
-            open.stage = Stage::Closing;
-            out.push(Action::SendClose { open: open_ref(open_slot), conn: open.conn, file_id });
+            if let Stage::Parting { file_id } = open.stage {
+                open.stage = Stage::Closing { file_id };
+                out.push(Action::SendClose { open: open_ref(open_slot), conn: open.conn, file_id });
+            }
         }
     }
 
-    /// Acknowledges with what is held now, through an open that is left; without one the CLOSE was the answer
+    /// Acknowledges with what is held now and was told, through an open that is left; without one the CLOSE was the answer
     /// (MS-SMB2 3.2.5.19.2).
     fn answer(&mut self, slot: FileSlot, out: Out<'_>) {
         let Some(file) = self.files.get_mut(slot) else { return };
-        // <202>: not while a CREATE of ours is on its way, whose answer may still change what is held.
-        if file.descent.answer == Answer::None || file.creating > 0 {
+        let Answer::Due { told } = file.descent.answer else { return };
+        // <202>: not while a CREATE of this lease is on its way, whose answer may still change what is held.
+        if file.creating > 0 {
             return;
         }
         file.descent.answer = Answer::None;
-        let left = |stage: Stage| matches!(stage, Stage::Live { .. } | Stage::Kept { .. });
         let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
-        let Some((via, conn)) = opens.find(|(_, open)| left(open.stage)).map(|(via, open)| (via, open.conn))
-        else {
-            return;
-        };
+        let left = opens.find(|(_, open)| open.stage.holds_lease()).map(|(via, open)| (via, open.conn));
+        let turn = core::mem::replace(&mut file.turn, Turn::First);
+        let Some((via, conn)) = left else { return };
         let ack = AckId(self.next_ack);
         self.next_ack = self.next_ack.saturating_add(1);
-        if self.acks.len() >= self.config.acknowledgments {
+        if self.acks.len() >= self.config.acknowledgments.max(1) {
             self.acks.remove(0);
         }
-        self.acks.push((ack, slot));
-        let body = LeaseAck { key: file.key, state: file.state };
+        let state = file.state.intersection(told).normalized();
+        self.acks.push(Sent { ack, file: slot, conn, state, turn });
+        let body = LeaseAck { key: file.key, state };
         out.push(Action::SendLeaseAck { ack, conn, via: open_ref(via), body });
     }
 
-    /// MS-SMB2 3.2.5.19.4: whatever the error, nothing is held any more.
+    /// MS-SMB2 3.2.5.19.4: whatever the error, nothing is held any more. But one that was sent again may find that the first
+    /// did arrive, and then what it said is held.
     fn answered(&mut self, ack: AckId, result: Result<(), Status>, out: Out<'_>) {
-        let Some(at) = self.acks.iter().position(|(other, _)| *other == ack) else { return };
-        let (_, slot) = self.acks.remove(at);
-        if let (Err(_), Some(file)) = (result, self.files.get_mut(slot)) {
+        let Some(at) = self.acks.iter().position(|sent| sent.ack == ack) else { return };
+        let Sent { file: slot, state, turn, .. } = self.acks.remove(at);
+        let Some(file) = self.files.get_mut(slot) else { return };
+        let arrived = turn == Turn::Again && result == Err(Status::UNSUCCESSFUL) && file.state == state;
+        if result.is_err() && !arrived {
             file.lower(LeaseState::NONE);
             self.descend(slot, out);
         }
@@ -497,7 +569,8 @@ impl Client {
 
 /// The lease context of a CREATE (MS-SMB2 3.2.4.3.8).
 fn context(terms: Terms, file: &File, want: LeaseState) -> Option<Lease> {
-    if !terms.capabilities.contains(Capabilities::LEASING) || want.is_empty() {
+    // An open without the lease that is held would break it: it goes along even if the application wants nothing.
+    if !terms.capabilities.contains(Capabilities::LEASING) || want.union(file.state).is_empty() {
         return None;
     }
     // A server gives more only to who asks for all of what is held and more.
@@ -513,7 +586,12 @@ fn context(terms: Terms, file: &File, want: LeaseState) -> Option<Lease> {
 
 /// Takes in what a CREATE response says about the lease (MS-SMB2 3.2.5.7.4, 3.2.5.7.5).
 fn apply(file: &mut File, lease: &Lease) {
-    let returned = lease.state().normalized();
+    // What was told and is not answered is not held, whatever a response says.
+    let ceiling = match file.descent.answer {
+        Answer::None => LeaseState::RWH,
+        Answer::Due { told } => told,
+    };
+    let returned = lease.state().intersection(ceiling).normalized();
     let breaking = lease.flags().contains(LeaseFlags::BREAK_IN_PROGRESS);
     match *lease {
         Lease::V1(_) => {
@@ -533,16 +611,12 @@ fn apply(file: &mut File, lease: &Lease) {
                 Outcome::Nothing => {}
                 Outcome::Upgrade => file.state = returned,
                 Outcome::UpgradeAndPurge => {
-                    file.descent.purge.demand();
+                    file.void();
                     file.state = returned;
                 }
-                Outcome::Purge => {
+                Outcome::Purge | Outcome::Invalid => {
+                    file.void();
                     file.lower(returned);
-                    file.descent.purge.demand();
-                }
-                Outcome::Invalid => {
-                    file.lower(returned);
-                    file.descent.purge.demand();
                 }
             }
             if steps.is_some() {

@@ -32,17 +32,17 @@ pub(crate) struct Rule {
     /// The operation waits for a holder that loses any of this: dirty data to be written back, deferred closes to be
     /// sent. A cache that only loses the right to be read is told, not waited for.
     pub(crate) awaits: LeaseState,
-    /// Whether it waits for a break in flight from which it needs nothing.
+    /// Whether it waits for a break from which it needs nothing.
     pub(crate) queue: Queue,
     /// Where it is written.
     pub(crate) cite: &'static str,
 }
 
-/// What an operation does when a lease is breaking that is no obstacle to it.
+/// What an operation does when a lease is breaking in stages of which it needs none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
     /// It waits until the lease has come all the way down.
-    BehindBreaks,
+    BehindStages,
     Nowhere,
 }
 
@@ -70,9 +70,9 @@ pub(crate) const RULES: [Rule; 8] = [
 ];
 
 const fn row(operation: Operation, revokes: LeaseState, awaits: LeaseState, cite: &'static str) -> Rule {
-    // Choice: as Samba and Windows have it, opens alone wait behind breaks that others caused.
+    // Choice: as Samba and Windows have it, opens alone wait for stages that others caused.
     let queue = match operation {
-        Operation::Open => Queue::BehindBreaks,
+        Operation::Open => Queue::BehindStages,
         Operation::Stat
         | Operation::Overwrite
         | Operation::Read

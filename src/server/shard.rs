@@ -227,7 +227,7 @@ impl Shard {
             .leases
             .iter(&self.leases.records, |lease| &lease.in_file)
             .filter(|(_, lease)| Some(lease.name) != own)
-            .map(|(id, lease)| Holder { id, held: lease.held, breaking: lease.told() });
+            .map(|(id, lease)| Holder { id, held: lease.held, breaking: lease.breaking() });
         locks::judge(holders, operation, &mut self.breaks)
     }
 
