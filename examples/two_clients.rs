@@ -434,7 +434,9 @@ impl World {
                         return Err("a handle is closed twice".into());
                     }
                 }
-                server::Action::Resolve { .. } => return Err("nobody deletes here".into()),
+                server::Action::Resolve { .. } | server::Action::Unlink { .. } => {
+                    return Err("nobody deletes here".into());
+                }
             }
         }
         Ok(())

@@ -26,7 +26,7 @@ pub struct Limits {
     pub running: usize,
     /// Connections. At the limit a new one is a misuse: the driver refuses it before NEGOTIATE.
     pub connections: usize,
-    /// Connections of one client. As above.
+    /// Connections of one client; those of dialect 2.0.2, who all have the same ClientGuid, are not counted. As above.
     pub connections_per_client: usize,
     /// Sessions. At the limit a new one is a misuse: the driver refuses it in SESSION_SETUP.
     pub sessions: usize,

@@ -362,7 +362,7 @@ impl World {
                 peer.down.push_back(Tell::Break(body));
             }
             server::Action::Interim { .. } | server::Action::CloseFile { .. } => {}
-            server::Action::Resolve { .. } => panic!("nobody deletes"),
+            server::Action::Resolve { .. } | server::Action::Unlink { .. } => panic!("nobody deletes"),
         }
     }
 

@@ -211,6 +211,10 @@ impl Stage {
                 format!("open r{}", request.get())
             }
             Action::Resolve { request } => format!("resolve r{}", request.get()),
+            Action::Unlink { file } => {
+                let name = u8::try_from(file.get()).map_or('?', char::from);
+                format!("unlink {name}")
+            }
             Action::Interim { request } => format!("interim r{}", request.get()),
             Action::Proceed { request, ticket } => {
                 self.running.insert(request, ticket);

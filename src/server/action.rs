@@ -3,7 +3,7 @@
 use super::scale::{BreakId, Ticket};
 use crate::state::{CreateAction, OplockLevel};
 use crate::status::Status;
-use crate::types::{ConnId, FileId, RequestId};
+use crate::types::{ConnId, FileId, FileKey, RequestId};
 use crate::wire::{Lease, LeaseAck, LeaseBreak, ResponseContexts};
 
 /// An action of [`Server`](super::Server). Exhaustive on purpose: a new duty must not compile unnoticed.
@@ -71,6 +71,11 @@ pub enum Action {
         request: RequestId,
         /// The body of the response, or the error.
         result: Result<LeaseAck, Status>,
+    },
+    /// Remove the name of a file that was to be deleted: its last handle is closed already.
+    Unlink {
+        /// The file.
+        file: FileKey,
     },
     /// Release the file system's handle of an open; `link` says whether the name goes with it.
     CloseFile {

@@ -14,7 +14,7 @@ use crate::state::LeaseState;
 use crate::stats::count;
 use crate::status::Status;
 use crate::types::RequestId;
-use crate::wire::LeaseAck;
+use crate::wire::{BreakFlags, LeaseAck};
 
 impl Shard {
     /// Sends what the last judgement demands.
@@ -31,13 +31,21 @@ impl Shard {
     /// Has the registry choose a connection for a notification that is new. Its deadline begins now, a little before it is
     /// sent (MS-SMB2 3.3.2.5).
     fn send(&mut self, slot: LeaseSlot, notice: Notice, out: Out<'_>) {
-        let due = self.now.saturating_add(self.config.lease_break_timeout);
-        let Some(lease) = self.leases.get_mut(slot) else { return };
-        if lease.told().is_some() {
-            lease.timer = Some(self.timers.start(due, slot));
+        if notice.body.flags.contains(BreakFlags::ACK_REQUIRED) {
+            self.start_deadline(slot);
         }
         count(&mut self.stats.breaks_sent);
         self.hand_out(slot, notice, None, out);
+    }
+
+    /// The client has its full time from now on, on whatever connection it is told (MS-SMB2 3.3.4.7).
+    fn start_deadline(&mut self, slot: LeaseSlot) {
+        let due = self.now.saturating_add(self.config.lease_break_timeout);
+        let Some(lease) = self.leases.get_mut(slot) else { return };
+        if let Some(timer) = lease.timer.take() {
+            self.timers.stop(timer);
+        }
+        lease.timer = Some(self.timers.start(due, slot));
     }
 
     fn hand_out(&self, slot: LeaseSlot, notice: Notice, after: Option<Arrival>, out: Out<'_>) {
@@ -86,9 +94,16 @@ impl Shard {
     /// A notification did not go out where it was tried: the next connection, unless a later one has overtaken it.
     pub(super) fn redeliver(&mut self, id: BreakId, tried: Option<Arrival>, out: Out<'_>) {
         let slot = lease_slot(id);
-        if let Some(notice) = self.leases.get(slot).and_then(|lease| lease.last(id.number)) {
-            self.hand_out(slot, notice, tried, out);
+        let Some(lease) = self.leases.get(slot) else { return };
+        let Some(notice) = lease.last(id.number) else { return };
+        if notice.body.flags.contains(BreakFlags::ACK_REQUIRED) {
+            // Answered or given up meanwhile: there is nothing to tell.
+            if lease.told().is_none() {
+                return;
+            }
+            self.start_deadline(slot);
         }
+        self.hand_out(slot, notice, tried, out);
     }
 
     /// No connection of the client can carry the notification (MS-SMB2 3.3.4.7).

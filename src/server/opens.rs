@@ -88,6 +88,7 @@ impl Shard {
             (Some(admission), Err(status)) => {
                 let file = self.forget(slot);
                 self.refuse(&Job::Create(admission), status, out);
+                self.unlink_if_last(file, out);
                 self.settle(file, out);
             }
             (None, Ok(_)) => self.shut(slot, out),
@@ -95,6 +96,7 @@ impl Shard {
                 let name = self.opens.get(slot).and_then(|open| open.bound);
                 let file = self.forget(slot);
                 release(name, out);
+                self.unlink_if_last(file, out);
                 self.settle(file, out);
             }
         }
@@ -249,6 +251,14 @@ impl Shard {
         self.settle(file, out);
     }
 
+    /// A file that was to be deleted lived on for an open that came to nothing: no close is left to take its name along.
+    fn unlink_if_last(&self, file: FileSlot, out: Out<'_>) {
+        if let Some(file) = self.files.get(file).filter(|file| file.fate == Fate::Goes && file.opens.vacant())
+        {
+            perform(out, Action::Unlink { file: file.key });
+        }
+    }
+
     /// Takes an open out of everything it is in. Returns its file.
     fn forget(&mut self, slot: OpenSlot) -> FileSlot {
         let Some((file, session)) = self.opens.get(slot).map(|open| (open.file, open.session)) else {
@@ -316,7 +326,8 @@ impl Shard {
         self.scratch = waiting;
     }
 
-    /// Closes the opens of a session, or of one of its tree connects. O(opens of the session).
+    /// Closes the opens of a session, or of one of its tree connects, and answers the CREATEs that are being carried out.
+    /// Those of a lost connection were abandoned before, without an answer. O(opens of the session).
     pub(super) fn sweep(&mut self, session: SessionId, tree: Option<TreeId>, out: Out<'_>) {
         let opens = self.sessions.find(session).and_then(|session| self.sessions.get(session));
         let mut next = opens.and_then(|session| session.opens.head());
@@ -326,9 +337,16 @@ impl Shard {
             if tree.is_none_or(|tree| open.tree == tree) {
                 match open.stage {
                     Stage::Live { .. } => self.shut(slot, out),
-                    // The driver is opening the file; it is closed when that has ended.
+                    // The driver is opening the file: it is closed, and the lease key free, when that has ended.
                     Stage::Reserved { .. } => {
-                        self.leave_lane(slot);
+                        let status = match tree {
+                            Some(_) => Status::NETWORK_NAME_DELETED,
+                            None => Status::USER_SESSION_DELETED,
+                        };
+                        if let Some(admission) = self.leave_lane(slot) {
+                            count(&mut self.stats.refused);
+                            perform(out, Action::Refused { request: admission.create.request, status });
+                        }
                     }
                     Stage::Abandoned => {}
                 }

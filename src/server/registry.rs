@@ -109,6 +109,7 @@ impl Registry {
             && self.conns.len() == 0
             && self.sessions.len() == 0
             && self.bindings.len() == 0
+            && self.sweeps.is_empty()
     }
 }
 
@@ -192,7 +193,9 @@ impl Registry {
         }
         let known = self.clients.find(guid);
         let others = known.and_then(|client| self.clients.get(client)).map_or(0, |client| client.conns.len());
-        if self.conns.len() >= limits.connections || others >= limits.connections_per_client {
+        // MS-SMB2 2.2.3: on 2.0.2 the ClientGuid is zero, so all such clients look like one.
+        let crowded = terms.dialect > Dialect::Smb202 && others >= limits.connections_per_client;
+        if self.conns.len() >= limits.connections || crowded {
             return Err(Misuse::TooManyConnections);
         }
         let fresh = Client { guid, conns: Vec::new(), bindings: 0 };

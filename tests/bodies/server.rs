@@ -453,6 +453,9 @@ impl World {
                     self.coherent(handle.file, handle.name, taken_by_open(handle.kind), &action);
                     assert!(self.handles.insert(file_id, handle).is_none(), "a FileId was given twice");
                 }
+                Action::Unlink { file } => {
+                    assert!(self.handles.values().all(|handle| handle.file != file), "a handle is left");
+                }
                 Action::Resolve { request } => {
                     self.answered(request);
                 }

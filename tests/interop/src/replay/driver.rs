@@ -261,6 +261,8 @@ impl<'t> Driver<'t> {
         match action {
             Action::OpenFile { request, file_id } => self.open_file(request, file_id).map(Some),
             Action::Resolve { request } => self.resolve(request),
+            // Files are opened at once here, so no open can come to nothing behind the last close.
+            Action::Unlink { .. } => Err(Stop::Fault("Unlink, and no file was being opened".to_owned())),
             // Whether and when it was sent depends on time: not judged.
             Action::Interim { .. } => Ok(None),
             Action::Proceed { request, ticket } => self.proceed(request, ticket).map(Some),
