@@ -1,5 +1,7 @@
 //! SMB2 and SMB3 leases, oplocks and durable handles without I/O: who may cache what, and which handles survive a failure.
 //!
+//! What is there as yet: every octet of all of it, and leases from end to end. The changelog says what follows.
+//!
 //! Events and time go in, actions come out. There is no socket, thread, clock or random number in here, so any runtime can
 //! drive it, every run can be replayed, and the same input gives the same output on every machine.
 //!
@@ -39,7 +41,8 @@
 //! }
 //! ```
 //!
-//! The clock has to go on while the host sleeps: a suspended laptop must find its leases expired.
+//! A real clock has to go on while the host sleeps, which this one need not: a suspended laptop must find its leases expired.
+//! On Linux that is CLOCK_BOOTTIME.
 //!
 //! # Where things are
 //!
@@ -57,7 +60,8 @@
 //! | `server/opens.rs` | opens and what they are granted | 3.3.5.9.8, 3.3.5.9.11, 3.3.5.10, 3.3.4.17 |
 //! | `server/lease.rs` | one lease: its state, epoch and break | 3.3.1.12, 3.3.5.22.2 |
 //! | `server/breaking.rs` | breaks in flight, deadlines | 3.3.4.7, 3.3.2.5, 3.3.6.5 |
-//! | `client/mod.rs` | opens and breaks at the client | 3.2.4.3.8, 3.2.5.7, 3.2.5.19 |
+//! | `client/mod.rs` | opens and breaks at the client | 3.2.4.3.8, 3.2.5.7, 3.2.5.19, 3.2.7.1 |
+//! | `client/file.rs` | a name with its lease, and the way down from it | 3.2.1.5 |
 //! | `client/grant.rs` | what a response does to a lease that is held | 3.2.5.7.4, 3.2.5.7.5 |
 //! | `store/` | tables, lists and timers, which know nothing of SMB | |
 //!

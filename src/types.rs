@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn guids_are_mixed_endian_on_the_wire() {
-        // MS-SMB2 4.9 writes GUIDs so; the octets are those of wire example E4.
+        // MS-SMB2 4.9 writes GUIDs so; the octets are those that clients send.
         let text = Uuid::from_u128(0xf1e2d3c4_b5a6_9788_0123_456789abcdef);
         let octets =
             [0xc4, 0xd3, 0xe2, 0xf1, 0xa6, 0xb5, 0x88, 0x97, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef];

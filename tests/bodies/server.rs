@@ -589,6 +589,10 @@ impl World {
         if let Some((.., before)) = self.sent.iter().find(|(other, ..)| *other == id) {
             assert_eq!(*before, body, "the same notification, sent again");
             self.sent.push((id, conn, body));
+            // MS-SMB2 3.3.2.5: it has its full time from here.
+            if let Some((_, due)) = self.beliefs.get_mut(&name).and_then(|belief| belief.pending.as_mut()) {
+                *due = self.now + BREAK;
+            }
             return;
         }
         self.sent.push((id, conn, body));

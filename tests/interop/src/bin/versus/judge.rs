@@ -1,4 +1,4 @@
-//! What the wire sheet says about a chain of create contexts in a request, read off it as plainly as possible.
+//! What MS-SMB2 2.2.13.2 says about a chain of create contexts in a request, read off it as plainly as possible.
 //!
 //! It calls none of the codecs that it judges. Its rules are those of the "Recommended decoder" (MS-SMB2 2.2.13.2,
 //! 3.3.5.9) and the sizes of the contexts that concern leases and durable handles.
@@ -15,7 +15,7 @@ pub(crate) enum Rule {
     NextInsideHeader,
     NextPastEnd,
     NameOffset,
-    /// The sheet asks for 16 and leaves open any later multiple of 8. Reported when nothing else is wrong.
+    /// The text asks for 16 in effect and leaves open any later multiple of 8. Reported when nothing else is wrong.
     NameOffsetLater,
     NameShort,
     NamePastEnd,
@@ -71,7 +71,7 @@ pub(crate) enum Reach {
 pub(crate) enum Verdict {
     Valid,
     Invalid(Rule),
-    /// The sheet leaves it open.
+    /// The text leaves it open.
     Either,
 }
 
@@ -125,7 +125,7 @@ struct Found<'a> {
     later_name: bool,
 }
 
-/// The rules of the sheet, in its order. Every number is 64 bits wide, so that no sum can overflow.
+/// The rules of MS-SMB2 2.2.13.2, in the order of the fields. Every number is 64 bits wide, so that no sum can overflow.
 fn element(rest: &[u8]) -> Result<Found<'_>, Rule> {
     let remaining = rest.len() as u64;
     if remaining < 16 {
@@ -240,9 +240,7 @@ impl fmt::Display for Rule {
             Self::NextInsideHeader => "Next leads into its own header",
             Self::NextPastEnd => "Next leads past the last place for a header",
             Self::NameOffset => "NameOffset is below 16 or not a multiple of 8",
-            Self::NameOffsetLater => {
-                "NameOffset is a later multiple of 8 than 16, which the sheet lets pass elsewhere"
-            }
+            Self::NameOffsetLater => "NameOffset is a later multiple of 8 than 16, which the text lets pass",
             Self::NameShort => "NameLength is below 4",
             Self::NamePastEnd => "the name leads out of its element",
             Self::DataAlignment => "DataOffset is not a multiple of 8",
@@ -267,7 +265,7 @@ impl fmt::Display for Known {
     }
 }
 
-/// The malformed chains of the wire sheet, and whether it recommends to accept them.
+/// The malformed chains of MS-SMB2 2.2.13.2, and whether it recommends to accept them.
 pub(crate) const SHEET: [(&str, &str, bool); 21] = [
     ("M1", "000000001000040000001800000000", false),
     ("M2", "000000001000030000001800000000004d78410000000000", false),

@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 
-/// Example E13 of the wire sheet: DH2Q, RqLs version 2, MxAc, QFid, as a request.
+/// Example E13 of MS-SMB2 2.2.13.2: DH2Q, RqLs version 2, MxAc, QFid, as a request.
 const E13: &str = "\
     3800000010000400000018002000000044483251000000000000000000000000\
     0000000000000000c4d3e2f1a6b588970123456789abcdef5000000010000400\

@@ -85,7 +85,7 @@ pub(crate) fn run(mutations: u64, seed: u64) -> bool {
         if checked { "on" } else { "off" }
     );
     println!(
-        "   The judge: {} valid, {} invalid, {} left open by the sheet.",
+        "   The judge: {} valid, {} invalid, {} left open by the text.",
         tally.valid, tally.invalid, tally.either
     );
     let mut sound = true;
@@ -202,9 +202,9 @@ struct Sheet {
     sound: bool,
 }
 
-/// The malformed chains of the wire sheet: what it recommends, and what everybody does.
+/// The malformed chains of MS-SMB2 2.2.13.2: what it recommends, and what everybody does.
 fn sheet() -> Sheet {
-    let mut text = format!("\n   {:<6} {:<8}", "row", "sheet");
+    let mut text = format!("\n   {:<6} {:<8}", "row", "rule");
     for subject in &SUBJECTS {
         text.push_str(&format!(" {:<17}", subject.name));
     }
@@ -229,7 +229,7 @@ fn sheet() -> Sheet {
             sound &= !subject.ours || accepts == Some(accept);
         }
     }
-    text.push_str("\n   !  not what the sheet recommends, as far as the call reaches");
+    text.push_str("\n   !  not what is recommended, as far as the call reaches");
     Sheet { text, sound }
 }
 
