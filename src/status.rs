@@ -34,6 +34,8 @@ statuses! {
     INVALID_PARAMETER = 0xc000_000d,
     /// A name that leads nowhere; the key of an unknown lease (MS-SMB2 3.3.5.22.2).
     OBJECT_NAME_NOT_FOUND = 0xc000_0034,
+    /// Another open excludes this one (MS-SMB2 3.3.5.9, MS-FSA 2.1.5.1.2.2).
+    SHARING_VIOLATION = 0xc000_0043,
     /// A limit was reached (MS-SMB2 3.3.5.9.8).
     INSUFFICIENT_RESOURCES = 0xc000_009a,
     /// The file is about to be deleted (MS-FSA 2.1.5.1.2).
@@ -96,6 +98,6 @@ mod tests {
     #[test]
     fn values_print_with_their_names() {
         assert_eq!(Status::REQUEST_NOT_ACCEPTED.to_string(), "STATUS_REQUEST_NOT_ACCEPTED");
-        assert_eq!(Status::from_wire(0xc000_0043).to_string(), "NTSTATUS 0xc0000043");
+        assert_eq!(Status::from_wire(0xc000_0022).to_string(), "NTSTATUS 0xc0000022");
     }
 }

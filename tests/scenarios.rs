@@ -300,12 +300,23 @@ impl Args<'_> {
         self.value("file").map(|file| FileKey::new(u128::from(file.as_bytes()[0])))
     }
 
+    /// `share=rwd` and less; everything if it is not said.
+    fn sharing(&self) -> ShareMode {
+        let Some(letters) = self.value("share") else { return ShareMode::ALL };
+        let mut sharing = ShareMode::empty();
+        sharing.set(ShareMode::READ, letters.contains('r'));
+        sharing.set(ShareMode::WRITE, letters.contains('w'));
+        sharing.set(ShareMode::DELETE, letters.contains('d'));
+        sharing
+    }
+
     fn create(&self) -> Create {
         let desired = match self.value("access") {
             None => Access::READ_DATA | Access::WRITE_DATA,
             Some("attributes") => Access::READ_ATTRIBUTES | Access::SYNCHRONIZE,
             Some("control") => Access::READ_CONTROL,
             Some("delete") => Access::DELETE,
+            Some("read") => Access::READ_DATA,
             Some(other) => panic!("access {other}"),
         };
         let disposition = match self.0 {
@@ -333,7 +344,7 @@ impl Args<'_> {
             (Some(other), _) => panic!("level {other}"),
         };
         Create::new(self.request(1), self.origin(), self.file().unwrap())
-            .access(desired, ShareMode::ALL)
+            .access(desired, self.sharing())
             .disposition(disposition, options)
             .caching(level, lease)
     }

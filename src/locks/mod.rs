@@ -1,6 +1,7 @@
 //! The arbiter: what an operation needs of those who hold something on a file. Pure, without time and without ids of its own.
 
 pub(crate) mod rules;
+pub(crate) mod share;
 
 use alloc::vec::Vec;
 

@@ -7,6 +7,8 @@ use crate::state::LeaseState;
 pub(crate) enum Operation {
     /// An open, or anything else, that asks for stat access only.
     Stat,
+    /// An open that another open excludes. A deferred close may cure that.
+    ShareConflict,
     /// An open of an existing file that leaves its data alone.
     Open,
     /// An open that takes the data away.
@@ -52,13 +54,14 @@ const H: LeaseState = LeaseState::HANDLE;
 const RW: LeaseState = LeaseState::RW;
 
 /// The rows, in the order of MS-FSA 2.1.4.12.
-pub(crate) const RULES: [Rule; 8] = [
+pub(crate) const RULES: [Rule; 9] = [
     row(
         Operation::Stat,
         NONE,
         NONE,
         "MS-SMB2 3.3.1.4, MS-FSA 2.1.4.12: attributes and SYNCHRONIZE, for leases READ_CONTROL",
     ),
+    row(Operation::ShareConflict, H, H, "MS-SMB2 3.3.1.4, MS-FSA 2.1.5.1.2.2: a sharing conflict"),
     row(Operation::Open, W, W, "MS-SMB2 3.3.1.4: an open beyond attributes"),
     row(Operation::Overwrite, RW, W, "MS-SMB2 3.3.1.4: an open that overwrites"),
     row(Operation::Read, W, W, "MS-FSA 2.1.5.3, 2.1.4.12"),
@@ -74,6 +77,7 @@ const fn row(operation: Operation, revokes: LeaseState, awaits: LeaseState, cite
     let queue = match operation {
         Operation::Open => Queue::BehindStages,
         Operation::Stat
+        | Operation::ShareConflict
         | Operation::Overwrite
         | Operation::Read
         | Operation::Flush
@@ -87,9 +91,10 @@ const fn row(operation: Operation, revokes: LeaseState, awaits: LeaseState, cite
 impl Operation {
     /// The row of this operation.
     pub(crate) fn rule(self) -> &'static Rule {
-        let [stat, open, overwrite, read, flush, write, set_size, delete_on_close] = &RULES;
+        let [stat, share_conflict, open, overwrite, read, flush, write, set_size, delete_on_close] = &RULES;
         match self {
             Self::Stat => stat,
+            Self::ShareConflict => share_conflict,
             Self::Open => open,
             Self::Overwrite => overwrite,
             Self::Read => read,
@@ -120,8 +125,9 @@ mod tests {
     use Cell::{Awaited, Told, Untouched};
 
     /// MS-SMB2 3.3.1.4 and MS-FSA 2.1.4.12 with what servers do in practice: holders R, RH, RW, RWH in this order.
-    const MATRIX: [(Operation, [Cell; 4]); 8] = [
+    const MATRIX: [(Operation, [Cell; 4]); 9] = [
         (Operation::Stat, [Untouched; 4]),
+        (Operation::ShareConflict, [Untouched, Awaited(R), Untouched, Awaited(RW)]),
         (Operation::Open, [Untouched, Untouched, Awaited(R), Awaited(RH)]),
         (Operation::Overwrite, [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE)]),
         (Operation::Read, [Untouched, Untouched, Awaited(R), Awaited(RH)]),

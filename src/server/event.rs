@@ -176,6 +176,8 @@ pub struct Create {
     pub file: FileKey,
     /// DesiredAccess as asked, generic bits mapped, MAXIMUM_ALLOWED kept.
     pub desired: Access,
+    /// What was granted of it by the access check: never MAXIMUM_ALLOWED.
+    pub granted: Access,
     /// ShareAccess
     pub sharing: ShareMode,
     /// CreateDisposition
@@ -196,6 +198,7 @@ impl Create {
             origin,
             file,
             desired: Access::READ_DATA,
+            granted: Access::READ_DATA,
             sharing: ShareMode::ALL,
             disposition: Disposition::Open,
             options: CreateOptions::empty(),
@@ -204,10 +207,16 @@ impl Create {
         }
     }
 
-    /// With this DesiredAccess and ShareAccess.
+    /// With this DesiredAccess, granted as it was asked, and this ShareAccess.
     #[must_use]
     pub const fn access(self, desired: Access, sharing: ShareMode) -> Self {
-        Self { desired, sharing, ..self }
+        Self { desired, granted: desired, sharing, ..self }
+    }
+
+    /// With this access granted, where that is not the DesiredAccess: it had MAXIMUM_ALLOWED.
+    #[must_use]
+    pub const fn granted(self, granted: Access) -> Self {
+        Self { granted, ..self }
     }
 
     /// With this CreateDisposition and these CreateOptions.

@@ -45,7 +45,7 @@ impl Shard {
         };
         self.serial = self.serial.saturating_add(1);
         let (desired, disposition) = (admission.create.desired, admission.create.disposition);
-        let (options, bound) = (admission.create.options, admission.name());
+        let (options, bound, claim) = (admission.create.options, admission.name(), admission.claim());
         let open = self.opens.insert_with_key(|open| Open {
             file_id: FileId { persistent, volatile: open.data().as_ffi() },
             file: slot,
@@ -54,6 +54,7 @@ impl Shard {
             desired,
             disposition,
             options,
+            claim,
             bound,
             stage: Stage::Reserved { admission, lane },
             in_file: Links::default(),

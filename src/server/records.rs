@@ -7,6 +7,7 @@ use slotmap::new_key_type;
 use super::event::Origin;
 use super::lease::LeaseName;
 use super::scale::{Admission, LeaseSlot, OpenSlot, RunSlot};
+use crate::locks::share::Claim;
 use crate::locks::{Actor, Intent, Operation};
 use crate::state::{Access, CreateOptions, Disposition};
 use crate::store::list::{Links, List};
@@ -67,6 +68,7 @@ pub(super) struct Open {
     pub(super) desired: Access,
     pub(super) disposition: Disposition,
     pub(super) options: CreateOptions,
+    pub(super) claim: Claim,
     /// The lease key that this open has bound, with or without a lease as yet.
     pub(super) bound: Option<LeaseName>,
     pub(super) stage: Stage,

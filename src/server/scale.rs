@@ -19,6 +19,7 @@ use slotmap::new_key_type;
 use super::action::Action;
 use super::event::{Create, Event, Opened, Origin};
 use super::lease::LeaseName;
+use crate::locks::share::Claim;
 use crate::locks::{Actor, Intent};
 use crate::state::LeaseState;
 use crate::status::Status;
@@ -230,6 +231,11 @@ impl Admission {
     /// The lease that the CREATE asks to be part of.
     pub(super) fn name(&self) -> Option<LeaseName> {
         self.lease.map(|lease| (self.client, lease.key()))
+    }
+
+    /// What it wants to do with the file, and leaves to others.
+    pub(super) fn claim(&self) -> Claim {
+        Claim::new(self.create.granted, self.create.sharing, self.create.disposition)
     }
 }
 

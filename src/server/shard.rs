@@ -24,8 +24,10 @@ use super::scale::{
     LeaseSlot, OpenSlot, RegistryInput, Route, RunSlot, ShardAction, ShardInput, Ticket, ToRegistry, ToShard,
 };
 use super::{Config, Misuse};
+use crate::locks::share::Claim;
 use crate::locks::{self, Actor, Break, Holder, Operation, Verdict};
 use crate::machine::Machine;
+use crate::state::LeaseState;
 use crate::stats::{Stats, count};
 use crate::status::Status;
 use crate::store::list::{Links, List};
@@ -180,7 +182,11 @@ impl Shard {
             Job::Create(admission) => {
                 let create = &admission.create;
                 let operation = locks::operation_of_open(create.desired, create.disposition);
-                Ok(Party { own: admission.name(), operation, kind: Kind::Create })
+                Ok(Party {
+                    own: admission.name(),
+                    operation,
+                    kind: Kind::Create { claim: admission.claim() },
+                })
             }
             Job::Operate { actor, origin, intent, .. } => {
                 let own = match actor {
@@ -202,16 +208,40 @@ impl Shard {
     fn judge(&mut self, slot: FileSlot, party: Party) -> Result<Verdict, Status> {
         let limits = &self.config.limits;
         let full = match party.kind {
-            Kind::Create => self.opens.len() >= limits.opens,
+            Kind::Create { .. } => self.opens.len() >= limits.opens,
             Kind::Operate => self.running.len() >= limits.running,
         };
         let Some(file) = self.files.get(slot).filter(|_| !full) else {
             return Err(Status::INSUFFICIENT_RESOURCES);
         };
-        if party.kind == Kind::Create && file.fate == Fate::Goes {
+        let Kind::Create { claim } = party.kind else {
+            return Ok(self.judge_operation(slot, party.own, party.operation));
+        };
+        if file.fate == Fate::Goes {
             return Err(Status::DELETE_PENDING);
         }
-        Ok(self.judge_operation(slot, party.own, party.operation))
+        // MS-FSA 2.1.5.1.2: sharing first, and nothing else is broken for an open that fails it.
+        match self.conflict(file, claim, party.own) {
+            Conflict::None => Ok(self.judge_operation(slot, party.own, party.operation)),
+            Conflict::Curable => Ok(self.judge_operation(slot, party.own, Operation::ShareConflict)),
+            Conflict::Certain => Err(Status::SHARING_VIOLATION),
+        }
+    }
+
+    /// Whether other opens exclude one with this claim. A handle that is only kept open by H may be closed when H goes, so
+    /// a conflict is curable if every open in the way belongs to another lease that has it. O(opens of the file).
+    fn conflict(&self, file: &File, claim: Claim, own: Option<LeaseName>) -> Conflict {
+        let opens = file.opens.iter(&self.opens, |open| &open.in_file);
+        let in_the_way = opens.map(|(_, open)| open).filter(|open| !claim.fits(open.claim));
+        let curable = |open: &Open| {
+            let lease = open.lease().and_then(|lease| self.leases.get(lease));
+            open.bound != own && lease.is_some_and(|lease| lease.held.contains(LeaseState::HANDLE))
+        };
+        in_the_way.fold(Conflict::None, |found, open| match found {
+            Conflict::Certain => Conflict::Certain,
+            Conflict::None | Conflict::Curable if curable(open) => Conflict::Curable,
+            Conflict::None | Conflict::Curable => Conflict::Certain,
+        })
     }
 
     /// Judges an operation against every lease on the file but `own`.
@@ -405,10 +435,19 @@ struct Party {
     kind: Kind,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Kind {
-    Create,
+    Create { claim: Claim },
     Operate,
+}
+
+/// What the opens of a file say to one more.
+#[derive(Clone, Copy)]
+enum Conflict {
+    None,
+    /// They exclude it, but may be gone when their leases have lost H.
+    Curable,
+    Certain,
 }
 
 fn run_slot(ticket: Ticket) -> RunSlot {
