@@ -58,6 +58,7 @@ enum CreateKind {
     DeleteOnClose,
     Keyless,
     KeylessOverwrite,
+    Exclusive,
 }
 
 type Name = (ClientGuid, LeaseKey);
@@ -282,9 +283,11 @@ impl World {
         let understood = !version || self.conns[&conn] == Dialect::Smb311;
         let request = self.ask(Some(conn), Asked::Create);
         let (desired, disposition, options) = shape(kind);
+        let exclusive = matches!(kind, CreateKind::Exclusive);
+        let sharing = if exclusive { ShareMode::empty() } else { ShareMode::ALL };
         let origin = Origin::new(ConnId::new(conn), session_of(conn), TreeId::new(1));
         let create = Create::new(request, origin, file)
-            .access(desired, ShareMode::ALL)
+            .access(desired, sharing)
             .disposition(disposition, options)
             .caching(OplockLevel::Lease, (!keyless).then_some(lease));
         let name = (!keyless && understood).then_some((client_of(conn), key));
@@ -451,6 +454,7 @@ impl World {
                         None => panic!("{request:?} was not a CREATE, or its client is gone"),
                     };
                     self.coherent(handle.file, handle.name, taken_by_open(handle.kind), &action);
+                    self.shared(&handle);
                     assert!(self.handles.insert(file_id, handle).is_none(), "a FileId was given twice");
                 }
                 Action::Unlink { file } => {
@@ -510,6 +514,15 @@ impl World {
             assert!(!told.intersects(takes), "{action:?}: {name:?} was not told: {belief:?}");
             let dirty = belief.state.contains(LeaseState::WRITE);
             assert!(!dirty || takes.is_empty(), "{action:?}: {name:?} has not written back: {belief:?}");
+        }
+    }
+
+    /// Nobody is let in beside an open that excludes him (MS-FSA 2.1.5.1.2.2).
+    fn shared(&self, mine: &Handle) {
+        let takes_part = |handle: &&Handle| !matches!(handle.kind, CreateKind::Stat);
+        for other in self.handles.values().filter(|other| other.file == mine.file).filter(takes_part) {
+            let alone = |handle: &Handle| matches!(handle.kind, CreateKind::Exclusive);
+            assert!(!takes_part(&mine) || !(alone(mine) || alone(other)), "{mine:?} beside {other:?}");
         }
     }
 
@@ -659,14 +672,18 @@ fn taken_by_open(kind: CreateKind) -> LeaseState {
     match kind {
         CreateKind::Stat => LeaseState::NONE,
         CreateKind::Overwrite | CreateKind::KeylessOverwrite => LeaseState::RW,
-        CreateKind::Plain | CreateKind::DeleteOnClose | CreateKind::Keyless => LeaseState::WRITE,
+        CreateKind::Plain | CreateKind::DeleteOnClose | CreateKind::Keyless | CreateKind::Exclusive => {
+            LeaseState::WRITE
+        }
     }
 }
 
 fn shape(kind: CreateKind) -> (Access, Disposition, CreateOptions) {
     let data = Access::READ_DATA | Access::WRITE_DATA;
     match kind {
-        CreateKind::Plain | CreateKind::Keyless => (data, Disposition::OpenIf, CreateOptions::empty()),
+        CreateKind::Plain | CreateKind::Keyless | CreateKind::Exclusive => {
+            (data, Disposition::OpenIf, CreateOptions::empty())
+        }
         CreateKind::Stat => (Access::READ_ATTRIBUTES, Disposition::Open, CreateOptions::empty()),
         CreateKind::Overwrite | CreateKind::KeylessOverwrite => {
             (data, Disposition::OverwriteIf, CreateOptions::empty())
