@@ -1,7 +1,11 @@
 //! The arbiter: what an operation needs of those who hold something on a file. Pure, without time and without ids of its own.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "no event carries a lock as yet"))]
+pub(crate) mod range;
 pub(crate) mod rules;
 pub(crate) mod share;
+#[cfg_attr(not(test), expect(dead_code, reason = "as `range`"))]
+mod tree;
 
 use alloc::vec::Vec;
 
