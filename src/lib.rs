@@ -55,6 +55,8 @@
 //! | `wire/breaks.rs` | break notifications, acknowledgments, responses | 2.2.23, 2.2.24, 2.2.25 |
 //! | `wire/header.rs`, `wire/create.rs` | a convenience: header, CREATE | 2.2.1, 2.2.13, 2.2.14 |
 //! | `locks/rules.rs` | what breaks what, a row an operation | 3.3.1.4, MS-FSA 2.1.4.12 |
+//! | `locks/share.rs` | which opens exclude each other | MS-FSA 2.1.5.1.2.2 |
+//! | `locks/range.rs`, `locks/tree.rs` | byte-range locks of a file; not in use yet | 3.3.5.14, MS-FSA 2.1.4.10 |
 //! | `server/registry.rs` | clients, connections, lease keys | 3.3.1.11, 3.3.5.9.8, 3.3.7.1 |
 //! | `server/shard.rs` | requests: judged, waiting, running | 3.3.4.2, 3.3.5.9, 3.3.5.16 |
 //! | `server/opens.rs` | opens and what they are granted | 3.3.5.9.8, 3.3.5.9.11, 3.3.5.10, 3.3.4.17 |

@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_range_may_end_with_the_last_byte_but_not_beyond() {
-        // MS-FSA 2.1.5.8; deployed servers.
+        // MS-FSA 2.1.5.8, as deployed servers have it.
         assert_eq!(Range::new(u64::MAX, u64::MAX), None);
         assert_eq!(Range::new(u64::MAX, 2), None);
         assert_eq!(Range::new(2, u64::MAX), None);
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn an_empty_range_conflicts_only_inside_another() {
-        // MS-FSA 2.1.4.10; deployed servers, for one open and for two.
+        // MS-FSA 2.1.4.10, for one open and for two, as deployed servers have it.
         let table = [
             ((10, 0), (10, 0), false),
             ((10, 0), (9, 1), false),
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn every_cell_of_the_table_of_conflicts_holds() {
-        // MS-FSA 2.1.4.10; deployed servers.
+        // MS-FSA 2.1.4.10, as deployed servers have it.
         // Against: own shared, another's shared, own exclusive, another's exclusive.
         const HELD: [(usize, LockKind); 4] = [(0, Shared), (1, Shared), (0, Exclusive), (1, Exclusive)];
         for (at, (holder, kind)) in HELD.into_iter().enumerate() {
@@ -444,7 +444,7 @@ mod tests {
 
     #[test]
     fn a_transfer_of_nothing_conflicts_with_nothing() {
-        // deployed servers.
+        // As deployed servers have it.
         let mut scene = Scene::new();
         scene.lock(0, 0, 10, Exclusive).unwrap();
         assert!(!scene.read_conflicts(1, 5, 0));
@@ -471,7 +471,7 @@ mod tests {
 
     #[test]
     fn only_the_very_range_of_the_very_owner_can_be_unlocked() {
-        // MS-SMB2 2.2.26.1; deployed servers.
+        // MS-SMB2 2.2.26.1, as deployed servers have it.
         let mut scene = Scene::new();
         scene.lock(0, 110, 4, Shared).unwrap();
         scene.lock(0, 112, 4, Shared).unwrap();
@@ -483,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_request_locks_all_or_nothing() {
-        // MS-SMB2 3.3.5.14.2; deployed servers, its third test.
+        // MS-SMB2 3.3.5.14.2, as deployed servers have it.
         let mut scene = Scene::new();
         scene.lock(0, 10, 10, Exclusive).unwrap();
         let before = scene.held();
@@ -501,7 +501,7 @@ mod tests {
 
     #[test]
     fn a_request_unlocks_up_to_the_first_that_is_not_locked() {
-        // MS-SMB2 3.3.5.14.1; deployed servers, its first and second test.
+        // MS-SMB2 3.3.5.14.1, as deployed servers have it.
         let ranges = [range(0, 10), range(10, 10)];
         let mut scene = Scene::new();
         scene.lock(0, 10, 10, Exclusive).unwrap();
@@ -515,7 +515,7 @@ mod tests {
 
     #[test]
     fn a_close_undoes_the_locks_of_that_open_alone() {
-        // deployed servers, its last part: a server once forgot whose lock had begun first.
+        // A server once forgot whose lock had begun first.
         let mut scene = Scene::new();
         scene.lock(0, 0, 8, Shared).unwrap();
         scene.lock(1, 0, 1, Shared).unwrap();
