@@ -13,6 +13,9 @@ use leasehold::{
     Status,
 };
 
+#[path = "client/races.rs"]
+mod races;
+
 const FILE: FileRef = FileRef::new(1);
 const KEY: LeaseKey = LeaseKey::new([0x11; 16]);
 const CONN: ConnId = ConnId::new(1);
