@@ -364,7 +364,7 @@ impl World {
                     if !self.handles.insert(file_id) {
                         return Err("a FileId is given twice".into());
                     }
-                    let opened = Opened::new(CreateAction::Opened, ObjectKind::File);
+                    let opened = Opened::new(CreateAction::Opened, ObjectKind::File, u64::MAX);
                     self.tell_server(server::Event::Opened { file_id, result: Ok(opened) })?;
                 }
                 server::Action::Granted { request, grant } => {
@@ -406,7 +406,7 @@ impl World {
                         }
                         None => return Err("nothing to proceed with".into()),
                     }
-                    self.tell_server(server::Event::Done { ticket })?;
+                    self.tell_server(server::Event::Done { ticket, result: Ok(()) })?;
                 }
                 server::Action::Interim { request } => self.respond(request, Status::PENDING, &ERROR_BODY),
                 server::Action::Refused { request, status } => self.respond(request, status, &ERROR_BODY),
@@ -433,6 +433,11 @@ impl World {
                     if !self.handles.remove(&file_id) {
                         return Err("a handle is closed twice".into());
                     }
+                }
+                server::Action::Accepted { .. }
+                | server::Action::SendOplockBreak { .. }
+                | server::Action::AnswerOplockAck { .. } => {
+                    return Err("nobody locks or has an oplock here".into());
                 }
                 server::Action::Resolve { .. } | server::Action::Unlink { .. } => {
                     return Err("nobody deletes here".into());

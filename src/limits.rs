@@ -24,6 +24,12 @@ pub struct Limits {
     pub waiters_per_connection: u32,
     /// Operations between `Proceed` and `Done`. At the limit one is refused with STATUS_INSUFFICIENT_RESOURCES.
     pub running: usize,
+    /// Byte-range locks. At the limit a LOCK is refused with STATUS_INSUFFICIENT_RESOURCES and locks nothing.
+    pub locks: usize,
+    /// Byte-range locks of one open. As above.
+    pub locks_per_open: u32,
+    /// Elements of one LOCK. Above it the request is refused with STATUS_INSUFFICIENT_RESOURCES and does nothing.
+    pub locks_per_request: usize,
     /// Connections. At the limit a new one is a misuse: the driver refuses it before NEGOTIATE.
     pub connections: usize,
     /// Connections of one client; those of dialect 2.0.2, who all have the same ClientGuid, are not counted. As above.
@@ -44,6 +50,9 @@ impl Default for Limits {
             waiters_per_file: 1 << 12,
             waiters_per_connection: 1 << 9,
             running: 1 << 16,
+            locks: 1 << 20,
+            locks_per_open: 1 << 16,
+            locks_per_request: 64,
             connections: 1 << 16,
             connections_per_client: 32,
             sessions: 1 << 17,

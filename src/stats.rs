@@ -28,6 +28,8 @@ counters! {
     leases_granted,
     /// Leases that were raised by a further CREATE.
     leases_raised,
+    /// Oplocks that were granted, of any level but NONE.
+    oplocks_granted,
     /// Notifications that were given out, follow-ups among them.
     breaks_sent,
     /// Notifications that were acknowledged.
@@ -50,6 +52,8 @@ counters! {
     breaking,
     /// Gauge: requests that wait.
     waiters,
+    /// Gauge: byte-range locks.
+    locks,
 }
 
 /// Adds one to a counter.

@@ -38,6 +38,18 @@ statuses! {
     SHARING_VIOLATION = 0xc000_0043,
     /// A limit was reached (MS-SMB2 3.3.5.9.8).
     INSUFFICIENT_RESOURCES = 0xc000_009a,
+    /// A read or write of octets that another has locked (MS-FSA 2.1.5.3, 2.1.5.4).
+    FILE_LOCK_CONFLICT = 0xc000_0054,
+    /// A lock of octets that another has locked (MS-SMB2 3.3.5.14.2).
+    LOCK_NOT_GRANTED = 0xc000_0055,
+    /// An unlock of what is not locked (MS-SMB2 3.3.5.14.1); a lock that waited for an open that is closed.
+    RANGE_NOT_LOCKED = 0xc000_007e,
+    /// A lock of octets beyond offset 2^64 - 1 (MS-FSA 2.1.5.8).
+    INVALID_LOCK_RANGE = 0xc000_01a1,
+    /// A file or directory that is open is in the way of a rename (MS-FSA 2.1.5.15.12).
+    ACCESS_DENIED = 0xc000_0022,
+    /// An oplock acknowledgment that nothing asked for, by the text (MS-SMB2 3.3.5.22.1).
+    INVALID_DEVICE_STATE = 0xc000_0184,
     /// The file is about to be deleted (MS-FSA 2.1.5.1.2).
     DELETE_PENDING = 0xc000_0056,
     /// FILE_RESERVE_OPFILTER, which no server grants over the wire (MS-SMB2 3.3.5.9).
@@ -98,6 +110,6 @@ mod tests {
     #[test]
     fn values_print_with_their_names() {
         assert_eq!(Status::REQUEST_NOT_ACCEPTED.to_string(), "STATUS_REQUEST_NOT_ACCEPTED");
-        assert_eq!(Status::from_wire(0xc000_0022).to_string(), "NTSTATUS 0xc0000022");
+        assert_eq!(Status::from_wire(0xc000_00fd).to_string(), "NTSTATUS 0xc00000fd");
     }
 }

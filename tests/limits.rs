@@ -61,7 +61,7 @@ impl Bounded {
         let create = Create::new(request, Self::origin(conn), FileKey::new(file)).caching(level, lease);
         let mut actions = self.tell(Event::Create(create)).unwrap();
         if let Some(Action::OpenFile { file_id, .. }) = actions.last().copied() {
-            let result = Ok(Opened::new(CreateAction::Opened, ObjectKind::File));
+            let result = Ok(Opened::new(CreateAction::Opened, ObjectKind::File, u64::MAX));
             actions.extend(self.tell(Event::Opened { file_id, result }).unwrap());
         }
         actions
@@ -164,10 +164,10 @@ fn running() {
     let mut bounded = Bounded::new(|limits| limits.running = 1);
     let [Action::Proceed { ticket, .. }] = bounded.read(1)[..] else { panic!("it may run") };
     assert!(refused(&bounded.read(1)));
-    bounded.tell(Event::Done { ticket }).unwrap();
-    assert_eq!(bounded.tell(Event::Done { ticket }).unwrap_err(), Misuse::UnknownTicket);
+    bounded.tell(Event::Done { ticket, result: Ok(()) }).unwrap();
+    assert_eq!(bounded.tell(Event::Done { ticket, result: Ok(()) }).unwrap_err(), Misuse::UnknownTicket);
     let [Action::Proceed { ticket, .. }] = bounded.read(1)[..] else { panic!("it may run again") };
-    bounded.tell(Event::Done { ticket }).unwrap();
+    bounded.tell(Event::Done { ticket, result: Ok(()) }).unwrap();
     bounded.end(1);
 }
 

@@ -27,7 +27,7 @@ fn a_misuse_is_named_and_changes_nothing() {
     }
     server.handle(Instant::ZERO, create(1, 1), &mut actions).unwrap();
     let [Action::OpenFile { file_id, .. }] = actions[..] else { panic!("{actions:?}") };
-    let opened = || Ok(Opened::new(CreateAction::Opened, ObjectKind::File));
+    let opened = || Ok(Opened::new(CreateAction::Opened, ObjectKind::File, u64::MAX));
     server.handle(Instant::ZERO, Event::Opened { file_id, result: opened() }, &mut actions).unwrap();
 
     let unknown = ConnId::new(9);

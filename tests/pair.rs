@@ -312,14 +312,14 @@ impl World {
     fn perform_server(&mut self, action: server::Action) {
         match action {
             server::Action::OpenFile { file_id, .. } => {
-                let result = Ok(Opened::new(CreateAction::Opened, ObjectKind::File));
+                let result = Ok(Opened::new(CreateAction::Opened, ObjectKind::File, u64::MAX));
                 self.tell_server(server::Event::Opened { file_id, result });
             }
             server::Action::Proceed { request, ticket } => {
                 let (who, ask) = match self.asked.remove(&request) {
                     Some((who, _, ask)) => (who, ask),
                     // Its client has gone; the operation runs all the same, or not at all.
-                    None => return self.tell_server(server::Event::Done { ticket }),
+                    None => return self.tell_server(server::Event::Done { ticket, result: Ok(()) }),
                 };
                 let answer = match ask {
                     Ask::Read { .. } => Tell::Read(self.disk),
@@ -331,7 +331,7 @@ impl World {
                     other => panic!("{other:?} does not proceed"),
                 };
                 self.peers[who].down.push_back(answer);
-                self.tell_server(server::Event::Done { ticket });
+                self.tell_server(server::Event::Done { ticket, result: Ok(()) });
             }
             server::Action::Granted { request, grant } => {
                 let Some((who, _, Ask::Create { open, .. })) = self.asked.remove(&request) else { return };
@@ -363,6 +363,9 @@ impl World {
             }
             server::Action::Interim { .. } | server::Action::CloseFile { .. } => {}
             server::Action::Resolve { .. } | server::Action::Unlink { .. } => panic!("nobody deletes"),
+            server::Action::Accepted { .. }
+            | server::Action::SendOplockBreak { .. }
+            | server::Action::AnswerOplockAck { .. } => panic!("nobody locks or has an oplock"),
         }
     }
 

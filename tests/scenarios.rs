@@ -162,7 +162,7 @@ impl Stage {
                 let kind = if args.has("directory") { ObjectKind::Directory } else { ObjectKind::File };
                 let result = match args.value("fails") {
                     Some(status) => Err(status_of(status)),
-                    None => Ok(Opened::new(CreateAction::Opened, kind)),
+                    None => Ok(Opened::new(CreateAction::Opened, kind, u64::MAX)),
                 };
                 vec![Event::Opened { file_id, result }]
             }
@@ -184,7 +184,7 @@ impl Stage {
                 };
                 vec![Event::Operate { request: args.request(1), origin, file, actor, intent }]
             }
-            "done" => vec![Event::Done { ticket: self.running[&args.request(1)] }],
+            "done" => vec![Event::Done { ticket: self.running[&args.request(1)], result: Ok(()) }],
             "cancel" => vec![Event::Cancel { request: args.request(1) }],
             "close" => {
                 let origin = args.origin();
@@ -223,7 +223,7 @@ impl Stage {
             Action::Granted { request, grant } => format!("granted r{} {}", request.get(), granted(&grant)),
             Action::Refused { request, status } => format!("refused r{} {status}", request.get()),
             Action::Closed { request } => format!("closed r{}", request.get()),
-            Action::SendLeaseBreak { id, conn, body } => {
+            Action::SendLeaseBreak { id, conn, body, .. } => {
                 self.sent.insert((conn, body.key), id);
                 let ack = if body.flags.contains(BreakFlags::ACK_REQUIRED) { "ack" } else { "no-ack" };
                 let states = format!("{}->{}", body.current, body.new);
@@ -238,6 +238,9 @@ impl Stage {
                 Ok(ack) => format!("answer r{} {} {}", request.get(), name(ack.key), ack.state),
                 Err(status) => format!("answer r{} {status}", request.get()),
             },
+            other @ (Action::Accepted { .. }
+            | Action::SendOplockBreak { .. }
+            | Action::AnswerOplockAck { .. }) => format!("{other:?}"),
             Action::CloseFile { file_id, link } => {
                 let (request, _) = self.opens.iter().find(|(_, open)| **open == file_id).expect("an open");
                 let link = match link {

@@ -1,16 +1,14 @@
 //! The arbiter: what an operation needs of those who hold something on a file. Pure, without time and without ids of its own.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "no event carries a lock as yet"))]
 pub(crate) mod range;
 pub(crate) mod rules;
 pub(crate) mod share;
-#[cfg_attr(not(test), expect(dead_code, reason = "as `range`"))]
 mod tree;
 
 use alloc::vec::Vec;
 
-use crate::state::{Access, Disposition, LeaseState};
-use crate::types::{ClientGuid, FileId, LeaseKey};
+use crate::state::{Access, Disposition, LeaseState, OplockLevel};
+use crate::types::{ClientGuid, FileId, FileKey, LeaseKey};
 pub(crate) use rules::{Operation, Queue};
 
 /// Who acts. A lease is never broken by its own holder (MS-SMB2 3.3.1.4).
@@ -54,26 +52,98 @@ pub enum Intent {
     Flush,
     /// End of file or allocation size is set, or a range is zeroed.
     SetSize,
+    /// Times, attributes or extended attributes are set: the leases of the directory break.
+    SetAttributes,
+    /// The security descriptor is set.
+    SetSecurity,
+    /// The file is renamed.
+    Rename {
+        /// The directory that the new name stands in.
+        to: Option<FileKey>,
+    },
+    /// The file gets a further name.
+    Link {
+        /// The directory that the name stands in.
+        to: Option<FileKey>,
+    },
+    /// FileDispositionInformation is set: the file goes with its last open, or stays after all.
+    Delete {
+        /// DeletePending
+        pending: bool,
+    },
+    /// The file gives its name to another, by a rename that replaces it: refused with STATUS_ACCESS_DENIED while it is open.
+    Replaced,
+    /// For a file below a directory that is renamed: refused with STATUS_ACCESS_DENIED while it is open.
+    AncestorMoved,
+    /// For a directory into which, or within which, an entry is renamed: refused with STATUS_SHARING_VIOLATION while another
+    /// has it open with DELETE access.
+    RenameWithin,
+    /// For a directory an entry of which was added, removed, renamed or changed by somebody without an open of it.
+    EntryChanged {
+        /// The ParentLeaseKey of whoever did it: its lease is spared (MS-FSA 2.1.4.12.2).
+        parent: Option<LeaseKey>,
+    },
 }
 
-impl Intent {
-    pub(crate) const fn operation(self) -> Operation {
+/// The oplock levels that can be held, the lowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    None,
+    II,
+    Exclusive,
+    Batch,
+}
+
+impl Level {
+    /// The level that caches no more than this. H without W does not exist here, and II does not defer closes.
+    pub(crate) const fn within(state: LeaseState) -> Self {
+        if !state.contains(LeaseState::READ) {
+            Self::None
+        } else if state.contains(LeaseState::RWH) {
+            Self::Batch
+        } else if state.contains(LeaseState::RW) {
+            Self::Exclusive
+        } else {
+            Self::II
+        }
+    }
+
+    /// What it lets its client cache (MS-SMB2 3.3.1.4 <316>).
+    pub(crate) const fn caches(self) -> LeaseState {
         match self {
-            Self::Read { .. } => Operation::Read,
-            Self::Write { .. } => Operation::Write,
-            Self::Flush => Operation::Flush,
-            Self::SetSize => Operation::SetSize,
+            Self::None => LeaseState::NONE,
+            Self::II => LeaseState::R,
+            Self::Exclusive => LeaseState::RW,
+            Self::Batch => LeaseState::RWH,
+        }
+    }
+
+    /// The octet of the wire.
+    pub(crate) const fn on_wire(self) -> OplockLevel {
+        match self {
+            Self::None => OplockLevel::None,
+            Self::II => OplockLevel::II,
+            Self::Exclusive => OplockLevel::Exclusive,
+            Self::Batch => OplockLevel::Batch,
         }
     }
 }
 
-/// One lease on the file, of another than the actor.
+/// One lease or oplock on the file, of another than the actor. What an oplock holds is said in the terms of leases:
+/// [`Level::caches`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder<Id> {
     pub(crate) id: Id,
+    pub(crate) kind: Kind,
     pub(crate) held: LeaseState,
     /// What its client was told to come down to and has not answered yet, and what it must come down to in the end.
     pub(crate) breaking: Option<(LeaseState, LeaseState)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Lease,
+    Oplock,
 }
 
 /// What must come down, and to what.
@@ -91,7 +161,7 @@ pub(crate) enum Verdict {
     Wait,
 }
 
-/// Judges an operation against all leases on a file but the actor's own, and appends what must come down.
+/// Judges an operation against all leases and oplocks on a file but the actor's own, and appends what must come down.
 ///
 /// A holder that is breaking already is waited for if it loses something that the operation awaits, or if it was not yet
 /// told of all that the operation takes: a second notification cannot go out before the first is answered
@@ -103,8 +173,12 @@ pub(crate) fn judge<Id>(
 ) -> Verdict {
     let rule = operation.rule();
     let mut verdict = Verdict::Go;
-    for Holder { id, held, breaking } in holders {
-        let to = held.without(rule.revokes);
+    for Holder { id, kind, held, breaking } in holders {
+        let (to, awaits) = match kind {
+            Kind::Lease => (held.without(rule.revokes), rule.awaits),
+            // Level II is told and never waited for: it holds back neither data nor closes.
+            Kind::Oplock => (rule.oplock(Level::within(held)).caches(), LeaseState::WRITE),
+        };
         if to == held {
             let unfinished = breaking.is_some_and(|(told, needed)| told != needed);
             if unfinished && rule.queue == Queue::BehindStages {
@@ -112,10 +186,10 @@ pub(crate) fn judge<Id>(
             }
             continue;
         }
-        let awaited = held.difference(to).intersects(rule.awaits);
+        let awaited = held.difference(to).intersects(awaits);
         let untold = breaking.is_some_and(|(told, _)| !to.contains(told));
         // What nobody waits for has to be told all the same, but not before the first notification is answered.
-        if awaited || (untold && !rule.awaits.is_empty()) {
+        if awaited || (untold && !awaits.is_empty()) {
             verdict = Verdict::Wait;
         }
         breaks.push(Break { id, to });
@@ -126,13 +200,15 @@ pub(crate) fn judge<Id>(
 /// The bits that make an open no more than a look at the file: it breaks no lease (MS-SMB2 3.3.1.4, MS-FSA 2.1.4.12).
 const STAT: Access = Access::READ_ATTRIBUTES.union(Access::WRITE_ATTRIBUTES).union(Access::SYNCHRONIZE);
 
-/// What an open does to the leases of others. The disposition adds to the access (MS-FSA 2.1.5.1.2): OVERWRITE the right
+/// What an open does to what others cache. The disposition adds to the access (MS-FSA 2.1.5.1.2): OVERWRITE the right
 /// to write, SUPERSEDE the right to delete.
 pub(crate) fn operation_of_open(desired: Access, disposition: Disposition) -> Operation {
     if disposition.overwrites() {
         Operation::Overwrite
-    } else if STAT.union(Access::READ_CONTROL).contains(desired) {
+    } else if STAT.contains(desired) {
         Operation::Stat
+    } else if STAT.union(Access::READ_CONTROL).contains(desired) {
+        Operation::Control
     } else {
         Operation::Open
     }
@@ -149,7 +225,7 @@ mod tests {
 
     fn one(held: LeaseState, told: Option<LeaseState>, operation: Operation) -> Verdict {
         judge(
-            [Holder { id: 0, held, breaking: told.map(|told| (told, told)) }].into_iter(),
+            [Holder { id: 0, kind: Kind::Lease, held, breaking: told.map(|told| (told, told)) }].into_iter(),
             operation,
             &mut Vec::new(),
         )
@@ -173,7 +249,8 @@ mod tests {
         // As deployed: an open that met a breaking lease stays parked until the lease has come all the way down.
         let stages = |operation| {
             let breaking = Some((LeaseState::R, LeaseState::NONE));
-            judge([Holder { id: 0, held: LeaseState::RH, breaking }].into_iter(), operation, &mut Vec::new())
+            let holder = Holder { id: 0, kind: Kind::Lease, held: LeaseState::RH, breaking };
+            judge([holder].into_iter(), operation, &mut Vec::new())
         };
         assert_eq!(stages(Operation::Open), Verdict::Wait);
         assert_eq!(stages(Operation::Read), Verdict::Go);
@@ -187,10 +264,14 @@ mod tests {
     #[test]
     fn attributes_alone_break_nothing_unless_the_disposition_overwrites() {
         // MS-FSA 2.1.4.12 and 2.1.5.1.2, bit by bit.
-        let harmless = [0x80, 0x100, 0x2_0000, 0x10_0000];
+        let harmless = [0x80, 0x100, 0x10_0000];
         for bit in 0..32 {
             let desired = Access::from_bits_retain(1 << bit);
-            let expected = if harmless.contains(&(1 << bit)) { Operation::Stat } else { Operation::Open };
+            let expected = match 1 << bit {
+                0x2_0000 => Operation::Control,
+                bit if harmless.contains(&bit) => Operation::Stat,
+                _ => Operation::Open,
+            };
             assert_eq!(operation_of_open(desired, Disposition::OpenIf), expected, "bit {bit}");
             assert_eq!(
                 operation_of_open(desired, Disposition::OverwriteIf),

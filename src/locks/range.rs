@@ -19,7 +19,7 @@
 //! | which ranges there are                   | MS-FSA 2.1.5.8, 2.1.5.9: [`Range::new`]                         |
 //! | when ranges overlap, also empty ones     | MS-FSA 2.1.4.10: [`Range::overlaps`]                            |
 //! | a lock, several in one request           | MS-SMB2 3.3.5.14.2: [`Locks::try_lock`], [`Locks::try_lock_all`]|
-//! | an unlock, several in one request        | MS-FSA 2.1.5.9, MS-SMB2 3.3.5.14.1: [`Locks::unlock`]           |
+//! | an unlock                                | MS-FSA 2.1.5.9, MS-SMB2 3.3.5.14.1: [`Locks::unlock`]           |
 //! | what a lock forbids to reads and writes  | MS-FSA 2.1.5.3, 2.1.5.4: [`Locks::conflict_with_read`], `_write`|
 //! | all locks of an open go with it          | MS-FSA 2.1.5.5: [`Locks::release`]                              |
 //! | whether caching may be granted           | MS-FSA 2.1.5.18: [`Locks::any_below`]                           |
@@ -124,7 +124,8 @@ impl<O: Copy> Owner<O> {
         Self { id, held: List::default() }
     }
 
-    pub(crate) fn id(&self) -> O {
+    #[cfg(test)]
+    fn id(&self) -> O {
         self.id
     }
 
@@ -162,11 +163,7 @@ impl Locks {
         range: Range,
         kind: LockKind,
     ) -> Result<(), Refusal<O>> {
-        let in_the_way = match kind {
-            LockKind::Shared => InTheWay::ExclusiveOfOthers(Some(owner.id)),
-            LockKind::Exclusive => InTheWay::All,
-        };
-        if let Some(lock) = arena.first_overlap(self.root, range, &in_the_way) {
+        if let Some(lock) = self.conflict_with_lock(arena, range, kind, owner.id) {
             return Err(Refusal::Conflict(lock));
         }
         let slot =
@@ -207,17 +204,6 @@ impl Locks {
             .ok_or(NotLocked)
     }
 
-    /// Unlocks the ranges of one request up to the first that is not locked; what was unlocked before it stays so
-    /// (MS-SMB2 3.3.5.14.1), and shows in [`Owner::lock_count`]. O(ranges · log locks on the file).
-    pub(crate) fn unlock_all<O: Copy + Ord>(
-        &mut self,
-        arena: &mut RangeArena<O>,
-        owner: &mut Owner<O>,
-        ranges: &[Range],
-    ) -> Result<(), NotLocked> {
-        ranges.iter().try_for_each(|range| self.unlock(arena, owner, *range))
-    }
-
     /// Undoes all locks of an owner. O(its locks · log locks on the file).
     pub(crate) fn release<O: Copy + Ord>(&mut self, arena: &mut RangeArena<O>, owner: &mut Owner<O>) {
         while let Some(lock) = owner.held.head().and_then(|slot| arena.lock(slot)) {
@@ -248,6 +234,17 @@ impl Locks {
         self.conflict(arena, range, &InTheWay::AllButOwnExclusive(who))
     }
 
+    /// The first lock that forbids another: STATUS_LOCK_NOT_GRANTED, or a reason to wait. O(log locks on the file).
+    pub(crate) fn conflict_with_lock<O: Copy + Ord>(
+        &self,
+        arena: &RangeArena<O>,
+        range: Range,
+        kind: LockKind,
+        owner: O,
+    ) -> Option<Lock<O>> {
+        arena.first_overlap(self.root, range, &in_the_way_of(kind, owner))
+    }
+
     /// Whether a lock begins below the allocation size, which forbids read caching (MS-FSA 2.1.5.18).
     /// O(log locks on the file).
     pub(crate) fn any_below<O: Copy + Ord>(&self, arena: &RangeArena<O>, allocation: u64) -> bool {
@@ -255,7 +252,8 @@ impl Locks {
     }
 
     /// How many locks there are. O(1).
-    pub(crate) fn len<O: Copy + Ord>(&self, arena: &RangeArena<O>) -> u32 {
+    #[cfg(test)]
+    fn len<O: Copy + Ord>(&self, arena: &RangeArena<O>) -> u32 {
         arena.count(self.root)
     }
 
@@ -293,6 +291,14 @@ impl Locks {
             return None;
         }
         arena.first_overlap(self.root, range, in_the_way)
+    }
+}
+
+/// What a lock cannot have beside it.
+fn in_the_way_of<O>(kind: LockKind, owner: O) -> InTheWay<O> {
+    match kind {
+        LockKind::Shared => InTheWay::ExclusiveOfOthers(Some(owner)),
+        LockKind::Exclusive => InTheWay::All,
     }
 }
 
@@ -336,7 +342,9 @@ mod tests {
         }
 
         fn unlock_all(&mut self, owner: usize, ranges: &[Range]) -> Result<(), NotLocked> {
-            self.locks.unlock_all(&mut self.arena, &mut self.owners[owner], ranges)
+            ranges
+                .iter()
+                .try_for_each(|range| self.locks.unlock(&mut self.arena, &mut self.owners[owner], *range))
         }
 
         fn release(&mut self, owner: usize) {

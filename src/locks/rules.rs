@@ -1,12 +1,16 @@
 //! What breaks what, as data: one row an operation, each with its source.
 
+use super::Level;
+use super::Level::{Batch, Exclusive, II};
 use crate::state::LeaseState;
 
 /// An operation as the object store sees it (MS-FSA 2.1.4.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
-    /// An open, or anything else, that asks for stat access only.
+    /// An open that asks for attributes only, or anything else that disturbs nobody.
     Stat,
+    /// An open that asks for READ_CONTROL besides.
+    Control,
     /// An open that another open excludes. A deferred close may cure that.
     ShareConflict,
     /// An open of an existing file that leaves its data alone.
@@ -16,12 +20,28 @@ pub(crate) enum Operation {
     Read,
     Flush,
     Write,
+    /// A byte-range lock.
+    Lock,
     SetSize,
+    /// The file is renamed.
+    Rename,
+    /// The file gets a further name.
+    Link,
+    /// As `Link`, by the letter of MS-FSA.
+    LinkTakingHandles,
+    /// The security descriptor is set, by the letter of MS-FSA.
+    SetSecurity,
+    /// The file is to go with its last open.
+    Delete,
     /// The close of a handle opened with delete-on-close.
     DeleteOnClose,
+    /// The file must not be open any more: its name is needed, or that of a directory above.
+    Evict,
+    /// For a directory: something about an entry is another.
+    EntryChanged,
 }
 
-/// What an operation takes from the lease of another, and for what it has to wait.
+/// What an operation takes from the lease or oplock of another, and for what it has to wait.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(
     not(test),
@@ -31,9 +51,11 @@ pub(crate) struct Rule {
     pub(crate) operation: Operation,
     /// The caching that does not survive the operation.
     pub(crate) revokes: LeaseState,
-    /// The operation waits for a holder that loses any of this: dirty data to be written back, deferred closes to be
+    /// The operation waits for a lease that loses any of this: dirty data to be written back, deferred closes to be
     /// sent. A cache that only loses the right to be read is told, not waited for.
     pub(crate) awaits: LeaseState,
+    /// What becomes of the oplocks II, EXCLUSIVE and BATCH. It waits for the latter two.
+    pub(crate) oplocks: [Level; 3],
     /// Whether it waits for a break from which it needs nothing.
     pub(crate) queue: Queue,
     /// Where it is written.
@@ -53,55 +75,126 @@ const W: LeaseState = LeaseState::WRITE;
 const H: LeaseState = LeaseState::HANDLE;
 const RW: LeaseState = LeaseState::RW;
 
+/// Oplocks stay as they are.
+const STAY: [Level; 3] = [II, Exclusive, Batch];
+/// Oplocks that cache writes come down to II.
+const TO_II: [Level; 3] = [II, II, II];
+const TO_NONE: [Level; 3] = [Level::None, Level::None, Level::None];
+/// BATCH alone goes: only it defers closes.
+const BATCH_GOES: [Level; 3] = [II, Exclusive, Level::None];
+
 /// The rows, in the order of MS-FSA 2.1.4.12.
-pub(crate) const RULES: [Rule; 9] = [
-    row(
-        Operation::Stat,
-        NONE,
-        NONE,
-        "MS-SMB2 3.3.1.4, MS-FSA 2.1.4.12: attributes and SYNCHRONIZE, for leases READ_CONTROL",
-    ),
-    row(Operation::ShareConflict, H, H, "MS-SMB2 3.3.1.4, MS-FSA 2.1.5.1.2.2: a sharing conflict"),
-    row(Operation::Open, W, W, "MS-SMB2 3.3.1.4: an open beyond attributes"),
-    row(Operation::Overwrite, RW, W, "MS-SMB2 3.3.1.4: an open that overwrites"),
-    row(Operation::Read, W, W, "MS-FSA 2.1.5.3, 2.1.4.12"),
-    row(Operation::Flush, W, W, "MS-FSA 2.1.5.7, 2.1.4.12"),
-    row(Operation::Write, RW, W, "MS-SMB2 3.3.1.4, MS-FSA 2.1.5.4"),
-    row(Operation::SetSize, RW, W, "MS-SMB2 3.3.1.4: a change of size; MS-FSA 2.1.5.15"),
+pub(crate) const RULES: [Rule; 18] = [
+    row(Operation::Stat, NONE, NONE, STAY, "MS-SMB2 3.3.1.4, MS-FSA 2.1.4.12: attributes and SYNCHRONIZE"),
+    row(Operation::Control, NONE, NONE, TO_II, "MS-FSA 2.1.4.12: READ_CONTROL is harmless to leases alone"),
+    row(Operation::ShareConflict, H, H, STAY, "MS-SMB2 3.3.1.4, MS-FSA 2.1.5.1.2.2: a sharing conflict"),
+    row(Operation::Open, W, W, TO_II, "MS-SMB2 3.3.1.4: an open beyond attributes"),
+    row(Operation::Overwrite, RW, W, TO_NONE, "MS-SMB2 3.3.1.4: an open that overwrites"),
+    row(Operation::Read, W, W, TO_II, "MS-FSA 2.1.5.3, 2.1.4.12"),
+    row(Operation::Flush, W, W, TO_II, "MS-FSA 2.1.5.7, 2.1.4.12"),
+    row(Operation::Write, RW, W, TO_NONE, "MS-SMB2 3.3.1.4, MS-FSA 2.1.5.4"),
+    row(Operation::Lock, RW, W, TO_NONE, "MS-SMB2 3.3.1.4: a byte-range lock; MS-FSA 2.1.5.8"),
+    row(Operation::SetSize, RW, W, TO_NONE, "MS-SMB2 3.3.1.4: a change of size; MS-FSA 2.1.5.15"),
+    row(Operation::Rename, H, H, BATCH_GOES, "MS-SMB2 3.3.1.4: a rename; MS-FSA 2.1.5.15.12"),
+    // Choice: as Samba has it.
+    row(Operation::Link, NONE, NONE, BATCH_GOES, "MS-FSA 2.1.5.15.6, without its handles"),
+    row(Operation::LinkTakingHandles, H, H, BATCH_GOES, "MS-FSA 2.1.5.15.6"),
+    row(Operation::SetSecurity, H, H, STAY, "MS-FSA 2.1.5.17"),
+    row(Operation::Delete, H, H, STAY, "MS-SMB2 3.3.1.4: removal; MS-FSA 2.1.5.15.3"),
     // Choice: as Samba and Windows do, the close itself does not wait.
-    row(Operation::DeleteOnClose, H, NONE, "MS-SMB2 3.3.1.4: removal; MS-FSA 2.1.5.5"),
+    row(Operation::DeleteOnClose, H, NONE, STAY, "MS-SMB2 3.3.1.4: removal; MS-FSA 2.1.5.5"),
+    // Choice: H alone also from the target of a rename, as Windows has it; MS-FSA takes R and W.
+    row(Operation::Evict, H, H, BATCH_GOES, "MS-SMB2 3.3.1.4, MS-FSA 2.1.4.2, 2.1.5.15.12"),
+    row(Operation::EntryChanged, RW, NONE, STAY, "MS-SMB2 3.3.1.4, MS-FSA 2.1.4.12: of the parent directory"),
 ];
 
-const fn row(operation: Operation, revokes: LeaseState, awaits: LeaseState, cite: &'static str) -> Rule {
+const fn row(
+    operation: Operation,
+    revokes: LeaseState,
+    awaits: LeaseState,
+    oplocks: [Level; 3],
+    cite: &'static str,
+) -> Rule {
     // Choice: as Samba and Windows have it, opens alone wait for stages that others caused.
     let queue = match operation {
         Operation::Open => Queue::BehindStages,
         Operation::Stat
+        | Operation::Control
         | Operation::ShareConflict
         | Operation::Overwrite
         | Operation::Read
         | Operation::Flush
         | Operation::Write
+        | Operation::Lock
         | Operation::SetSize
-        | Operation::DeleteOnClose => Queue::Nowhere,
+        | Operation::Rename
+        | Operation::Link
+        | Operation::LinkTakingHandles
+        | Operation::SetSecurity
+        | Operation::Delete
+        | Operation::DeleteOnClose
+        | Operation::Evict
+        | Operation::EntryChanged => Queue::Nowhere,
     };
-    Rule { operation, revokes, awaits, queue, cite }
+    Rule { operation, revokes, awaits, oplocks, queue, cite }
 }
 
 impl Operation {
     /// The row of this operation.
-    pub(crate) fn rule(self) -> &'static Rule {
-        let [stat, share_conflict, open, overwrite, read, flush, write, set_size, delete_on_close] = &RULES;
+    pub(crate) const fn rule(self) -> &'static Rule {
+        // By name, so that a row in the wrong place does not compile into a wrong answer: `every_row` holds the two together.
+        let [
+            stat,
+            control,
+            share_conflict,
+            open,
+            overwrite,
+            read,
+            flush,
+            write,
+            lock,
+            set_size,
+            rename,
+            link,
+            link_taking_handles,
+            set_security,
+            delete,
+            delete_on_close,
+            evict,
+            entry_changed,
+        ] = &RULES;
         match self {
             Self::Stat => stat,
+            Self::Control => control,
             Self::ShareConflict => share_conflict,
             Self::Open => open,
             Self::Overwrite => overwrite,
             Self::Read => read,
             Self::Flush => flush,
             Self::Write => write,
+            Self::Lock => lock,
             Self::SetSize => set_size,
+            Self::Rename => rename,
+            Self::Link => link,
+            Self::LinkTakingHandles => link_taking_handles,
+            Self::SetSecurity => set_security,
+            Self::Delete => delete,
             Self::DeleteOnClose => delete_on_close,
+            Self::Evict => evict,
+            Self::EntryChanged => entry_changed,
+        }
+    }
+}
+
+impl Rule {
+    /// What an oplock of that level comes down to.
+    pub(crate) const fn oplock(&self, held: Level) -> Level {
+        let [two, exclusive, batch] = self.oplocks;
+        match held {
+            Level::None => Level::None,
+            II => two,
+            Exclusive => exclusive,
+            Batch => batch,
         }
     }
 }
@@ -109,7 +202,7 @@ impl Operation {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::locks::{Break, Holder, Verdict, judge};
+    use crate::locks::{Break, Holder, Kind, Verdict, judge};
 
     const R: LeaseState = LeaseState::R;
     const RH: LeaseState = LeaseState::RH;
@@ -124,26 +217,41 @@ mod tests {
     }
     use Cell::{Awaited, Told, Untouched};
 
-    /// MS-SMB2 3.3.1.4 and MS-FSA 2.1.4.12 with what servers do in practice: holders R, RH, RW, RWH in this order.
-    const MATRIX: [(Operation, [Cell; 4]); 9] = [
-        (Operation::Stat, [Untouched; 4]),
-        (Operation::ShareConflict, [Untouched, Awaited(R), Untouched, Awaited(RW)]),
-        (Operation::Open, [Untouched, Untouched, Awaited(R), Awaited(RH)]),
-        (Operation::Overwrite, [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE)]),
-        (Operation::Read, [Untouched, Untouched, Awaited(R), Awaited(RH)]),
-        (Operation::Flush, [Untouched, Untouched, Awaited(R), Awaited(RH)]),
-        (Operation::Write, [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE)]),
-        (Operation::SetSize, [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE)]),
-        (Operation::DeleteOnClose, [Untouched, Told(R), Untouched, Told(RW)]),
+    const ____: Cell = Untouched;
+
+    /// MS-SMB2 3.3.1.4 and MS-FSA 2.1.4.12 with what servers do in practice: leases R, RH, RW, RWH, then oplocks II, EXCLUSIVE,
+    /// BATCH, whose II is R here.
+    #[rustfmt::skip]
+    const MATRIX: [(Operation, [Cell; 7]); 18] = [
+        (Operation::Stat,          [____, ____, ____, ____, ____, ____, ____]),
+        (Operation::Control,       [____, ____, ____, ____, ____, Awaited(R), Awaited(R)]),
+        (Operation::ShareConflict, [____, Awaited(R), ____, Awaited(RW), ____, ____, ____]),
+        (Operation::Open,          [____, ____, Awaited(R), Awaited(RH), ____, Awaited(R), Awaited(R)]),
+        (Operation::Overwrite,     [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Told(NONE), Awaited(NONE), Awaited(NONE)]),
+        (Operation::Read,          [____, ____, Awaited(R), Awaited(RH), ____, Awaited(R), Awaited(R)]),
+        (Operation::Flush,         [____, ____, Awaited(R), Awaited(RH), ____, Awaited(R), Awaited(R)]),
+        (Operation::Write,         [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Told(NONE), Awaited(NONE), Awaited(NONE)]),
+        (Operation::Lock,          [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Told(NONE), Awaited(NONE), Awaited(NONE)]),
+        (Operation::SetSize,       [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Told(NONE), Awaited(NONE), Awaited(NONE)]),
+        (Operation::Rename,        [____, Awaited(R), ____, Awaited(RW), ____, ____, Awaited(NONE)]),
+        (Operation::Link,          [____, ____, ____, ____, ____, ____, Awaited(NONE)]),
+        (Operation::LinkTakingHandles, [____, Awaited(R), ____, Awaited(RW), ____, ____, Awaited(NONE)]),
+        (Operation::SetSecurity,   [____, Awaited(R), ____, Awaited(RW), ____, ____, ____]),
+        (Operation::Delete,        [____, Awaited(R), ____, Awaited(RW), ____, ____, ____]),
+        (Operation::DeleteOnClose, [____, Told(R), ____, Told(RW), ____, ____, ____]),
+        (Operation::Evict,         [____, Awaited(R), ____, Awaited(RW), ____, ____, Awaited(NONE)]),
+        (Operation::EntryChanged,  [Told(NONE), Told(NONE), Told(NONE), Told(NONE), ____, ____, ____]),
     ];
 
     #[test]
     fn every_row_does_to_every_holder_what_the_specification_says() {
         for (operation, cells) in MATRIX {
             assert_eq!(operation.rule().operation, operation);
-            for (held, cell) in [R, RH, RW, RWH].into_iter().zip(cells) {
+            let leases = [R, RH, RW, RWH].map(|held| (Kind::Lease, held));
+            let oplocks = [R, RW, RWH].map(|held| (Kind::Oplock, held));
+            for ((kind, held), cell) in leases.into_iter().chain(oplocks).zip(cells) {
                 let mut breaks = std::vec::Vec::new();
-                let holder = Holder { id: (), held, breaking: None };
+                let holder = Holder { id: (), kind, held, breaking: None };
                 let verdict = judge([holder].into_iter(), operation, &mut breaks);
                 let became = match (verdict, breaks.as_slice()) {
                     (Verdict::Go, []) => Untouched,
@@ -151,7 +259,7 @@ mod tests {
                     (Verdict::Wait, [Break { to, .. }]) => Awaited(*to),
                     other => panic!("{operation:?} against {held}: {other:?}"),
                 };
-                assert_eq!(became, cell, "{operation:?} against {held}: {}", operation.rule().cite);
+                assert_eq!(became, cell, "{operation:?} against {kind:?} {held}: {}", operation.rule().cite);
             }
         }
     }

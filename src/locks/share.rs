@@ -25,6 +25,11 @@ impl Claim {
         Self { wants, leaves: sharing }
     }
 
+    /// Whether it may delete the file.
+    pub(crate) fn deletes(self) -> bool {
+        self.wants.contains(ShareMode::DELETE)
+    }
+
     /// Whether the two may be open at once. An open that neither reads, writes nor deletes takes no part: it is not
     /// excluded and excludes nobody, whatever its share mode.
     pub(crate) fn fits(self, other: Self) -> bool {

@@ -3,8 +3,8 @@
 use super::scale::{BreakId, Ticket};
 use crate::state::{CreateAction, OplockLevel};
 use crate::status::Status;
-use crate::types::{ConnId, FileId, FileKey, RequestId};
-use crate::wire::{Lease, LeaseAck, LeaseBreak, ResponseContexts};
+use crate::types::{ConnId, FileId, FileKey, RequestId, SessionId};
+use crate::wire::{Lease, LeaseAck, LeaseBreak, OplockBreak, ResponseContexts};
 
 /// An action of [`Server`](super::Server). Exhaustive on purpose: a new duty must not compile unnoticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,11 @@ pub enum Action {
         /// The request.
         request: RequestId,
     },
+    /// A LOCK is done: everything it names is locked, or unlocked.
+    Accepted {
+        /// The request.
+        request: RequestId,
+    },
     /// Send a Lease Break Notification: header of [`Header::notification`](crate::wire::Header::notification) with
     /// SessionId 0 (MS-SMB2 3.3.4.7). Report it as `Event::Undelivered` if it cannot be sent.
     SendLeaseBreak {
@@ -62,8 +67,24 @@ pub enum Action {
         id: BreakId,
         /// The connection to send it on.
         conn: ConnId,
+        /// How.
+        protection: Protection,
         /// The body.
         body: LeaseBreak,
+    },
+    /// Send an Oplock Break Notification: header of [`Header::notification`](crate::wire::Header::notification) with this
+    /// SessionId (MS-SMB2 3.3.4.6). Report it as `Event::Undelivered` if it cannot be sent.
+    SendOplockBreak {
+        /// For the report.
+        id: BreakId,
+        /// The connection to send it on.
+        conn: ConnId,
+        /// The session of the open.
+        session: SessionId,
+        /// How.
+        protection: Protection,
+        /// The body.
+        body: OplockBreak,
     },
     /// Answer a Lease Break Acknowledgment (MS-SMB2 2.2.25.2).
     AnswerLeaseAck {
@@ -71,6 +92,13 @@ pub enum Action {
         request: RequestId,
         /// The body of the response, or the error.
         result: Result<LeaseAck, Status>,
+    },
+    /// Answer an Oplock Break Acknowledgment (MS-SMB2 2.2.25.1).
+    AnswerOplockAck {
+        /// The acknowledgment.
+        request: RequestId,
+        /// The body of the response, or the error.
+        result: Result<OplockBreak, Status>,
     },
     /// Remove the name of a file that was to be deleted: its last handle is closed already.
     Unlink {
@@ -84,6 +112,18 @@ pub enum Action {
         /// What becomes of the name.
         link: Link,
     },
+}
+
+/// How a notification travels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "in clear text or not")]
+pub enum Protection {
+    /// Neither signed nor encrypted, whatever the session demands.
+    #[default]
+    Plain,
+    /// Encrypted if the session encrypts (MS-SMB2 3.3.4.1.4). Never signed.
+    OfSession,
 }
 
 /// What becomes of a file's name when one of its opens is closed.

@@ -3,57 +3,113 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use slotmap::{Key, KeyData};
-
 use super::action::Action;
-use super::lease::{Lease, LeaseName, Notice};
-use super::scale::{Arrival, BreakId, LeaseSlot, RegistryInput, Route};
+use super::hold::{Hold, Notice};
+use super::lease::LeaseName;
+use super::records::{Caching, FileSlot, Stage};
+use super::scale::{Arrival, BreakId, HolderId, OpenSlot, Outgoing, RegistryInput, Route};
 use super::shard::{Out, Shard, perform, tell};
-use crate::locks::Break;
-use crate::state::LeaseState;
+use crate::locks::{Break, Level};
+use crate::state::{LeaseState, OplockLevel};
 use crate::stats::count;
 use crate::status::Status;
-use crate::types::RequestId;
-use crate::wire::{BreakFlags, LeaseAck};
+use crate::types::{FileId, RequestId, SessionId};
+use crate::wire::{LeaseAck, OplockBreak};
 
 impl Shard {
     /// Sends what the last judgement demands.
     pub(super) fn tell_holders(&mut self, out: Out<'_>) {
-        let mut breaks: Vec<Break<LeaseSlot>> = mem::take(&mut self.breaks);
+        let mut breaks: Vec<Break<HolderId>> = mem::take(&mut self.breaks);
         for Break { id, to } in breaks.drain(..) {
-            if let Some(notice) = self.leases.get_mut(id).and_then(|lease| lease.lower(to)) {
+            let notice = match id {
+                HolderId::Lease(slot) => self.leases.get_mut(slot).and_then(|lease| lease.lower(to)),
+                HolderId::Oplock(slot) => {
+                    self.change_oplock(slot, |oplock| oplock.lower(Level::within(to))).flatten()
+                }
+            };
+            if let Some(notice) = notice {
                 self.send(id, notice, out);
             }
         }
         self.breaks = breaks;
     }
 
+    /// Changes an oplock, and counts whether it still holds anything.
+    fn change_oplock<T>(
+        &mut self,
+        slot: OpenSlot,
+        change: impl FnOnce(&mut super::oplock::Oplock) -> T,
+    ) -> Option<T> {
+        let open = self.opens.get_mut(slot)?;
+        let file = open.file;
+        let oplock = open.oplock_mut()?;
+        let before = oplock.level();
+        let result = change(oplock);
+        if before != Level::None && oplock.level() == Level::None {
+            if let Some(file) = self.files.get_mut(file) {
+                file.oplocks = file.oplocks.saturating_sub(1);
+            }
+        }
+        Some(result)
+    }
+
     /// Has the registry choose a connection for a notification that is new. Its deadline begins now, a little before it is
-    /// sent (MS-SMB2 3.3.2.5).
-    fn send(&mut self, slot: LeaseSlot, notice: Notice, out: Out<'_>) {
-        if notice.body.flags.contains(BreakFlags::ACK_REQUIRED) {
-            self.start_deadline(slot);
+    /// sent (MS-SMB2 3.3.2.1, 3.3.2.5).
+    fn send(&mut self, id: HolderId, notice: Notice, out: Out<'_>) {
+        if notice.needs_acknowledgment() {
+            self.start_deadline(id);
         }
         count(&mut self.stats.breaks_sent);
-        self.hand_out(slot, notice, None, out);
+        self.hand_out(id, notice, None, out);
     }
 
-    /// The client has its full time from now on, on whatever connection it is told (MS-SMB2 3.3.4.7).
-    fn start_deadline(&mut self, slot: LeaseSlot) {
-        let due = self.now.saturating_add(self.config.lease_break_timeout);
-        let Some(lease) = self.leases.get_mut(slot) else { return };
-        if let Some(timer) = lease.timer.take() {
+    /// The client has its full time from now on, on whatever connection it is told (MS-SMB2 3.3.4.6, 3.3.4.7).
+    fn start_deadline(&mut self, id: HolderId) {
+        let timeout = match id {
+            HolderId::Lease(_) => self.config.lease_break_timeout,
+            HolderId::Oplock(_) => self.config.oplock_break_timeout,
+        };
+        let due = self.now.saturating_add(timeout);
+        self.stop_deadline(id);
+        let timer = self.timers.start(due, id);
+        match self.hold_mut(id) {
+            Some(hold) => hold.timer = Some(timer),
+            None => self.timers.stop(timer),
+        }
+    }
+
+    pub(super) fn stop_deadline(&mut self, id: HolderId) {
+        if let Some(timer) = self.hold_mut(id).and_then(|hold| hold.timer.take()) {
             self.timers.stop(timer);
         }
-        lease.timer = Some(self.timers.start(due, slot));
     }
 
-    fn hand_out(&self, slot: LeaseSlot, notice: Notice, after: Option<Arrival>, out: Out<'_>) {
-        let Some(lease) = self.leases.get(slot) else { return };
-        let Some(file) = self.files.get(lease.file) else { return };
+    pub(super) fn hold_mut(&mut self, id: HolderId) -> Option<&mut Hold> {
+        match id {
+            HolderId::Lease(slot) => self.leases.get_mut(slot).map(|lease| &mut lease.hold),
+            HolderId::Oplock(slot) => {
+                self.opens.get_mut(slot).and_then(|open| open.oplock_mut()).map(|oplock| &mut oplock.hold)
+            }
+        }
+    }
+
+    fn hand_out(&self, holder: HolderId, notice: Notice, after: Option<Arrival>, out: Out<'_>) {
+        let found = match holder {
+            HolderId::Lease(slot) => self
+                .leases
+                .get(slot)
+                .map(|lease| (lease.file, Outgoing::Lease(lease.name.0, lease.notification(notice)))),
+            HolderId::Oplock(slot) => self.opens.get(slot).and_then(|open| {
+                let session = self.sessions.get(open.session)?.id;
+                let body = OplockBreak { level: Level::within(notice.new).on_wire(), file_id: open.file_id };
+                Some((open.file, Outgoing::Oplock(session, body)))
+            }),
+        };
+        let Some((file, what)) = found else { return };
+        let Some(file) = self.files.get(file) else { return };
         let route = Route::of_file(file.key, self.config.route_seed);
-        let id = BreakId { route, lease: slot.data().as_ffi(), number: notice.number };
-        tell(out, RegistryInput::Break { id, client: lease.name.0, after, body: notice.body });
+        let id = BreakId::new(route, holder, notice.number);
+        tell(out, RegistryInput::Break { id, after, what });
     }
 
     /// Lease Break Acknowledgment (MS-SMB2 3.3.5.22.2): the answer first, then what follows from it.
@@ -64,70 +120,112 @@ impl Shard {
         state: LeaseState,
         out: Out<'_>,
     ) {
-        let answer = |out, result| perform(out, Action::AnswerLeaseAck { request, result });
-        let Some(slot) = self.leases.find(name) else {
+        let slot = self.leases.find(name);
+        let Some((slot, lease)) = slot.and_then(|slot| Some((slot, self.leases.get_mut(slot)?))) else {
             count(&mut self.stats.acknowledgments_refused);
-            return answer(out, Err(Status::OBJECT_NAME_NOT_FOUND));
+            let result = Err(Status::OBJECT_NAME_NOT_FOUND);
+            return perform(out, Action::AnswerLeaseAck { request, result });
         };
-        let follow_up = self.config.follow_up_epoch;
-        let Some(lease) = self.leases.get_mut(slot) else { return };
-        match lease.acknowledge(state, follow_up) {
-            Err(status) => {
-                count(&mut self.stats.acknowledgments_refused);
-                answer(out, Err(status));
-            }
-            Ok((held, notice)) => {
-                let file = lease.file;
-                if let Some(timer) = lease.timer.take() {
-                    self.timers.stop(timer);
-                }
-                count(&mut self.stats.breaks_acknowledged);
-                answer(out, Ok(LeaseAck { key: name.1, state: held }));
-                if let Some(notice) = notice {
-                    self.send(slot, notice, out);
-                }
-                self.resume(file, out);
-            }
+        let file = lease.file;
+        let (result, notice) = match lease.acknowledge(state, &self.config.profile) {
+            Ok((held, notice)) => (Ok(LeaseAck { key: name.1, state: held }), notice),
+            Err(status) => (Err(status), None),
+        };
+        self.count_acknowledgment(result.is_ok());
+        let accepted = result.is_ok();
+        perform(out, Action::AnswerLeaseAck { request, result });
+        if accepted {
+            self.go_on(HolderId::Lease(slot), notice, file, out);
         }
+    }
+
+    /// Oplock Break Acknowledgment (MS-SMB2 3.3.5.22.1): the answer first, then what follows from it.
+    pub(super) fn acknowledge_oplock(
+        &mut self,
+        request: RequestId,
+        session: SessionId,
+        file_id: FileId,
+        level: OplockLevel,
+        out: Out<'_>,
+    ) {
+        let Some((slot, open)) = self.live(file_id, Some(session)) else {
+            count(&mut self.stats.acknowledgments_refused);
+            let result = Err(Status::FILE_CLOSED);
+            return perform(out, Action::AnswerOplockAck { request, result });
+        };
+        let file = open.file;
+        let leased = matches!(open.stage, Stage::Live(Caching::Lease(_) | Caching::Guest));
+        let breaking = open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some());
+        let profile = self.config.profile;
+        let (result, notice) = match self.change_oplock(slot, |oplock| oplock.acknowledge(level, &profile)) {
+            Some((result, notice)) => (result, notice),
+            // Choice: a lease is acknowledged by its key, and is not touched (the text ends nowhere).
+            None if leased => (Err(Status::INVALID_OPLOCK_PROTOCOL), None),
+            None => (Err(profile.unexpected_ack.status()), None),
+        };
+        self.count_acknowledgment(result.is_ok());
+        let result = result.map(|level| OplockBreak { level, file_id });
+        perform(out, Action::AnswerOplockAck { request, result });
+        // A wrong one ends the break as well.
+        if breaking {
+            self.go_on(HolderId::Oplock(slot), notice, file, out);
+        }
+    }
+
+    fn count_acknowledgment(&mut self, accepted: bool) {
+        count(if accepted {
+            &mut self.stats.breaks_acknowledged
+        } else {
+            &mut self.stats.acknowledgments_refused
+        });
+    }
+
+    /// A break has come to an end, or to its next step.
+    fn go_on(&mut self, id: HolderId, notice: Option<Notice>, file: FileSlot, out: Out<'_>) {
+        self.stop_deadline(id);
+        if let Some(notice) = notice {
+            self.send(id, notice, out);
+        }
+        self.resume(file, out);
     }
 
     /// A notification did not go out where it was tried: the next connection, unless a later one has overtaken it.
     pub(super) fn redeliver(&mut self, id: BreakId, tried: Option<Arrival>, out: Out<'_>) {
-        let slot = lease_slot(id);
-        let Some(lease) = self.leases.get(slot) else { return };
-        let Some(notice) = lease.last(id.number) else { return };
-        if notice.body.flags.contains(BreakFlags::ACK_REQUIRED) {
+        let holder = id.holder();
+        let Some(hold) = self.hold_mut(holder) else { return };
+        let Some(notice) = hold.last(id.number) else { return };
+        if notice.needs_acknowledgment() {
             // Answered or given up meanwhile: there is nothing to tell.
-            if lease.told().is_none() {
+            if hold.told().is_none() {
                 return;
             }
-            self.start_deadline(slot);
+            self.start_deadline(holder);
         }
-        self.hand_out(slot, notice, tried, out);
+        self.hand_out(holder, notice, tried, out);
     }
 
-    /// No connection of the client can carry the notification (MS-SMB2 3.3.4.7).
+    /// No connection of the client can carry the notification (MS-SMB2 3.3.4.6, 3.3.4.7).
     pub(super) fn undeliverable(&mut self, id: BreakId, out: Out<'_>) {
-        let slot = lease_slot(id);
-        let current = |lease: &Lease| lease.told().is_some() && lease.last(id.number).is_some();
-        if self.leases.get(slot).is_some_and(current) {
+        let current = |hold: &mut Hold| hold.told().is_some() && hold.last(id.number).is_some();
+        if self.hold_mut(id.holder()).is_some_and(current) {
             count(&mut self.stats.breaks_undeliverable);
-            self.give_up(slot, out);
+            self.give_up(id.holder(), out);
         }
     }
 
-    /// Nobody answers for the lease: it holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.6.5).
-    pub(super) fn give_up(&mut self, slot: LeaseSlot, out: Out<'_>) {
-        let Some(lease) = self.leases.get_mut(slot) else { return self.anomaly("a break of no lease") };
-        lease.give_up();
-        let file = lease.file;
-        if let Some(timer) = lease.timer.take() {
-            self.timers.stop(timer);
-        }
-        self.resume(file, out);
+    /// Nobody answers for the holder: it holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.6.1, 3.3.6.5).
+    pub(super) fn give_up(&mut self, id: HolderId, out: Out<'_>) {
+        let file = match id {
+            HolderId::Lease(slot) => self.leases.get_mut(slot).map(|lease| {
+                lease.hold.give_up();
+                lease.file
+            }),
+            HolderId::Oplock(slot) => {
+                let gone = self.change_oplock(slot, |oplock| oplock.hold.give_up());
+                gone.and_then(|()| self.opens.get(slot)).map(|open| open.file)
+            }
+        };
+        let Some(file) = file else { return self.anomaly("a break of nobody") };
+        self.go_on(id, None, file, out);
     }
-}
-
-fn lease_slot(id: BreakId) -> LeaseSlot {
-    KeyData::from_ffi(id.lease).into()
 }

@@ -1,5 +1,7 @@
 //! What a server machine is told.
 
+use alloc::vec::Vec;
+
 use bitflags::bitflags;
 
 use super::scale::{BreakId, Ticket};
@@ -7,7 +9,7 @@ use crate::locks::{Actor, Intent};
 use crate::state::{Access, CreateAction, CreateOptions, Dialect, Disposition, OplockLevel, ShareMode};
 use crate::status::Status;
 use crate::types::{ClientGuid, ConnId, FileId, FileKey, RequestId, SessionId, TreeId};
-use crate::wire::{Lease, LeaseAck};
+use crate::wire::{Lease, LeaseAck, OplockBreak};
 
 /// An event of [`Server`](super::Server).
 #[derive(Clone, Debug)]
@@ -71,11 +73,15 @@ pub enum Event {
         /// What is about to happen.
         intent: Intent,
     },
-    /// Answers `Proceed`: the operation has ended, one way or the other.
+    /// Answers `Proceed`: the operation has ended.
     Done {
         /// From the action.
         ticket: Ticket,
+        /// What came of it. What failed has changed nothing: no lease of a directory breaks for it.
+        result: Result<(), Status>,
     },
+    /// LOCK (MS-SMB2 3.3.5.14): answered by `Accepted`, perhaps after waiting, or by `Refused`.
+    Lock(Lock),
     /// CANCEL (MS-SMB2 3.3.5.16). A break once sent goes on.
     Cancel {
         /// The request to cancel. One that does not wait is left alone.
@@ -98,6 +104,15 @@ pub enum Event {
         conn: ConnId,
         /// The body.
         ack: LeaseAck,
+    },
+    /// Oplock Break Acknowledgment (MS-SMB2 3.3.5.22.1).
+    OplockAck {
+        /// Answered by `AnswerOplockAck`.
+        request: RequestId,
+        /// The session on which it came.
+        session: SessionId,
+        /// The body.
+        ack: OplockBreak,
     },
     /// A break could not be sent on the connection that the action named.
     Undelivered {
@@ -188,6 +203,11 @@ pub struct Create {
     pub level: OplockLevel,
     /// RqLs as found in the request. Whether it counts is decided here.
     pub lease: Option<Lease>,
+    /// What is special about the share.
+    pub share: Share,
+    /// The directory in which the name stands: its leases break when something about the file changes. `None` for a root,
+    /// and for a named stream.
+    pub directory: Option<FileKey>,
 }
 
 impl Create {
@@ -204,6 +224,8 @@ impl Create {
             options: CreateOptions::empty(),
             level: OplockLevel::None,
             lease: None,
+            share: Share::DISK,
+            directory: None,
         }
     }
 
@@ -230,7 +252,120 @@ impl Create {
     pub const fn caching(self, level: OplockLevel, lease: Option<Lease>) -> Self {
         Self { level, lease, ..self }
     }
+
+    /// On this share, with the name in this directory.
+    #[must_use]
+    pub const fn place(self, share: Share, directory: Option<FileKey>) -> Self {
+        Self { share, directory, ..self }
+    }
 }
+
+/// What a share is, as far as it limits caching (MS-SMB2 3.3.5.9, 3.3.5.9.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub struct Share {
+    /// What it leads to.
+    pub kind: ShareKind,
+    /// What is special about it.
+    pub flags: ShareFlags,
+}
+
+impl Share {
+    /// A share of files with nothing special about it.
+    pub const DISK: Self = Self::new(ShareKind::Disk, ShareFlags::empty());
+
+    /// A share.
+    pub const fn new(kind: ShareKind, flags: ShareFlags) -> Self {
+        Self { kind, flags }
+    }
+}
+
+/// What a share leads to (MS-SMB2 2.2.10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "fixed by MS-SMB2 2.2.10")]
+pub enum ShareKind {
+    /// SMB2_SHARE_TYPE_DISK
+    Disk,
+    /// SMB2_SHARE_TYPE_PIPE: nothing is cached.
+    Pipe,
+    /// SMB2_SHARE_TYPE_PRINT: nothing is cached.
+    Print,
+}
+
+bitflags! {
+    /// What a share limits (MS-SMB2 3.3.1.6). Not a field of the wire.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct ShareFlags: u32 {
+        /// Share.ForceLevel2Oplock: W is never granted, BATCH and EXCLUSIVE become II.
+        const FORCE_LEVEL_II = 0x1;
+        /// STYPE_CLUSTER_SOFS: on dialects 3.x a lease is R at most, and BATCH becomes II.
+        const SCALE_OUT = 0x2;
+        const _ = !0;
+    }
+}
+crate::state::arbitrary_bits!(ShareFlags);
+
+/// A LOCK request (MS-SMB2 2.2.26).
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub struct Lock {
+    /// Answered by `Accepted` or `Refused`.
+    pub request: RequestId,
+    /// Whence it came.
+    pub origin: Origin,
+    /// The open.
+    pub file_id: FileId,
+    /// The allocation size of the file, in octets: a lock at or beyond it disturbs no cache (MS-FSA 2.1.5.8).
+    pub allocation: u64,
+    /// Locks, as they stand in the request: all are unlocks or none is.
+    pub elements: Vec<LockElement>,
+}
+
+impl Lock {
+    /// A LOCK request.
+    pub const fn new(
+        request: RequestId,
+        origin: Origin,
+        file_id: FileId,
+        allocation: u64,
+        elements: Vec<LockElement>,
+    ) -> Self {
+        Self { request, origin, file_id, allocation, elements }
+    }
+}
+
+/// SMB2_LOCK_ELEMENT (MS-SMB2 2.2.26.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_structs, reason = "fixed by MS-SMB2 2.2.26.1")]
+pub struct LockElement {
+    /// Offset
+    pub offset: u64,
+    /// Length, in octets. A range without octets can be locked.
+    pub len: u64,
+    /// Flags
+    pub flags: LockFlags,
+}
+
+bitflags! {
+    /// Flags of an element of a LOCK request (MS-SMB2 2.2.26.1). 32 bits, little-endian on the wire.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct LockFlags: u32 {
+        /// SMB2_LOCKFLAG_SHARED_LOCK
+        const SHARED = 0x01;
+        /// SMB2_LOCKFLAG_EXCLUSIVE_LOCK
+        const EXCLUSIVE = 0x02;
+        /// SMB2_LOCKFLAG_UNLOCK
+        const UNLOCK = 0x04;
+        /// SMB2_LOCKFLAG_FAIL_IMMEDIATELY: without it the request waits until the range is free.
+        const FAIL_IMMEDIATELY = 0x10;
+        const _ = !0;
+    }
+}
+crate::state::arbitrary_bits!(LockFlags);
 
 /// What a file is, as far as caching goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,11 +387,13 @@ pub struct Opened {
     pub action: CreateAction,
     /// What it is.
     pub kind: ObjectKind,
+    /// AllocationSize, in octets: only byte-range locks below it forbid caching (MS-FSA 2.1.5.18).
+    pub allocation: u64,
 }
 
 impl Opened {
     /// A file that the driver has opened.
-    pub const fn new(action: CreateAction, kind: ObjectKind) -> Self {
-        Self { action, kind }
+    pub const fn new(action: CreateAction, kind: ObjectKind, allocation: u64) -> Self {
+        Self { action, kind, allocation }
     }
 }

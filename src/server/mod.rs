@@ -6,8 +6,12 @@
 mod action;
 mod breaking;
 mod event;
+mod hold;
 mod lease;
 mod opens;
+mod oplock;
+mod profile;
+mod ranges;
 mod records;
 mod registry;
 mod scale;
@@ -19,15 +23,20 @@ use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use core::time::Duration;
 
-pub use action::{Action, Grant, Link};
-pub use event::{Capabilities, Create, Event, ObjectKind, Opened, Origin, Terms};
-pub use lease::FollowUpEpoch;
+pub use action::{Action, Grant, Link, Protection};
+pub use event::{
+    Capabilities, Create, Event, Lock, LockElement, LockFlags, ObjectKind, Opened, Origin, Share, ShareFlags,
+    ShareKind, Terms,
+};
+pub use profile::{
+    ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, OvertakenAck, Profile, UnexpectedAck,
+};
 pub use registry::Registry;
 pub use scale::{
     BreakId, RegistryAction, RegistryEvent, RouteSeed, ShardAction, ShardId, Ticket, ToRegistry, ToShard,
 };
 pub use shard::Shard;
-pub use snapshot::{FileSnapshot, LeaseSnapshot, Snapshot};
+pub use snapshot::{FileSnapshot, LeaseSnapshot, LockSnapshot, OpenSnapshot, Snapshot};
 
 use crate::limits::Limits;
 use crate::machine::Machine;
@@ -49,9 +58,10 @@ pub struct Config {
     pub limits: Limits,
     /// How long a client may take to acknowledge a lease break: 35 s (MS-SMB2 3.3.2.5 <220>).
     pub lease_break_timeout: Duration,
-    /// *Choice:* whether a follow-up notification has an epoch of its own (MS-SMB2 3.3.4.7 <248>). By default it has, as
-    /// current Windows has it: a client that follows the text acknowledges the old state otherwise.
-    pub follow_up_epoch: FollowUpEpoch,
+    /// How long a client may take to acknowledge an oplock break: 35 s (MS-SMB2 3.3.2.1 <217>).
+    pub oplock_break_timeout: Duration,
+    /// Where deployed servers differ.
+    pub profile: Profile,
 }
 
 impl Config {
@@ -63,7 +73,8 @@ impl Config {
             first_serial,
             limits: Limits::default(),
             lease_break_timeout: Duration::from_secs(35),
-            follow_up_epoch: FollowUpEpoch::default(),
+            oplock_break_timeout: Duration::from_secs(35),
+            profile: Profile::default(),
         }
     }
 }

@@ -6,13 +6,15 @@ use core::mem;
 use slotmap::Key;
 
 use super::action::{Action, Grant, Link};
-use super::event::{ObjectKind, Opened, Origin};
+use super::event::{Create, ObjectKind, Opened, Origin, ShareFlags, ShareKind};
 use super::lease::{Lease, LeaseName};
-use super::records::{Fate, FileSlot, Job, Lane, LaneSlot, Open, Session, SessionSlot, Stage};
-use super::scale::{Admission, DirectoryLeasing, LeaseSlot, OpenSlot, Route, Scope};
-use super::shard::{Out, Shard, perform, release};
-use crate::locks::{self, Operation};
-use crate::state::{CreateOptions, LeaseState, OplockLevel};
+use super::oplock::Oplock;
+use super::records::{Caching, Fate, FileSlot, Job, Lane, LaneSlot, Open, Session, SessionSlot, Stage};
+use super::scale::{Admission, DirectoryLeasing, HolderId, LeaseSlot, OpenSlot, Route, Scope};
+use super::shard::{Out, Own, Shard, perform, release, tell_directory};
+use crate::locks::range::Owner;
+use crate::locks::{self, Kind, Level, Operation};
+use crate::state::{CreateAction, CreateOptions, Dialect, LeaseState, OplockLevel};
 use crate::stats::count;
 use crate::status::Status;
 use crate::store::list::{Links, List};
@@ -46,6 +48,7 @@ impl Shard {
         self.serial = self.serial.saturating_add(1);
         let (desired, disposition) = (admission.create.desired, admission.create.disposition);
         let (options, bound, claim) = (admission.create.options, admission.name(), admission.claim());
+        let place = admission.place();
         let open = self.opens.insert_with_key(|open| Open {
             file_id: FileId { persistent, volatile: open.data().as_ffi() },
             file: slot,
@@ -56,6 +59,9 @@ impl Shard {
             options,
             claim,
             bound,
+            place,
+            modified: false,
+            locks: Owner::new(open),
             stage: Stage::Reserved { admission, lane },
             in_file: Links::default(),
             in_session: Links::default(),
@@ -119,24 +125,56 @@ impl Shard {
 
     /// Makes a reserved open a live one, with what may be cached now.
     fn grant(&mut self, slot: OpenSlot, admission: &Admission, opened: Opened, out: Out<'_>) {
-        let directory = opened.kind == ObjectKind::Directory;
-        // MS-SMB2 3.3.5.9.8, 3.3.5.9.11: a directory has no lease unless both sides agreed on it.
-        let wanted = admission
-            .lease
-            .filter(|_| !directory || admission.directory_leasing == DirectoryLeasing::Negotiated);
-        let lease = wanted.and_then(|wanted| self.grant_lease(slot, admission, &wanted, opened.kind));
+        let caching = self.caching(slot, admission, opened);
+        let (level, lease) = match &caching {
+            Caching::Nothing => (OplockLevel::None, None),
+            Caching::Oplock(oplock) => (oplock.level().on_wire(), None),
+            // MS-SMB2 3.3.5.9.8: the level is LEASE even where the state is NONE.
+            Caching::Guest => {
+                let nothing = |asked| Lease::new(admission.client, FileSlot::null(), asked, LeaseState::NONE);
+                (OplockLevel::Lease, admission.lease.as_ref().map(|asked| nothing(asked).context()))
+            }
+            Caching::Lease(lease) => (OplockLevel::Lease, self.leases.get(*lease).map(Lease::context)),
+        };
+        let leased = matches!(caching, Caching::Lease(_));
         let Some(open) = self.opens.get_mut(slot) else { return };
-        if lease.is_none() {
+        if !leased {
             release(open.bound.take(), out);
         }
-        open.stage = Stage::Live { lease };
-        let file_id = open.file_id;
-        let context = lease.and_then(|lease| self.leases.get(lease)).map(Lease::context);
-        // MS-SMB2 3.3.5.9.8: the level is LEASE even where the state is NONE.
-        let level = if context.is_some() { OplockLevel::Lease } else { OplockLevel::None };
-        let grant = Grant { file_id, action: opened.action, level, lease: context };
+        open.stage = Stage::Live(caching);
+        let (file_id, place, name) = (open.file_id, open.place, open.bound);
+        let grant = Grant { file_id, action: opened.action, level, lease };
         count(&mut self.stats.granted);
         perform(out, Action::Granted { request: admission.create.request, grant });
+        if admission.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
+            self.relax(name, true, out);
+        }
+        if opened.action != CreateAction::Opened {
+            tell_directory(out, place.directory, place.parent);
+        }
+    }
+
+    /// What the open may cache.
+    fn caching(&mut self, slot: OpenSlot, admission: &Admission, opened: Opened) -> Caching {
+        let directory = opened.kind == ObjectKind::Directory;
+        let Create { level, share, .. } = admission.create;
+        // MS-SMB2 2.2.14: nothing is cached of pipes and printers.
+        if share.kind != ShareKind::Disk {
+            return Caching::Nothing;
+        }
+        match admission.lease {
+            // MS-SMB2 3.3.5.9.8, 3.3.5.9.11: a directory has no lease unless both sides agreed on it.
+            Some(_) if directory && admission.directory_leasing == DirectoryLeasing::Absent => {
+                Caching::Nothing
+            }
+            Some(_) if !admission.joins => Caching::Guest,
+            Some(wanted) => {
+                self.grant_lease(slot, admission, &wanted, opened).map_or(Caching::Nothing, Caching::Lease)
+            }
+            // MS-FSA 2.1.5.18: a directory has no oplock.
+            None if directory => Caching::Nothing,
+            None => self.grant_oplock(slot, admission, level, opened),
+        }
     }
 
     /// Makes the open part of its lease: a new one, or the one that there is, raised if that can be had in full.
@@ -145,22 +183,24 @@ impl Shard {
         slot: OpenSlot,
         admission: &Admission,
         wanted: &wire::Lease,
-        kind: ObjectKind,
+        opened: Opened,
     ) -> Option<LeaseSlot> {
         let file = self.opens.get(slot)?.file;
         let name = admission.name()?;
-        let asked = match kind {
+        let asked = match opened.kind {
             ObjectKind::File => wanted.state().normalized(),
             // MS-SMB2 3.3.5.9.11: never W on a directory.
             ObjectKind::Directory => wanted.state().without(LeaseState::WRITE),
         };
-        let may_have = self.grantable(file, slot, name, asked);
+        let asked = capped(admission, Kind::Lease, asked);
+        let may_have = self.grantable(slot, Some(name), asked, opened);
         let lease = match self.leases.find(name) {
             Some(lease) => {
                 let record = self.leases.get_mut(lease)?;
                 // MS-SMB2 3.3.5.9.8: all or nothing, a superset only, and not during a break.
-                let superset = asked.contains(record.held) && asked != record.held;
-                if superset && may_have == asked && record.told().is_none() {
+                let held = record.hold.state;
+                let superset = asked.contains(held) && asked != held;
+                if superset && may_have == asked && record.hold.told().is_none() {
                     record.raise(asked);
                     count(&mut self.stats.leases_raised);
                 }
@@ -182,27 +222,78 @@ impl Shard {
         Some(lease)
     }
 
-    /// What of `asked` the lease `name` can hold beside everything else on the file. O(holders).
-    fn grantable(&self, file: FileSlot, me: OpenSlot, name: LeaseName, asked: LeaseState) -> LeaseState {
-        let Some(file) = self.files.get(file) else { return LeaseState::NONE };
+    /// Gives the open an oplock of its own, of the level asked for or of a lower one (MS-FSA 2.1.5.18.1, .2).
+    fn grant_oplock(
+        &mut self,
+        slot: OpenSlot,
+        admission: &Admission,
+        level: OplockLevel,
+        opened: Opened,
+    ) -> Caching {
+        let asked = match level {
+            OplockLevel::II => Level::II,
+            OplockLevel::Exclusive => Level::Exclusive,
+            OplockLevel::Batch => Level::Batch,
+            // MS-SMB2 2.2.13: LEASE without a context that counts, and undefined levels, are NONE.
+            OplockLevel::None | OplockLevel::Lease | OplockLevel::Undefined(_) => return Caching::Nothing,
+        };
+        let asked = capped(admission, Kind::Oplock, asked.caches());
+        let level = Level::within(self.grantable(slot, None, asked, opened));
+        let file = self.opens.get(slot).and_then(|open| self.files.get_mut(open.file));
+        match (level, file) {
+            (Level::None, _) | (_, None) => Caching::Nothing,
+            (level, Some(file)) => {
+                file.oplocks = file.oplocks.saturating_add(1);
+                count(&mut self.stats.oplocks_granted);
+                Caching::Oplock(Oplock::new(level))
+            }
+        }
+    }
+
+    /// What of `asked` the open can hold beside everything else on the file: by the lease `own`, or by an oplock.
+    /// O(holders).
+    fn grantable(
+        &self,
+        me: OpenSlot,
+        own: Option<LeaseName>,
+        asked: LeaseState,
+        opened: Opened,
+    ) -> LeaseState {
+        let opening = self.opens.get(me).and_then(|open| Some((open, self.files.get(open.file)?)));
+        let Some((my, file)) = opening else { return LeaseState::NONE };
+        let identity = self.config.profile.lease_identity;
+        let foreign = |name: Option<LeaseName>| {
+            !own.is_some_and(|own| name.is_some_and(|name| identity.same(own, name)))
+        };
         let mut state = asked;
         // MS-FSA 2.1.5.18.1, .2: no H on what is about to go.
-        if file.fate == Fate::Goes {
+        if file.goes() {
             state = state.without(LeaseState::HANDLE);
         }
-        let foreign = |own: Option<LeaseName>| own != Some(name);
         for (slot, open) in file.opens.iter(&self.opens, |open| &open.in_file) {
             if slot == me || !foreign(open.bound) {
                 continue;
             }
-            // Choice: a foreign lease forbids W even at state NONE, as deployed servers have it.
-            if open.bound.is_some() || locks::forbids_write_caching(open.desired, open.disposition) {
+            // Choice: as deployed servers have it, an open for attributes alone has no oplock beside others.
+            if own.is_none() && locks::operation_of_open(my.desired, my.disposition) == Operation::Stat {
+                return LeaseState::NONE;
+            }
+            let oplock = open.oplock();
+            // Choice: foreign caching forbids W even at state NONE, as deployed servers have it.
+            let caching = open.bound.is_some() || oplock.is_some();
+            if caching || locks::forbids_write_caching(open.desired, open.disposition) {
                 state = state.without(LeaseState::WRITE);
             }
             // What is being opened now has broken what it had to; nobody gets it back before that open is there.
-            if !matches!(open.stage, Stage::Live { .. }) {
+            if !open.live() {
                 state =
                     state.without(locks::operation_of_open(open.desired, open.disposition).rule().revokes);
+            }
+            match oplock.map_or(Level::None, Oplock::level) {
+                Level::None => {}
+                // MS-FSA 2.1.5.18: H and an oplock exclude each other.
+                Level::II => state = state.without(LeaseState::HANDLE),
+                Level::Exclusive | Level::Batch => state = LeaseState::NONE,
             }
         }
         for (_, run) in file.running.iter(&self.running, |run| &run.in_file) {
@@ -211,12 +302,19 @@ impl Shard {
             }
         }
         for (_, lease) in file.leases.iter(&self.leases.records, |lease| &lease.in_file) {
-            // MS-FSA 2.1.5.18.1: beside a foreign W, which only an open for attributes can meet, there is nothing to have.
-            if foreign(Some(lease.name)) && lease.held.contains(LeaseState::WRITE) {
-                state = LeaseState::NONE;
+            // MS-FSA 2.1.5.18.1: beside a foreign W, which only an open for attributes can meet, there is nothing to have;
+            // nor for an oplock beside H (MS-FSA 2.1.5.18.2).
+            let refuses =
+                if own.is_none() { LeaseState::RWH.difference(LeaseState::R) } else { LeaseState::WRITE };
+            if foreign(Some(lease.name)) && lease.hold.state.intersects(refuses) {
+                return LeaseState::NONE;
             }
         }
-        state
+        // MS-FSA 2.1.5.18: no R while octets are locked; W is only had by the one who locked them. What was just
+        // overwritten has no such octets.
+        let kept = opened.action == CreateAction::Opened || opened.action == CreateAction::Created;
+        let locked = kept && file.locks.any_below(&self.ranges, opened.allocation);
+        if locked && !state.contains(LeaseState::WRITE) { LeaseState::NONE } else { state }
     }
 
     /// CLOSE (MS-SMB2 3.3.5.10).
@@ -233,30 +331,43 @@ impl Shard {
     fn shut(&mut self, slot: OpenSlot, out: Out<'_>) {
         let Some(open) = self.opens.get(slot) else { return };
         let (file, file_id, name, lease) = (open.file, open.file_id, open.bound, open.lease());
+        let (place, modified) = (open.place, open.modified);
         let delete = open.options.contains(CreateOptions::DELETE_ON_CLOSE);
         self.answer_for(file, file_id, out);
         self.forget(slot);
         self.leave_lease(lease);
         if delete {
             if let Some(file) = self.files.get_mut(file) {
-                file.fate = Fate::Goes;
+                file.dispose(true, place);
             }
-            self.judge_operation(file, name, Operation::DeleteOnClose);
+            self.judge_operation(file, Own { lease: name, ..Own::default() }, Operation::DeleteOnClose);
             self.tell_holders(out);
         }
         release(name, out);
-        let last = self.files.get(file).is_some_and(|file| file.opens.vacant());
-        let gone = last && self.files.get(file).is_some_and(|file| file.fate == Fate::Goes);
-        let link = if gone { Link::Remove } else { Link::Keep };
-        perform(out, Action::CloseFile { file_id, link });
+        let fate = self.files.get(file).filter(|file| file.opens.vacant()).map(|file| file.fate);
+        match fate {
+            Some(Fate::Goes(by)) => {
+                perform(out, Action::CloseFile { file_id, link: Link::Remove });
+                // Choice: as Samba has it, a directory lease is spared only by those who asked for it from first to last.
+                tell_directory(out, place.directory, place.parent.filter(|_| by.parent == place.parent));
+            }
+            Some(Fate::Stays) | None => {
+                perform(out, Action::CloseFile { file_id, link: Link::Keep });
+                if modified {
+                    tell_directory(out, place.directory, place.parent);
+                }
+            }
+        }
         self.settle(file, out);
     }
 
     /// A file that was to be deleted lived on for an open that came to nothing: no close is left to take its name along.
     fn unlink_if_last(&self, file: FileSlot, out: Out<'_>) {
-        if let Some(file) = self.files.get(file).filter(|file| file.fate == Fate::Goes && file.opens.vacant())
-        {
-            perform(out, Action::Unlink { file: file.key });
+        if let Some(file) = self.files.get(file).filter(|file| file.opens.vacant()) {
+            if let Fate::Goes(by) = file.fate {
+                perform(out, Action::Unlink { file: file.key });
+                tell_directory(out, by.directory, None);
+            }
         }
     }
 
@@ -265,7 +376,12 @@ impl Shard {
         let Some((file, session)) = self.opens.get(slot).map(|open| (open.file, open.session)) else {
             return FileSlot::null();
         };
-        if let Some(record) = self.files.get_mut(file) {
+        self.stop_deadline(HolderId::Oplock(slot));
+        if let (Some(record), Some(open)) = (self.files.get_mut(file), self.opens.get_mut(slot)) {
+            record.locks.release(&mut self.ranges, &mut open.locks);
+            if open.oplock().is_some_and(|oplock| oplock.level() != Level::None) {
+                record.oplocks = record.oplocks.saturating_sub(1);
+            }
             record.opens.remove(&mut self.opens, slot, |open| &mut open.in_file);
         }
         if let Some(record) = self.sessions.get_mut(session) {
@@ -288,10 +404,8 @@ impl Shard {
         if lease.opens > 0 {
             return;
         }
-        let (file, timer) = (lease.file, lease.timer.take());
-        if let Some(timer) = timer {
-            self.timers.stop(timer);
-        }
+        let file = lease.file;
+        self.stop_deadline(HolderId::Lease(slot));
         if let Some(file) = self.files.get_mut(file) {
             file.leases.remove(&mut self.leases.records, slot, |lease| &mut lease.in_file);
         }
@@ -299,9 +413,9 @@ impl Shard {
     }
 
     /// An open has gone from a file: what waits there is judged again, or sent to look where its name leads now.
-    fn settle(&mut self, file: FileSlot, out: Out<'_>) {
+    pub(super) fn settle(&mut self, file: FileSlot, out: Out<'_>) {
         let Some(record) = self.files.get_mut(file) else { return };
-        if record.fate == Fate::Stays || !record.opens.vacant() {
+        if !record.goes() || !record.opens.vacant() {
             return self.resume(file, out);
         }
         record.fate = Fate::Stays;
@@ -321,7 +435,12 @@ impl Shard {
         for slot in waiting.drain(..) {
             let acts = self.waiters.get(slot).is_some_and(|waiter| waiter.job.acts_for(file_id));
             if let Some(job) = acts.then(|| self.unpark(slot)).flatten() {
-                self.refuse(&job, Status::FILE_CLOSED, out);
+                let status = match job {
+                    // Choice: as Windows has it.
+                    Job::Lock(_) => Status::RANGE_NOT_LOCKED,
+                    Job::Create(_) | Job::Operate { .. } => Status::FILE_CLOSED,
+                };
+                self.refuse(&job, status, out);
             }
         }
         self.scratch = waiting;
@@ -337,7 +456,7 @@ impl Shard {
             next = open.in_session.next();
             if tree.is_none_or(|tree| open.tree == tree) {
                 match open.stage {
-                    Stage::Live { .. } => self.shut(slot, out),
+                    Stage::Live(_) => self.shut(slot, out),
                     // The driver is opening the file: it is closed, and the lease key free, when that has ended.
                     Stage::Reserved { .. } => {
                         let status = match tree {
@@ -375,6 +494,9 @@ impl Shard {
             if let Some(job) = self.unpark(slot) {
                 match scope {
                     Scope::Connection => self.unbind(&job, out),
+                    Scope::Session(_) | Scope::Tree(..) if matches!(job, Job::Lock(_)) => {
+                        self.refuse(&job, Status::RANGE_NOT_LOCKED, out);
+                    }
                     Scope::Session(_) => self.refuse(&job, Status::USER_SESSION_DELETED, out),
                     Scope::Tree(..) => self.refuse(&job, Status::NETWORK_NAME_DELETED, out),
                 }
@@ -397,5 +519,19 @@ impl Shard {
         if let Some(lane) = lane.filter(|lane| self.lanes.get(*lane).is_some_and(idle)) {
             self.lanes.remove(lane);
         }
+    }
+}
+
+/// What the share lets anybody cache (MS-SMB2 3.3.5.9, 3.3.5.9.8, 3.3.5.9.11).
+fn capped(admission: &Admission, kind: Kind, asked: LeaseState) -> LeaseState {
+    let flags = admission.create.share.flags;
+    let asked =
+        if flags.contains(ShareFlags::FORCE_LEVEL_II) { asked.without(LeaseState::WRITE) } else { asked };
+    // Only BATCH becomes II there; EXCLUSIVE stays.
+    let whole = kind == Kind::Lease || asked.contains(LeaseState::HANDLE);
+    if flags.contains(ShareFlags::SCALE_OUT) && admission.dialect >= Dialect::Smb300 && whole {
+        asked.without(LeaseState::WRITE.union(LeaseState::HANDLE))
+    } else {
+        asked
     }
 }

@@ -4,15 +4,17 @@ use alloc::boxed::Box;
 
 use slotmap::new_key_type;
 
-use super::event::Origin;
+use super::event::{Lock, Origin};
 use super::lease::LeaseName;
+use super::oplock::Oplock;
 use super::scale::{Admission, LeaseSlot, OpenSlot, RunSlot};
+use crate::locks::range::{Locks, Owner};
 use crate::locks::share::Claim;
 use crate::locks::{Actor, Intent, Operation};
 use crate::state::{Access, CreateOptions, Disposition};
 use crate::store::list::{Links, List};
 use crate::store::table::Keyed;
-use crate::types::{ConnId, FileId, FileKey, RequestId, SessionId, TreeId};
+use crate::types::{ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
 
 new_key_type! {
     pub(super) struct FileSlot;
@@ -27,6 +29,9 @@ pub(super) struct File {
     pub(super) key: FileKey,
     pub(super) opens: List<OpenSlot>,
     pub(super) leases: List<LeaseSlot>,
+    /// How many of the opens hold an oplock that is not NONE.
+    pub(super) oplocks: u32,
+    pub(super) locks: Locks,
     /// In order of arrival, which is the order in which they are judged again.
     pub(super) waiters: List<WaiterSlot>,
     pub(super) running: List<RunSlot>,
@@ -38,7 +43,15 @@ pub(super) struct File {
 pub(super) enum Fate {
     Stays,
     /// Delete-pending (MS-FSA 2.1.5.5): no new opens.
-    Goes,
+    Goes(Place),
+}
+
+/// Where a name stands, and whose directory lease is spared when something about it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) directory: Option<FileKey>,
+    /// Open.ParentOplockKey (MS-FSA 2.1.1.6): the ParentLeaseKey of the CREATE.
+    pub(super) parent: Option<LeaseKey>,
 }
 
 impl File {
@@ -47,10 +60,26 @@ impl File {
             key,
             opens: List::default(),
             leases: List::default(),
+            oplocks: 0,
+            locks: Locks::default(),
             waiters: List::default(),
             running: List::default(),
             fate: Fate::Stays,
         }
+    }
+
+    /// Makes it go with its last open, or stay after all. Who made it go first is who counts.
+    pub(super) fn dispose(&mut self, goes: bool, place: Place) {
+        match (self.fate, goes) {
+            (Fate::Goes(_), true) => {}
+            (Fate::Stays, true) => self.fate = Fate::Goes(place),
+            (Fate::Goes(_) | Fate::Stays, false) => self.fate = Fate::Stays,
+        }
+    }
+
+    /// Whether it is to go with its last open.
+    pub(super) fn goes(&self) -> bool {
+        matches!(self.fate, Fate::Goes(_))
     }
 
     pub(super) fn idle(&self) -> bool {
@@ -71,6 +100,10 @@ pub(super) struct Open {
     pub(super) claim: Claim,
     /// The lease key that this open has bound, with or without a lease as yet.
     pub(super) bound: Option<LeaseName>,
+    pub(super) place: Place,
+    /// Whether it wrote: its close breaks the leases of the directory (MS-FSA 2.1.5.5).
+    pub(super) modified: bool,
+    pub(super) locks: Owner<OpenSlot>,
     pub(super) stage: Stage,
     pub(super) in_file: Links<OpenSlot>,
     pub(super) in_session: Links<OpenSlot>,
@@ -92,17 +125,51 @@ pub(super) enum Stage {
     },
     /// The driver is opening the file for nobody.
     Abandoned,
-    Live {
-        lease: Option<LeaseSlot>,
-    },
+    Live(Caching),
+}
+
+/// Under what an open may cache.
+#[derive(Clone, Debug)]
+pub(super) enum Caching {
+    /// Nothing was asked for, or nothing of the kind exists for this open.
+    Nothing,
+    /// A lease key that names another file still, which is about to go: state NONE, and no lease.
+    Guest,
+    Lease(LeaseSlot),
+    /// Level NONE too.
+    Oplock(Oplock),
 }
 
 impl Open {
     pub(super) fn lease(&self) -> Option<LeaseSlot> {
         match self.stage {
-            Stage::Live { lease, .. } => lease,
-            Stage::Reserved { .. } | Stage::Abandoned => None,
+            Stage::Live(Caching::Lease(lease)) => Some(lease),
+            Stage::Live(Caching::Nothing | Caching::Guest | Caching::Oplock(_))
+            | Stage::Reserved { .. }
+            | Stage::Abandoned => None,
         }
+    }
+
+    pub(super) fn oplock(&self) -> Option<&Oplock> {
+        match &self.stage {
+            Stage::Live(Caching::Oplock(oplock)) => Some(oplock),
+            Stage::Live(Caching::Nothing | Caching::Guest | Caching::Lease(_))
+            | Stage::Reserved { .. }
+            | Stage::Abandoned => None,
+        }
+    }
+
+    pub(super) fn oplock_mut(&mut self) -> Option<&mut Oplock> {
+        match &mut self.stage {
+            Stage::Live(Caching::Oplock(oplock)) => Some(oplock),
+            Stage::Live(Caching::Nothing | Caching::Guest | Caching::Lease(_))
+            | Stage::Reserved { .. }
+            | Stage::Abandoned => None,
+        }
+    }
+
+    pub(super) fn live(&self) -> bool {
+        matches!(self.stage, Stage::Live(_))
     }
 }
 
@@ -121,7 +188,7 @@ pub(super) struct Lane {
     pub(super) reserved: List<OpenSlot>,
 }
 
-/// A request that waits for a lease to come down.
+/// A request that waits for a lease or an oplock to come down, or for a range to be unlocked.
 #[derive(Clone, Debug)]
 pub(super) struct Waiter {
     pub(super) file: FileSlot,
@@ -136,6 +203,7 @@ pub(super) struct Waiter {
 pub(super) enum Job {
     Create(Box<Admission>),
     Operate { request: RequestId, origin: Option<Origin>, actor: Actor, intent: Intent },
+    Lock(Box<Lock>),
 }
 
 impl Job {
@@ -143,6 +211,7 @@ impl Job {
         match self {
             Self::Create(admission) => admission.create.request,
             Self::Operate { request, .. } => *request,
+            Self::Lock(lock) => lock.request,
         }
     }
 
@@ -150,6 +219,7 @@ impl Job {
         match self {
             Self::Create(admission) => Some(admission.create.origin),
             Self::Operate { origin, .. } => *origin,
+            Self::Lock(lock) => Some(lock.origin),
         }
     }
 
@@ -158,6 +228,7 @@ impl Job {
         match self {
             Self::Create(_) => false,
             Self::Operate { actor, .. } => *actor == Actor::Open(file_id),
+            Self::Lock(lock) => lock.file_id == file_id,
         }
     }
 }
@@ -167,8 +238,11 @@ impl Job {
 pub(super) struct Run {
     pub(super) file: FileSlot,
     pub(super) operation: Operation,
+    pub(super) intent: Intent,
     /// The lease of the actor.
     pub(super) own: Option<LeaseName>,
+    /// The open of the actor, and where its name stands.
+    pub(super) by: Option<(OpenSlot, Place)>,
     pub(super) in_file: Links<RunSlot>,
 }
 

@@ -8,11 +8,12 @@ use alloc::vec::Vec;
 use slotmap::new_key_type;
 
 use super::action::Action;
-use super::event::{Capabilities, Create, Event, Origin, Terms};
+use super::event::{Capabilities, Create, Event, Origin, ShareKind, Terms};
 use super::lease::LeaseName;
+use super::profile::{ChannelChoice, Profile};
 use super::scale::{
-    Admission, Arrival, BreakId, DirectoryLeasing, RegistryAction, RegistryEvent, RegistryInput, Route,
-    Scope, ShardInput, ToShard,
+    Admission, Arrival, BreakId, DirectoryLeasing, Outgoing, RegistryAction, RegistryEvent, RegistryInput,
+    Route, Scope, ShardInput, ToShard,
 };
 use super::{Config, Misuse};
 use crate::machine::Machine;
@@ -22,7 +23,7 @@ use crate::status::Status;
 use crate::store::table::{Keyed, Table};
 use crate::time::Instant;
 use crate::types::{ClientGuid, ConnId, FileKey, LeaseKey, RequestId, SessionId};
-use crate::wire::{Lease, LeaseBreak};
+use crate::wire::{Lease, OplockBreak};
 
 new_key_type! {
     struct ClientSlot;
@@ -77,6 +78,8 @@ struct Binding {
     name: LeaseName,
     file: FileKey,
     refs: u32,
+    /// Lease.FileDeleteOnClose: a CREATE may use the key for another file, without a lease.
+    relaxed: bool,
 }
 
 type Out<'a> = &'a mut Vec<RegistryAction>;
@@ -123,8 +126,11 @@ impl Machine for Registry {
             RegistryEvent::Driver(event) => self.driver(event, out),
             RegistryEvent::Shard(message) => {
                 match message.0 {
-                    RegistryInput::Break { id, client, after, body } => {
-                        self.send(id, client, after, body, out)
+                    RegistryInput::Break { id, after, what } => self.send(id, after, what, out),
+                    RegistryInput::Relaxed { client, key, relaxed } => self.relax((client, key), relaxed),
+                    RegistryInput::EntryChanged { directory, parent } => {
+                        let route = Route::of_file(directory, self.config.route_seed);
+                        self.forward(out, route, ShardInput::EntryChanged { directory, parent });
                     }
                     RegistryInput::Released { client, key } => self.unbind((client, key)),
                     RegistryInput::TreeSwept { request } => self.swept(request, out),
@@ -167,7 +173,18 @@ impl Registry {
                 let input = ShardInput::Operate { request, origin, file, actor, intent };
                 self.forward(out, Route::of_file(file, self.config.route_seed), input);
             }
-            Event::Done { ticket } => self.forward(out, ticket.route, ShardInput::Done { ticket }),
+            Event::Done { ticket, result } => {
+                self.forward(out, ticket.route, ShardInput::Done { ticket, result });
+            }
+            Event::Lock(lock) => {
+                self.known(lock.origin)?;
+                self.forward(out, Route::of_id(lock.file_id), ShardInput::Lock(Box::new(lock)));
+            }
+            Event::OplockAck { request, session, ack: OplockBreak { level, file_id } } => {
+                self.channels(session).ok_or(Misuse::UnknownSession)?;
+                let input = ShardInput::OplockAck { request, session, file_id, level };
+                self.forward(out, Route::of_id(file_id), input);
+            }
             Event::Cancel { request } => broadcast(out, ShardInput::Cancel { request }),
             Event::Close { request, session, file_id } => {
                 self.forward(out, Route::of_id(file_id), ShardInput::Close { request, session, file_id });
@@ -273,13 +290,15 @@ impl Registry {
             self.refuse(request, Status::NOT_SUPPORTED, out);
             return Ok(());
         }
-        let lease = effective_lease(terms, &create);
-        if let Some(lease) = &lease {
-            if let Err(status) = self.bind((client, lease.key()), create.file) {
+        let lease = effective_lease(terms, &create, &self.config.profile);
+        let bound = lease.map_or(Ok(false), |lease| self.bind((client, lease.key()), create.file));
+        let joins = match bound {
+            Ok(joins) => joins,
+            Err(status) => {
                 self.refuse(request, status, out);
                 return Ok(());
             }
-        }
+        };
         let negotiated = terms.capabilities.contains(Capabilities::DIRECTORY_LEASING);
         let directory_leasing = if negotiated && terms.dialect >= Dialect::Smb300 {
             DirectoryLeasing::Negotiated
@@ -287,28 +306,36 @@ impl Registry {
             DirectoryLeasing::Absent
         };
         let route = Route::of_file(create.file, self.config.route_seed);
-        let admission = Admission { create, client, lease, directory_leasing };
+        let dialect = terms.dialect;
+        let admission = Admission { create, client, lease, joins, dialect, directory_leasing };
         self.forward(out, route, ShardInput::Create(Box::new(admission)));
         Ok(())
     }
 
-    /// Counts one more CREATE that uses the key for this file.
-    fn bind(&mut self, name: LeaseName, file: FileKey) -> Result<(), Status> {
+    /// Counts one more CREATE that uses the key for this file. `false` if it may be used, but not for a lease: it names
+    /// another file still, which is about to go.
+    fn bind(&mut self, name: LeaseName, file: FileKey) -> Result<bool, Status> {
         if let Some(binding) = self.bindings.find(name).and_then(|slot| self.bindings.get_mut(slot)) {
             if binding.file != file {
-                return Err(Status::INVALID_PARAMETER);
+                return if binding.relaxed { Ok(false) } else { Err(Status::INVALID_PARAMETER) };
             }
             binding.refs = binding.refs.saturating_add(1);
-            return Ok(());
+            return Ok(true);
         }
         let client = self.clients.find(name.0).and_then(|slot| self.clients.get_mut(slot));
         let client = client.filter(|client| client.bindings < self.config.limits.leases_per_client);
         let Some(client) = client else { return Err(Status::INSUFFICIENT_RESOURCES) };
-        if self.bindings.insert(Binding { name, file, refs: 1 }).is_err() {
+        if self.bindings.insert(Binding { name, file, refs: 1, relaxed: false }).is_err() {
             return Err(Status::INSUFFICIENT_RESOURCES);
         }
         client.bindings = client.bindings.saturating_add(1);
-        Ok(())
+        Ok(true)
+    }
+
+    fn relax(&mut self, name: LeaseName, relaxed: bool) {
+        if let Some(binding) = self.bindings.find(name).and_then(|slot| self.bindings.get_mut(slot)) {
+            binding.relaxed = relaxed;
+        }
     }
 
     fn unbind(&mut self, name: LeaseName) {
@@ -347,15 +374,43 @@ impl Registry {
         }
     }
 
-    /// MS-SMB2 3.3.4.7: any connection of the client, the first that arrived first.
-    fn send(&self, id: BreakId, client: ClientGuid, after: Option<Arrival>, body: LeaseBreak, out: Out<'_>) {
-        let client = self.clients.find(client).and_then(|client| self.clients.get(client));
-        let mut conns =
-            client.into_iter().flat_map(|client| &client.conns).filter_map(|conn| self.conns.get(*conn));
-        match conns.find(|conn| after.is_none_or(|after| conn.arrival > after)) {
-            Some(conn) => perform(out, Action::SendLeaseBreak { id, conn: conn.id, body }),
-            None => self.forward(out, id.route, ShardInput::Undeliverable { id }),
-        }
+    /// MS-SMB2 3.3.4.7: any connection of the client, the first that arrived first. MS-SMB2 3.3.4.6: any channel of the
+    /// session, the first that was bound first.
+    fn send(&self, id: BreakId, after: Option<Arrival>, what: Outgoing, out: Out<'_>) {
+        let channels = match what {
+            Outgoing::Lease(client, _) => self
+                .clients
+                .find(client)
+                .and_then(|client| self.clients.get(client))
+                .map(|client| &*client.conns),
+            Outgoing::Oplock(session, _) => self.channels(session),
+        };
+        let conns = channels.unwrap_or_default();
+        let tried = |conn: &ConnSlot| {
+            self.conns.get(*conn).is_some_and(|conn| after.is_some_and(|after| conn.arrival == after))
+        };
+        let next = match self.config.profile.channel_choice {
+            ChannelChoice::LatestOnly => conns.last().filter(|_| after.is_none()),
+            // One that was tried and has gone since: the search begins anew, with those that are left.
+            ChannelChoice::FirstThenOthers => match conns.iter().position(tried) {
+                Some(at) => conns.get(at.saturating_add(1)),
+                None => conns.first(),
+            },
+        };
+        let Some(conn) = next.and_then(|conn| self.conns.get(*conn)).map(|conn| conn.id) else {
+            return self.forward(out, id.route, ShardInput::Undeliverable { id });
+        };
+        let profile = &self.config.profile;
+        let action = match what {
+            Outgoing::Lease(_, body) => {
+                Action::SendLeaseBreak { id, conn, protection: profile.lease_break_protection, body }
+            }
+            Outgoing::Oplock(session, body) => {
+                let protection = profile.oplock_break_protection;
+                Action::SendOplockBreak { id, conn, session, protection, body }
+            }
+        };
+        perform(out, action);
     }
 
     fn conn(&self, conn: ConnId) -> Result<(Terms, ClientGuid), Misuse> {
@@ -403,18 +458,19 @@ impl Registry {
 }
 
 /// The lease context of a CREATE, if it counts (MS-SMB2 3.3.5.9.8, 3.3.5.9.11).
-fn effective_lease(terms: Terms, create: &Create) -> Option<Lease> {
+fn effective_lease(terms: Terms, create: &Create, profile: &Profile) -> Option<Lease> {
     let lease = create.lease?;
     let understood = match lease {
         Lease::V1(_) => terms.dialect >= Dialect::Smb210,
-        // Choice: ignored on 2.1, as the text has it; Windows 8 to 2012 R2 process it <345>.
+        Lease::V2(_) if profile.lease_v2_on_smb210 => terms.dialect >= Dialect::Smb210,
         Lease::V2(_) => terms.dialect >= Dialect::Smb300,
     };
+    let files = create.share.kind == ShareKind::Disk;
     let asked = create.level == OplockLevel::Lease
         && terms.capabilities.contains(Capabilities::LEASING)
         // Choice: a key of zeros names nothing, as Samba has it.
         && lease.key() != LeaseKey::ZERO;
-    (understood && asked).then_some(lease)
+    (understood && asked && files).then_some(lease)
 }
 
 fn broadcast(out: Out<'_>, input: ShardInput) {

@@ -14,18 +14,19 @@
 use core::num::NonZeroU16;
 
 use alloc::boxed::Box;
-use slotmap::new_key_type;
+use slotmap::{Key, KeyData, new_key_type};
 
 use super::action::Action;
-use super::event::{Create, Event, Opened, Origin};
+use super::event::{Create, Event, Lock, Opened, Origin};
 use super::lease::LeaseName;
+use super::records::Place;
 use crate::locks::share::Claim;
 use crate::locks::{Actor, Intent};
-use crate::state::LeaseState;
+use crate::state::{Dialect, LeaseState, OplockLevel};
 use crate::status::Status;
 use crate::store::hash::HashKey;
 use crate::types::{ClientGuid, ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
-use crate::wire::{Lease, LeaseBreak};
+use crate::wire::{Lease, LeaseBreak, OplockBreak};
 
 new_key_type! {
     /// An open in the arena of its shard; also the volatile half of its FileId.
@@ -102,10 +103,41 @@ pub struct Ticket {
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct BreakId {
     pub(super) route: Route,
-    /// The slot of the lease, as a number.
-    pub(super) lease: u64,
-    /// Counts the notifications of this lease.
+    holder: RawHolder,
+    /// Counts the notifications of this holder.
     pub(super) number: u32,
+}
+
+/// A slot as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+enum RawHolder {
+    Lease(u64),
+    Oplock(u64),
+}
+
+/// Who holds caching: a lease, or an open by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HolderId {
+    Lease(LeaseSlot),
+    Oplock(OpenSlot),
+}
+
+impl BreakId {
+    pub(super) fn new(route: Route, holder: HolderId, number: u32) -> Self {
+        let holder = match holder {
+            HolderId::Lease(slot) => RawHolder::Lease(slot.data().as_ffi()),
+            HolderId::Oplock(slot) => RawHolder::Oplock(slot.data().as_ffi()),
+        };
+        Self { route, holder, number }
+    }
+
+    pub(super) fn holder(self) -> HolderId {
+        match self.holder {
+            RawHolder::Lease(slot) => HolderId::Lease(KeyData::from_ffi(slot).into()),
+            RawHolder::Oplock(slot) => HolderId::Oplock(KeyData::from_ffi(slot).into()),
+        }
+    }
 }
 
 /// The order in which connections arrived.
@@ -169,6 +201,19 @@ pub(super) enum ShardInput {
     },
     Done {
         ticket: Ticket,
+        result: Result<(), Status>,
+    },
+    Lock(Box<Lock>),
+    OplockAck {
+        request: RequestId,
+        session: SessionId,
+        file_id: FileId,
+        level: OplockLevel,
+    },
+    /// An entry of the directory is another.
+    EntryChanged {
+        directory: FileKey,
+        parent: Option<LeaseKey>,
     },
     Cancel {
         request: RequestId,
@@ -221,8 +266,11 @@ pub(super) enum Scope {
 pub(super) struct Admission {
     pub(super) create: Create,
     pub(super) client: ClientGuid,
-    /// The lease context, if it counts. Its key is bound to the file, once for each such CREATE and open.
+    /// The lease context, if it counts.
     pub(super) lease: Option<Lease>,
+    /// Whether its key is bound to the file, once for each such CREATE and open.
+    pub(super) joins: bool,
+    pub(super) dialect: Dialect,
     /// Whether directory leasing was negotiated.
     pub(super) directory_leasing: DirectoryLeasing,
 }
@@ -230,7 +278,12 @@ pub(super) struct Admission {
 impl Admission {
     /// The lease that the CREATE asks to be part of.
     pub(super) fn name(&self) -> Option<LeaseName> {
-        self.lease.map(|lease| (self.client, lease.key()))
+        self.lease.filter(|_| self.joins).map(|lease| (self.client, lease.key()))
+    }
+
+    /// Where its name stands.
+    pub(super) fn place(&self) -> Place {
+        Place { directory: self.create.directory, parent: self.lease.and_then(|lease| lease.parent()) }
     }
 
     /// What it wants to do with the file, and leaves to others.
@@ -245,10 +298,21 @@ pub(super) enum DirectoryLeasing {
     Absent,
 }
 
+/// A notification and who is told: leases belong to clients, oplocks to sessions (MS-SMB2 3.3.4.6, 3.3.4.7).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outgoing {
+    Lease(ClientGuid, LeaseBreak),
+    Oplock(SessionId, OplockBreak),
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) enum RegistryInput {
-    /// Choose a connection of the client and send. After `after`, if it was tried there already.
-    Break { id: BreakId, client: ClientGuid, after: Option<Arrival>, body: LeaseBreak },
+    /// Choose a connection and send. After `after`, if it was tried there already.
+    Break { id: BreakId, after: Option<Arrival>, what: Outgoing },
+    /// Whether the key may name another file as well.
+    Relaxed { client: ClientGuid, key: LeaseKey, relaxed: bool },
+    /// Break the leases of a directory.
+    EntryChanged { directory: FileKey, parent: Option<LeaseKey> },
     /// One reference to a lease key is gone.
     Released { client: ClientGuid, key: LeaseKey },
     /// A shard has closed the opens of a tree connect.

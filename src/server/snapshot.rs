@@ -2,9 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::records::Stage;
+use super::records::Open;
 use super::shard::Shard;
-use crate::state::LeaseState;
+use crate::locks::Level;
+use crate::locks::range::{Lock, LockKind};
+use crate::state::{LeaseState, OplockLevel};
 use crate::types::{ClientGuid, Epoch, FileId, FileKey, LeaseKey, RequestId};
 
 /// Everything that a server holds, ordered by key. Two servers that hold the same have equal snapshots.
@@ -22,15 +24,45 @@ pub struct FileSnapshot {
     /// The file.
     pub key: FileKey,
     /// Opens that their clients know of, in order of arrival.
-    pub opens: Vec<FileId>,
+    pub opens: Vec<OpenSnapshot>,
     /// Files that the driver is opening, in order of arrival.
     pub opening: Vec<FileId>,
     /// By client and key.
     pub leases: Vec<LeaseSnapshot>,
+    /// By offset, length, owner and kind.
+    pub locks: Vec<LockSnapshot>,
+    /// Whether the file goes with its last open.
+    pub goes: bool,
     /// Requests that wait, in order of arrival.
     pub waiting: Vec<RequestId>,
     /// Operations between `Proceed` and `Done`.
     pub running: u32,
+}
+
+/// One open.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct OpenSnapshot {
+    /// FileId
+    pub file_id: FileId,
+    /// Its oplock; LEASE if it is part of a lease.
+    pub oplock: OplockLevel,
+    /// What its client was told to come down to, and what it must come down to in the end; `None` if it is not breaking.
+    pub breaking: Option<(OplockLevel, OplockLevel)>,
+}
+
+/// One byte-range lock.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct LockSnapshot {
+    /// First octet.
+    pub offset: u64,
+    /// How many octets.
+    pub len: u64,
+    /// Its open.
+    pub file_id: FileId,
+    /// Whether it is exclusive.
+    pub exclusive: bool,
 }
 
 /// One lease.
@@ -51,6 +83,20 @@ pub struct LeaseSnapshot {
     pub opens: u32,
 }
 
+impl OpenSnapshot {
+    fn new(open: &Open) -> Self {
+        let oplock = match (open.lease(), open.oplock()) {
+            (Some(_), _) => OplockLevel::Lease,
+            (None, Some(oplock)) => oplock.level().on_wire(),
+            (None, None) => OplockLevel::None,
+        };
+        let breaking = open.oplock().and_then(|oplock| oplock.hold.breaking());
+        let level = |state| Level::within(state).on_wire();
+        let breaking = breaking.map(|(told, needed)| (level(told), level(needed)));
+        Self { file_id: open.file_id, oplock, breaking }
+    }
+}
+
 impl Shard {
     /// What this shard holds. O(everything).
     pub fn snapshot(&self) -> Snapshot {
@@ -61,20 +107,27 @@ impl Shard {
                 .map(|(_, lease)| LeaseSnapshot {
                     client: lease.name.0,
                     key: lease.name.1,
-                    state: lease.held,
-                    breaking: lease.breaking(),
+                    state: lease.hold.state,
+                    breaking: lease.hold.breaking(),
                     epoch: lease.epoch,
                     opens: lease.opens,
                 })
                 .collect();
             leases.sort_unstable_by_key(|lease| (lease.client, lease.key));
             let opens = || file.opens.iter(&self.opens, |open| &open.in_file).map(|(_, open)| open);
-            let live = |open: &&super::records::Open| matches!(open.stage, Stage::Live { .. });
             let waiters = file.waiters.iter(&self.waiters.records, |waiter| &waiter.in_file);
+            let locks = file.locks.iter(&self.ranges).filter_map(|lock| {
+                let Lock { range, owner, kind } = lock;
+                let (offset, len, exclusive) = (range.offset(), range.len(), kind == LockKind::Exclusive);
+                let file_id = self.opens.get(owner)?.file_id;
+                Some(LockSnapshot { offset, len, file_id, exclusive })
+            });
             FileSnapshot {
                 key: file.key,
-                opens: opens().filter(live).map(|open| open.file_id).collect(),
-                opening: opens().filter(|open| !live(open)).map(|open| open.file_id).collect(),
+                opens: opens().filter(|open| open.live()).map(OpenSnapshot::new).collect(),
+                opening: opens().filter(|open| !open.live()).map(|open| open.file_id).collect(),
+                locks: locks.collect(),
+                goes: file.goes(),
                 leases,
                 waiting: waiters.map(|(_, waiter)| waiter.job.request()).collect(),
                 running: file.running.len(),
@@ -95,5 +148,6 @@ impl Shard {
             && self.waiters.len() == 0
             && self.running.is_empty()
             && self.timers.len() == 0
+            && self.ranges.len() == 0
     }
 }

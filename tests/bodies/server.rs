@@ -193,7 +193,7 @@ impl World {
             Step::Done { which } => {
                 if let Some(at) = pick(which, self.running.len()) {
                     let (ticket, ..) = self.running.remove(at);
-                    self.handle(Event::Done { ticket });
+                    self.handle(Event::Done { ticket, result: Ok(()) });
                 }
             }
             Step::Cancel { which } => {
@@ -311,7 +311,7 @@ impl World {
         } else {
             let directory = self.handles[&file_id].file == DIRECTORY;
             let kind = if directory { ObjectKind::Directory } else { ObjectKind::File };
-            Ok(Opened::new(CreateAction::Opened, kind))
+            Ok(Opened::new(CreateAction::Opened, kind, u64::MAX))
         };
         self.handle(Event::Opened { file_id, result });
     }
@@ -482,7 +482,10 @@ impl World {
                     self.answered(request);
                 }
                 Action::Closed { request } => assert!(matches!(self.answered(request), Asked::Other)),
-                Action::SendLeaseBreak { id, conn, body } => self.told(id, conn, body),
+                Action::Accepted { .. } | Action::SendOplockBreak { .. } | Action::AnswerOplockAck { .. } => {
+                    panic!("nobody locks or has an oplock: {action:?}")
+                }
+                Action::SendLeaseBreak { id, conn, body, .. } => self.told(id, conn, body),
                 Action::AnswerLeaseAck { request, result } => match self.answered(request) {
                     Asked::Ack(expected) => assert_eq!(result.map(|ack| ack.state), expected),
                     other => panic!("{other:?} was no acknowledgment"),

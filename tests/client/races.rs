@@ -351,7 +351,7 @@ fn the_second_open_of_a_client_does_not_wait_for_itself() {
                         now,
                         server::Event::Opened {
                             file_id,
-                            result: Ok(Opened::new(CreateAction::Opened, ObjectKind::File)),
+                            result: Ok(Opened::new(CreateAction::Opened, ObjectKind::File, u64::MAX)),
                         },
                         &mut queue,
                     )

@@ -139,7 +139,7 @@ impl<'t> Driver<'t> {
             recorded.iter().filter_map(|(request, response)| Some((response.handle.as_deref()?, *request)));
         let mut config = Config::new(HashKey::new([0x5a; 16]), RouteSeed::new([0xa5; 16]), 1);
         // What was recorded are servers that send the second notification of a chain with the epoch of the first.
-        config.follow_up_epoch = FollowUpEpoch::Same;
+        config.profile.follow_up_epoch = FollowUpEpoch::Same;
         Self {
             trace,
             creators: creators.collect(),
@@ -273,11 +273,14 @@ impl<'t> Driver<'t> {
                 self.answer(request.get(), status, Body::Nothing);
                 Ok(None)
             }
+            Action::Accepted { .. } | Action::SendOplockBreak { .. } | Action::AnswerOplockAck { .. } => {
+                Err(Stop::unsupported("oplocks and locks"))
+            }
             Action::Closed { request } => {
                 self.answer(request.get(), Status::SUCCESS, Body::Nothing);
                 Ok(None)
             }
-            Action::SendLeaseBreak { id, conn, body } => {
+            Action::SendLeaseBreak { id, conn, body, .. } => {
                 let Some(label) = self.peers.conn_of(conn) else {
                     return Ok(Some(Event::Undelivered { id, conn }));
                 };
@@ -315,7 +318,7 @@ impl<'t> Driver<'t> {
             let (key, session) = (create.key, create.origin.session);
             let open = Open { handle: opened.handle, key, session, end_of_file, attributes };
             self.opens.insert(file_id, open);
-            Opened::new(opened.action, opened.kind)
+            Opened::new(opened.action, opened.kind, u64::MAX)
         });
         Ok(Event::Opened { file_id, result })
     }
@@ -356,7 +359,7 @@ impl<'t> Driver<'t> {
             Ok(body) => self.answer(request.get(), Status::SUCCESS, body),
             Err(status) => self.answer(request.get(), status, Body::Nothing),
         }
-        Ok(Event::Done { ticket })
+        Ok(Event::Done { ticket, result: Ok(()) })
     }
 
     fn forget_create(&mut self, request: RequestId) {

@@ -1,0 +1,132 @@
+//! What a lease or an oplock holds, what its client was told, and what it has to come down to.
+
+use super::profile::FollowUp;
+use crate::state::LeaseState;
+use crate::store::timer::TimerId;
+use crate::types::Epoch;
+
+/// What one holder may cache. An oplock says it in the terms of leases: [`Level::caches`](crate::locks::Level::caches).
+#[derive(Clone, Debug)]
+pub(super) struct Hold {
+    pub(super) state: LeaseState,
+    phase: Phase,
+    /// Runs while breaking.
+    pub(super) timer: Option<TimerId>,
+    /// The last notification, in case that it could not be sent.
+    last: Option<Notice>,
+}
+
+/// ```text
+///          lower (H or W held)               acknowledge, within `needed`
+/// Held ───────────────────────────► Breaking ─────────────────────────────► Held
+///  │ ▲                               │   ▲ │
+///  └─┘ lower (R alone): at once NONE │   └─┘ acknowledge, more than `needed`: the next notification
+///                                    └─────► Held, NONE: the deadline passed, or nobody could be told
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Held,
+    /// The client was told `told` and must end at or below `needed`. `state` ⊋ `told` ⊇ `needed` (MS-SMB2 3.3.4.7: one
+    /// notification at a time, however many conflicts).
+    Breaking {
+        told: LeaseState,
+        needed: LeaseState,
+    },
+}
+
+/// A notification that has to go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Notice {
+    /// Counts the notifications of this holder.
+    pub(super) number: u32,
+    /// The epoch that it was given.
+    pub(super) epoch: Epoch,
+    pub(super) current: LeaseState,
+    pub(super) new: LeaseState,
+}
+
+impl Notice {
+    /// MS-SMB2 3.3.4.6, 3.3.4.7: a client that loses nothing but R is not asked.
+    pub(super) fn needs_acknowledgment(&self) -> bool {
+        self.current != LeaseState::R
+    }
+}
+
+impl Hold {
+    pub(super) fn new(state: LeaseState) -> Self {
+        Self { state, phase: Phase::Held, timer: None, last: None }
+    }
+
+    /// What the client was told, and what is needed in the end.
+    pub(super) fn breaking(&self) -> Option<(LeaseState, LeaseState)> {
+        match self.phase {
+            Phase::Held => None,
+            Phase::Breaking { told, needed } => Some((told, needed)),
+        }
+    }
+
+    /// What the client has been told to come down to and has not answered.
+    pub(super) fn told(&self) -> Option<LeaseState> {
+        self.breaking().map(|(told, _)| told)
+    }
+
+    /// The notification of that number, if no later one has gone out.
+    pub(super) fn last(&self, number: u32) -> Option<Notice> {
+        self.last.filter(|notice| notice.number == number)
+    }
+
+    /// Has the holder come down to `to`, which is below what it holds. Returns the notification, if one has to go out: with
+    /// an epoch that is asked for then.
+    pub(super) fn lower(&mut self, to: LeaseState, epoch: impl FnOnce() -> Epoch) -> Option<Notice> {
+        match &mut self.phase {
+            Phase::Held => Some(self.notify(to, to, epoch())),
+            // MS-SMB2 3.3.4.7: no message, no epoch, no new deadline; the acknowledgment will show that it is not enough.
+            Phase::Breaking { needed, .. } => {
+                *needed = needed.intersection(to).normalized();
+                None
+            }
+        }
+    }
+
+    /// The client has come down to `state`, which is within what it was told. Returns the next notification, if that is not
+    /// enough, with an epoch that is asked for then.
+    pub(super) fn accept(
+        &mut self,
+        state: LeaseState,
+        follow_up: FollowUp,
+        epoch: impl FnOnce() -> Epoch,
+    ) -> Option<Notice> {
+        let needed = self.breaking().map_or(LeaseState::NONE, |(_, needed)| needed);
+        self.state = state.normalized();
+        self.phase = Phase::Held;
+        if needed.contains(self.state) {
+            return None;
+        }
+        // The way to NONE leads through R while H or W is held; R alone goes without an acknowledgment.
+        let next = match follow_up {
+            FollowUp::ThroughRead if self.state != LeaseState::R => needed.union(LeaseState::R),
+            FollowUp::ThroughRead | FollowUp::Straight => needed,
+        };
+        Some(self.notify(next, needed, epoch()))
+    }
+
+    /// The deadline passed, nobody could be told, or the client answered nonsense: nothing is left, whatever was asked for
+    /// (MS-SMB2 3.3.6.1, 3.3.6.5).
+    pub(super) fn give_up(&mut self) {
+        self.state = LeaseState::NONE;
+        self.phase = Phase::Held;
+    }
+
+    /// The client is told `told`. R alone goes at once (MS-SMB2 3.3.4.7).
+    fn notify(&mut self, told: LeaseState, needed: LeaseState, epoch: Epoch) -> Notice {
+        let number = self.last.map_or(0, |last| last.number.wrapping_add(1));
+        let notice = Notice { number, epoch, current: self.state, new: told };
+        if notice.needs_acknowledgment() {
+            self.phase = Phase::Breaking { told, needed };
+        } else {
+            self.state = LeaseState::NONE;
+        }
+        self.last = Some(notice);
+        notice
+    }
+}

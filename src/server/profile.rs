@@ -1,0 +1,107 @@
+//! Where deployed servers differ from the text or from each other: one field each.
+
+use super::action::Protection;
+
+/// The choices that a server has. The defaults are those of current Windows, as far as they are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Profile {
+    /// What epoch a follow-up notification has.
+    pub follow_up_epoch: FollowUpEpoch,
+    /// How a lease comes down that has to go further than it was told.
+    pub follow_up: FollowUp,
+    /// What makes two opens hold one lease.
+    pub lease_identity: LeaseIdentity,
+    /// Which connection carries a notification.
+    pub channel_choice: ChannelChoice,
+    /// The answer to an oplock acknowledgment that nothing asked for.
+    pub unexpected_ack: UnexpectedAck,
+    /// The answer to an oplock acknowledgment of what is not enough any more.
+    pub overtaken_ack: OvertakenAck,
+    /// How oplock break notifications travel. In clear text by default: clients were seen to drop the connection on an
+    /// encrypted one.
+    pub oplock_break_protection: Protection,
+    /// How lease break notifications travel.
+    pub lease_break_protection: Protection,
+    /// Whether a hard link takes H from the leases of others: MS-FSA 2.1.5.15.6 says so, Samba does not.
+    pub link_breaks_handles: bool,
+    /// Whether setting the security descriptor takes H from the leases of others: MS-FSA 2.1.5.17 says so, Samba does not.
+    pub security_breaks_handles: bool,
+    /// Whether a lease context of version 2 counts on dialect 2.1: not by the text, but on Windows 8 to 2012 R2 <345>
+    /// (MS-SMB2 3.3.5.9.11).
+    pub lease_v2_on_smb210: bool,
+}
+
+/// Whether a follow-up notification counts as a change of its own (MS-SMB2 3.3.4.7 <248>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "it does or it does not")]
+pub enum FollowUpEpoch {
+    /// Its epoch is the next: Windows with the updates of 2024, and the text. A client that follows the text acknowledges
+    /// the old state otherwise.
+    #[default]
+    Next,
+    /// Its epoch is that of the first notification: older Windows, Samba.
+    Same,
+}
+
+/// How a lease that has acknowledged one step comes down to NONE, if that is needed by now (MS-SMB2 3.3.4.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "in steps or not")]
+pub enum FollowUp {
+    /// First to R, with an acknowledgment, then without one: Windows, Samba.
+    #[default]
+    ThroughRead,
+    /// At once.
+    Straight,
+}
+
+/// What makes two opens of a file hold one lease (MS-SMB2 3.3.1.12 <211>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "with the client or without it")]
+pub enum LeaseIdentity {
+    /// The client and the key: the text, Samba. Two clients never meet in a key.
+    #[default]
+    ClientAndKey,
+    /// The key alone decides who breaks whom: the object store of Windows 8 and later. Each client keeps a lease of its own,
+    /// which is not broken by the other's.
+    KeyAlone,
+}
+
+/// Which connection carries a notification (MS-SMB2 3.3.4.6, 3.3.4.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "one or all")]
+pub enum ChannelChoice {
+    /// The first that arrived, then the next, until one carries it: the text.
+    #[default]
+    FirstThenOthers,
+    /// The one that arrived last, and no other: Windows, as observed.
+    LatestOnly,
+}
+
+/// The answer to an oplock acknowledgment while no break is in flight (MS-SMB2 3.3.5.22.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "two are known")]
+pub enum UnexpectedAck {
+    /// STATUS_INVALID_OPLOCK_PROTOCOL: Windows, Samba, older texts.
+    #[default]
+    InvalidOplockProtocol,
+    /// STATUS_INVALID_DEVICE_STATE: the text.
+    InvalidDeviceState,
+}
+
+/// The answer to an oplock acknowledgment of II when NONE is needed by now (MS-SMB2 3.3.5.22.1 <441>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "it is accepted or not")]
+pub enum OvertakenAck {
+    /// Success, and a notification to NONE behind it: MS-FSA 2.1.5.19, Samba.
+    #[default]
+    Accept,
+    /// STATUS_REQUEST_NOT_ACCEPTED, and the level is NONE: Windows.
+    Refuse,
+}
