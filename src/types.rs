@@ -96,12 +96,36 @@ number! {
     /// Names a request for as long as it is unanswered. Chosen by the driver, unique among the requests in flight.
     RequestId(u64)
 }
-number! {
-    /// A file as the driver knows it: volume, file and **stream** in 128 bits of its choice.
-    ///
-    /// A named stream is a file of its own. A name that does not exist yet has a fresh key, one and the same for every
-    /// CREATE of that name in flight, so that a lease key known elsewhere is seen to mismatch (MS-SMB2 3.3.5.9.8).
-    FileKey(u128)
+/// A file as the driver knows it: volume, file and **stream** in 128 bits of its choice.
+///
+/// A named stream is a file of its own. A name that does not exist yet has a fresh key, one and the same for every
+/// CREATE of that name in flight, so that a lease key known elsewhere is seen to mismatch (MS-SMB2 3.3.5.9.8).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct FileKey {
+    // Two halves, for tables in which a number of 128 bits would be aligned to sixteen octets.
+    high: u64,
+    low: u64,
+}
+
+impl FileKey {
+    /// Wraps the number.
+    pub const fn new(value: u128) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = value.to_be_bytes();
+        let (high, low) = ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]);
+        Self { high: u64::from_be_bytes(high), low: u64::from_be_bytes(low) }
+    }
+
+    /// The number.
+    pub const fn get(self) -> u128 {
+        (self.high as u128) << 64 | self.low as u128
+    }
+}
+
+impl fmt::Debug for FileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FileKey").field(&self.get()).finish()
+    }
 }
 
 /// Sixteen opaque octets that name a lease within a client (MS-SMB2 2.2.13.2.8). Never reinterpreted, never swapped.

@@ -101,7 +101,8 @@ impl Shard {
                 .map(|lease| (lease.file, Outgoing::Lease(lease.name.0, lease.notification(notice)))),
             HolderId::Oplock(slot) => self.opens.get(slot).and_then(|open| {
                 let session = self.sessions.get(open.session)?.id;
-                let body = OplockBreak { level: Level::within(notice.new).on_wire(), file_id: open.file_id };
+                let body =
+                    OplockBreak { level: Level::within(notice.new_state()).on_wire(), file_id: open.file_id };
                 Some((open.file, Outgoing::Oplock(session, body)))
             }),
         };

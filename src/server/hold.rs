@@ -1,5 +1,7 @@
 //! What a lease or an oplock holds, what its client was told, and what it has to come down to.
 
+use core::num::NonZeroU32;
+
 use super::profile::FollowUp;
 use crate::state::LeaseState;
 use crate::store::timer::TimerId;
@@ -8,7 +10,7 @@ use crate::types::Epoch;
 /// What one holder may cache. An oplock says it in the terms of leases: [`Level::caches`](crate::locks::Level::caches).
 #[derive(Clone, Debug)]
 pub(super) struct Hold {
-    pub(super) state: LeaseState,
+    state: Small,
     phase: Phase,
     /// Runs while breaking.
     pub(super) timer: Option<TimerId>,
@@ -29,39 +31,73 @@ enum Phase {
     /// The client was told `told` and must end at or below `needed`. `state` ⊋ `told` ⊇ `needed` (MS-SMB2 3.3.4.7: one
     /// notification at a time, however many conflicts).
     Breaking {
-        told: LeaseState,
-        needed: LeaseState,
+        told: Small,
+        needed: Small,
     },
+}
+
+/// A state that can be held, in one octet: there are millions of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Small(u8);
+
+impl From<LeaseState> for Small {
+    fn from(state: LeaseState) -> Self {
+        let [low, ..] = state.normalized().bits().to_le_bytes();
+        Self(low)
+    }
+}
+
+impl From<Small> for LeaseState {
+    fn from(small: Small) -> Self {
+        Self::from_bits_retain(small.0.into())
+    }
 }
 
 /// A notification that has to go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Notice {
     /// Counts the notifications of this holder.
-    pub(super) number: u32,
+    pub(super) number: NonZeroU32,
     /// The epoch that it was given.
     pub(super) epoch: Epoch,
-    pub(super) current: LeaseState,
-    pub(super) new: LeaseState,
+    current: Small,
+    new: Small,
 }
 
 impl Notice {
+    pub(super) fn current(&self) -> LeaseState {
+        self.current.into()
+    }
+
+    pub(super) fn new_state(&self) -> LeaseState {
+        self.new.into()
+    }
+
     /// MS-SMB2 3.3.4.6, 3.3.4.7: a client that loses nothing but R is not asked.
     pub(super) fn needs_acknowledgment(&self) -> bool {
-        self.current != LeaseState::R
+        self.current() != LeaseState::R
     }
 }
 
 impl Hold {
     pub(super) fn new(state: LeaseState) -> Self {
-        Self { state, phase: Phase::Held, timer: None, last: None }
+        Self { state: state.into(), phase: Phase::Held, timer: None, last: None }
+    }
+
+    pub(super) fn state(&self) -> LeaseState {
+        self.state.into()
+    }
+
+    /// Lets the holder have more. The caller has seen that it may, and that no break is in flight.
+    pub(super) fn raise(&mut self, to: LeaseState) {
+        self.state = to.into();
     }
 
     /// What the client was told, and what is needed in the end.
     pub(super) fn breaking(&self) -> Option<(LeaseState, LeaseState)> {
         match self.phase {
             Phase::Held => None,
-            Phase::Breaking { told, needed } => Some((told, needed)),
+            Phase::Breaking { told, needed } => Some((told.into(), needed.into())),
         }
     }
 
@@ -71,7 +107,7 @@ impl Hold {
     }
 
     /// The notification of that number, if no later one has gone out.
-    pub(super) fn last(&self, number: u32) -> Option<Notice> {
+    pub(super) fn last(&self, number: NonZeroU32) -> Option<Notice> {
         self.last.filter(|notice| notice.number == number)
     }
 
@@ -82,7 +118,7 @@ impl Hold {
             Phase::Held => Some(self.notify(to, to, epoch())),
             // MS-SMB2 3.3.4.7: no message, no epoch, no new deadline; the acknowledgment will show that it is not enough.
             Phase::Breaking { needed, .. } => {
-                *needed = needed.intersection(to).normalized();
+                *needed = LeaseState::from(*needed).intersection(to).into();
                 None
             }
         }
@@ -97,14 +133,14 @@ impl Hold {
         epoch: impl FnOnce() -> Epoch,
     ) -> Option<Notice> {
         let needed = self.breaking().map_or(LeaseState::NONE, |(_, needed)| needed);
-        self.state = state.normalized();
+        self.state = state.into();
         self.phase = Phase::Held;
-        if needed.contains(self.state) {
+        if needed.contains(self.state()) {
             return None;
         }
         // The way to NONE leads through R while H or W is held; R alone goes without an acknowledgment.
         let next = match follow_up {
-            FollowUp::ThroughRead if self.state != LeaseState::R => needed.union(LeaseState::R),
+            FollowUp::ThroughRead if self.state() != LeaseState::R => needed.union(LeaseState::R),
             FollowUp::ThroughRead | FollowUp::Straight => needed,
         };
         Some(self.notify(next, needed, epoch()))
@@ -113,18 +149,18 @@ impl Hold {
     /// The deadline passed, nobody could be told, or the client answered nonsense: nothing is left, whatever was asked for
     /// (MS-SMB2 3.3.6.1, 3.3.6.5).
     pub(super) fn give_up(&mut self) {
-        self.state = LeaseState::NONE;
+        self.state = LeaseState::NONE.into();
         self.phase = Phase::Held;
     }
 
     /// The client is told `told`. R alone goes at once (MS-SMB2 3.3.4.7).
     fn notify(&mut self, told: LeaseState, needed: LeaseState, epoch: Epoch) -> Notice {
-        let number = self.last.map_or(0, |last| last.number.wrapping_add(1));
-        let notice = Notice { number, epoch, current: self.state, new: told };
+        let number = self.last.map_or(NonZeroU32::MIN, |last| last.number.saturating_add(1));
+        let notice = Notice { number, epoch, current: self.state, new: told.into() };
         if notice.needs_acknowledgment() {
-            self.phase = Phase::Breaking { told, needed };
+            self.phase = Phase::Breaking { told: told.into(), needed: needed.into() };
         } else {
-            self.state = LeaseState::NONE;
+            self.state = LeaseState::NONE.into();
         }
         self.last = Some(notice);
         notice

@@ -61,7 +61,7 @@ impl Lease {
 
     /// Raises the state. The caller has seen that it may be held, and that no break is in flight.
     pub(super) fn raise(&mut self, to: LeaseState) {
-        self.hold.state = to;
+        self.hold.raise(to);
         self.epoch = self.epoch.next();
     }
 
@@ -103,14 +103,14 @@ impl Lease {
         };
         let required = notice.needs_acknowledgment();
         let flags = if required { BreakFlags::ACK_REQUIRED } else { BreakFlags::empty() };
-        LeaseBreak { epoch, flags, key: self.name.1, current: notice.current, new: notice.new }
+        LeaseBreak { epoch, flags, key: self.name.1, current: notice.current(), new: notice.new_state() }
     }
 
     /// The lease context of a CREATE response (MS-SMB2 2.2.14.2.10, 2.2.14.2.11).
     pub(super) fn context(&self) -> wire::Lease {
         let breaking = self.hold.breaking().is_some();
         let flags = if breaking { LeaseFlags::BREAK_IN_PROGRESS } else { LeaseFlags::empty() };
-        let (key, state) = (self.name.1, self.hold.state);
+        let (key, state) = (self.name.1, self.hold.state());
         match self.version {
             Version::V1 => wire::Lease::V1(LeaseV1 { key, state, flags }),
             Version::V2 => {
@@ -146,7 +146,7 @@ mod tests {
         let mut seen = std::vec::Vec::new();
         let mut notice = None;
         for target in targets {
-            notice = lease.lower(lease.hold.state.intersection(*target).normalized()).or(notice);
+            notice = lease.lower(lease.hold.state().intersection(*target).normalized()).or(notice);
         }
         while let Some(sent) = notice {
             let LeaseBreak { current, new, flags, .. } = lease.notification(sent);
@@ -203,7 +203,7 @@ mod tests {
             let result = lease.acknowledge(state, &Profile::default());
             if LeaseState::RH.contains(state) {
                 assert_eq!(result, Ok((state.normalized(), None)), "{state}");
-                assert_eq!(lease.hold.state, state.normalized());
+                assert_eq!(lease.hold.state(), state.normalized());
                 assert_eq!(lease.acknowledge(state, &Profile::default()), Err(Status::UNSUCCESSFUL));
             } else {
                 assert_eq!(result, Err(Status::REQUEST_NOT_ACCEPTED), "{state}");

@@ -198,7 +198,7 @@ impl Shard {
             Some(lease) => {
                 let record = self.leases.get_mut(lease)?;
                 // MS-SMB2 3.3.5.9.8: all or nothing, a superset only, and not during a break.
-                let held = record.hold.state;
+                let held = record.hold.state();
                 let superset = asked.contains(held) && asked != held;
                 if superset && may_have == asked && record.hold.told().is_none() {
                     record.raise(asked);
@@ -306,7 +306,7 @@ impl Shard {
             // nor for an oplock beside H (MS-FSA 2.1.5.18.2).
             let refuses =
                 if own.is_none() { LeaseState::RWH.difference(LeaseState::R) } else { LeaseState::WRITE };
-            if foreign(Some(lease.name)) && lease.hold.state.intersects(refuses) {
+            if foreign(Some(lease.name)) && lease.hold.state().intersects(refuses) {
                 return LeaseState::NONE;
             }
         }

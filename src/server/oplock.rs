@@ -19,7 +19,7 @@ impl Oplock {
     }
 
     pub(super) fn level(&self) -> Level {
-        Level::within(self.hold.state)
+        Level::within(self.hold.state())
     }
 
     /// Has the oplock come down. Returns the notification, if one has to go out.

@@ -75,12 +75,16 @@ struct Session {
 /// A lease key names one file for as long as a CREATE or an open uses it (MS-SMB2 3.3.5.9.8).
 #[derive(Clone, Debug)]
 struct Binding {
-    name: LeaseName,
+    /// Its client and key.
+    name: BindingName,
     file: FileKey,
     refs: u32,
     /// Lease.FileDeleteOnClose: a CREATE may use the key for another file, without a lease.
     relaxed: bool,
 }
+
+/// A lease name with the client's slot for its GUID.
+type BindingName = (ClientSlot, LeaseKey);
 
 type Out<'a> = &'a mut Vec<RegistryAction>;
 
@@ -315,38 +319,44 @@ impl Registry {
     /// Counts one more CREATE that uses the key for this file. `false` if it may be used, but not for a lease: it names
     /// another file still, which is about to go.
     fn bind(&mut self, name: LeaseName, file: FileKey) -> Result<bool, Status> {
-        if let Some(binding) = self.bindings.find(name).and_then(|slot| self.bindings.get_mut(slot)) {
+        if let Some(binding) = self.binding(name).and_then(|slot| self.bindings.get_mut(slot)) {
             if binding.file != file {
                 return if binding.relaxed { Ok(false) } else { Err(Status::INVALID_PARAMETER) };
             }
             binding.refs = binding.refs.saturating_add(1);
             return Ok(true);
         }
-        let client = self.clients.find(name.0).and_then(|slot| self.clients.get_mut(slot));
+        let Some(slot) = self.clients.find(name.0) else { return Err(Status::INSUFFICIENT_RESOURCES) };
+        let client = self.clients.get_mut(slot);
         let client = client.filter(|client| client.bindings < self.config.limits.leases_per_client);
         let Some(client) = client else { return Err(Status::INSUFFICIENT_RESOURCES) };
-        if self.bindings.insert(Binding { name, file, refs: 1, relaxed: false }).is_err() {
+        let binding = Binding { name: (slot, name.1), file, refs: 1, relaxed: false };
+        if self.bindings.insert(binding).is_err() {
             return Err(Status::INSUFFICIENT_RESOURCES);
         }
         client.bindings = client.bindings.saturating_add(1);
         Ok(true)
     }
 
+    fn binding(&self, name: LeaseName) -> Option<BindingSlot> {
+        self.bindings.find((self.clients.find(name.0)?, name.1))
+    }
+
     fn relax(&mut self, name: LeaseName, relaxed: bool) {
-        if let Some(binding) = self.bindings.find(name).and_then(|slot| self.bindings.get_mut(slot)) {
+        if let Some(binding) = self.binding(name).and_then(|slot| self.bindings.get_mut(slot)) {
             binding.relaxed = relaxed;
         }
     }
 
     fn unbind(&mut self, name: LeaseName) {
-        let Some(slot) = self.bindings.find(name) else { return self.anomaly("a release of no binding") };
+        let Some(slot) = self.binding(name) else { return self.anomaly("a release of no binding") };
         let Some(binding) = self.bindings.get_mut(slot) else { return };
         binding.refs = binding.refs.saturating_sub(1);
         if binding.refs > 0 {
             return;
         }
+        let client = binding.name.0;
         self.bindings.remove(slot);
-        let Some(client) = self.clients.find(name.0) else { return self.anomaly("a binding of no client") };
         if let Some(record) = self.clients.get_mut(client) {
             record.bindings = record.bindings.saturating_sub(1);
         }
@@ -361,7 +371,7 @@ impl Registry {
         state: crate::state::LeaseState,
         out: Out<'_>,
     ) {
-        match self.bindings.find(name).and_then(|slot| self.bindings.get(slot)) {
+        match self.binding(name).and_then(|slot| self.bindings.get(slot)) {
             Some(binding) => {
                 let route = Route::of_file(binding.file, self.config.route_seed);
                 self.forward(out, route, ShardInput::LeaseAck { request, name, state });
@@ -506,9 +516,9 @@ impl Keyed for Session {
 }
 
 impl Keyed for Binding {
-    type Key = LeaseName;
+    type Key = BindingName;
 
-    fn key(&self) -> LeaseName {
+    fn key(&self) -> BindingName {
         self.name
     }
 }

@@ -11,7 +11,7 @@
 //! that a lease key is free when a CLOSE is answered rests on it. After a LOGOFF, which has no answer here, a key is free when
 //! the shards' messages have come in. Every id that a shard makes carries its route, so an answer finds its shard without a table.
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 
 use alloc::boxed::Box;
 use slotmap::{Key, KeyData, new_key_type};
@@ -105,7 +105,7 @@ pub struct BreakId {
     pub(super) route: Route,
     holder: RawHolder,
     /// Counts the notifications of this holder.
-    pub(super) number: u32,
+    pub(super) number: NonZeroU32,
 }
 
 /// A slot as a number.
@@ -124,7 +124,7 @@ pub(super) enum HolderId {
 }
 
 impl BreakId {
-    pub(super) fn new(route: Route, holder: HolderId, number: u32) -> Self {
+    pub(super) fn new(route: Route, holder: HolderId, number: NonZeroU32) -> Self {
         let holder = match holder {
             HolderId::Lease(slot) => RawHolder::Lease(slot.data().as_ffi()),
             HolderId::Oplock(slot) => RawHolder::Oplock(slot.data().as_ffi()),

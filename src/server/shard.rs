@@ -278,7 +278,7 @@ impl Shard {
         let in_the_way = opens.map(|(_, open)| open).filter(|open| in_the_way(open));
         let curable = |open: &Open| {
             let lease = open.lease().and_then(|lease| self.leases.get(lease));
-            let defers_closes = lease.is_some_and(|lease| lease.hold.state.contains(LeaseState::HANDLE));
+            let defers_closes = lease.is_some_and(|lease| lease.hold.state().contains(LeaseState::HANDLE));
             let batch = open.oplock().is_some_and(|oplock| oplock.level() == Level::Batch);
             (defers_closes || batch) && !self.is_own(own, open)
         };
@@ -307,7 +307,7 @@ impl Shard {
             .map(|(slot, lease)| Holder {
                 id: HolderId::Lease(slot),
                 kind: locks::Kind::Lease,
-                held: lease.hold.state,
+                held: lease.hold.state(),
                 breaking: lease.hold.breaking(),
             });
         // Level II has no key: it is broken by its own holder too (MS-FSA 2.1.4.12.2).
@@ -706,7 +706,7 @@ fn oplocks<'a>(
         let oplock = open.oplock().filter(|oplock| oplock.level() != Level::None)?;
         let hold = &oplock.hold;
         let id = HolderId::Oplock(slot);
-        Some(Holder { id, kind: locks::Kind::Oplock, held: hold.state, breaking: hold.breaking() })
+        Some(Holder { id, kind: locks::Kind::Oplock, held: hold.state(), breaking: hold.breaking() })
     })
 }
 

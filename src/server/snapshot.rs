@@ -107,7 +107,7 @@ impl Shard {
                 .map(|(_, lease)| LeaseSnapshot {
                     client: lease.name.0,
                     key: lease.name.1,
-                    state: lease.hold.state,
+                    state: lease.hold.state(),
                     breaking: lease.hold.breaking(),
                     epoch: lease.epoch,
                     opens: lease.opens,

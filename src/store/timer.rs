@@ -3,6 +3,7 @@
 //! Ties expire in the order in which they were started.
 
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use crate::time::Instant;
 
@@ -10,7 +11,18 @@ const ARITY: usize = 4;
 
 /// Names a running timer. Valid until the timer is stopped or expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimerId(u32);
+pub(crate) struct TimerId(NonZeroU32);
+
+impl TimerId {
+    /// One more than the slot, so that `Option<TimerId>` is no larger.
+    fn of_slot(slot: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(slot))
+    }
+
+    fn slot(self) -> u32 {
+        self.0.get().saturating_sub(1)
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -68,12 +80,12 @@ impl<T: Copy> Timers<T> {
         self.heap.push(Entry { due, turn: self.turn, slot });
         self.turn = self.turn.saturating_add(1);
         self.rise(place);
-        TimerId(slot)
+        TimerId::of_slot(slot)
     }
 
     /// Stops a timer that has not expired. O(log n).
     pub(crate) fn stop(&mut self, id: TimerId) {
-        if let Some(Slot::Running { place, .. }) = self.slot(id.0) {
+        if let Some(Slot::Running { place, .. }) = self.slot(id.slot()) {
             let place = *place;
             self.take(place);
         }
@@ -97,7 +109,7 @@ impl<T: Copy> Timers<T> {
     /// When a running timer is due.
     #[cfg(test)]
     fn due(&self, id: TimerId) -> Option<Instant> {
-        match self.slot(id.0)? {
+        match self.slot(id.slot())? {
             Slot::Running { place, .. } => self.heap.get(*place).map(|entry| entry.due),
             Slot::Free(_) => None,
         }
