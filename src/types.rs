@@ -111,9 +111,9 @@ pub struct FileKey {
 impl FileKey {
     /// Wraps the number.
     pub const fn new(value: u128) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = value.to_be_bytes();
-        let (high, low) = ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]);
-        Self { high: u64::from_be_bytes(high), low: u64::from_be_bytes(low) }
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = value.to_le_bytes();
+        let (low, high) = ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]);
+        Self { high: u64::from_le_bytes(high), low: u64::from_le_bytes(low) }
     }
 
     /// The number.

@@ -178,12 +178,12 @@ impl Locks {
         &mut self,
         arena: &mut RangeArena<O>,
         owner: &mut Owner<O>,
-        wanted: &[(Range, LockKind)],
+        wanted: impl Iterator<Item = (Range, LockKind)> + Clone,
     ) -> Result<(), Refusal<O>> {
-        for (done, (range, kind)) in wanted.iter().enumerate() {
-            if let Err(refusal) = self.try_lock(arena, owner, *range, *kind) {
-                for (range, kind) in wanted.iter().take(done).rev() {
-                    self.remove(arena, owner, *range, *kind);
+        for (done, (range, kind)) in wanted.clone().enumerate() {
+            if let Err(refusal) = self.try_lock(arena, owner, range, kind) {
+                for (range, kind) in wanted.take(done) {
+                    self.remove(arena, owner, range, kind);
                 }
                 return Err(refusal);
             }
@@ -334,7 +334,7 @@ mod tests {
         }
 
         fn lock_all(&mut self, owner: usize, wanted: &[(Range, LockKind)]) -> Result<(), Refusal<u8>> {
-            self.locks.try_lock_all(&mut self.arena, &mut self.owners[owner], wanted)
+            self.locks.try_lock_all(&mut self.arena, &mut self.owners[owner], wanted.iter().copied())
         }
 
         fn unlock(&mut self, owner: usize, offset: u64, len: u64) -> Result<(), NotLocked> {

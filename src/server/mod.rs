@@ -6,9 +6,12 @@
 mod action;
 mod breaking;
 mod event;
+mod granting;
 mod hold;
+mod judging;
 mod lease;
 mod opens;
+mod operations;
 mod oplock;
 mod profile;
 mod ranges;

@@ -5,22 +5,21 @@ use core::mem;
 
 use slotmap::Key;
 
-use super::action::{Action, Grant, Link};
-use super::event::{Create, ObjectKind, Opened, Origin, ShareFlags, ShareKind};
-use super::lease::{Lease, LeaseName};
-use super::oplock::Oplock;
-use super::records::{Caching, Fate, FileSlot, Job, Lane, LaneSlot, Open, Session, SessionSlot, Stage};
-use super::scale::{Admission, DirectoryLeasing, HolderId, LeaseSlot, OpenSlot, Route, Scope};
-use super::shard::{Out, Own, Shard, perform, release, tell_directory};
+use super::action::{Action, Link};
+use super::event::{Opened, Origin};
+use super::judging::Own;
+use super::operations::tell_directory;
+use super::records::{Fate, FileSlot, Job, Lane, LaneSlot, Open, Session, SessionSlot, Stage};
+use super::scale::{Admission, HolderId, LeaseSlot, OpenSlot, Route, Scope};
+use super::shard::{Out, Shard, perform, release};
 use crate::locks::range::Owner;
-use crate::locks::{self, Kind, Level, Operation};
-use crate::state::{CreateAction, CreateOptions, Dialect, LeaseState, OplockLevel};
+use crate::locks::{Level, Operation};
+use crate::state::CreateOptions;
 use crate::stats::count;
 use crate::status::Status;
 use crate::store::list::{Links, List};
 use crate::store::table::Full;
 use crate::types::{ConnId, FileId, RequestId, SessionId, TreeId};
-use crate::wire;
 
 impl Shard {
     /// Reserves the open and has the driver open the file. Until it has, nobody is granted what this open takes away.
@@ -29,7 +28,7 @@ impl Shard {
         match self.try_reserve(slot, admission) {
             Ok(file_id) => perform(out, Action::OpenFile { request, file_id }),
             Err(admission) => {
-                self.refuse(&Job::Create(admission), Status::INSUFFICIENT_RESOURCES, out);
+                self.refuse(Job::Create(admission), Status::INSUFFICIENT_RESOURCES, out);
             }
         }
     }
@@ -91,10 +90,13 @@ impl Shard {
         let Some((slot, _)) = self.open(file_id) else { return };
         let admission = self.leave_lane(slot);
         match (admission, result) {
-            (Some(admission), Ok(opened)) => self.grant(slot, &admission, opened, out),
+            (Some(admission), Ok(opened)) => {
+                self.grant(slot, &admission, opened, out);
+                self.admissions.recycle(admission);
+            }
             (Some(admission), Err(status)) => {
                 let file = self.forget(slot);
-                self.refuse(&Job::Create(admission), status, out);
+                self.refuse(Job::Create(admission), status, out);
                 self.unlink_if_last(file, out);
                 self.settle(file, out);
             }
@@ -121,200 +123,6 @@ impl Shard {
         }
         self.reap_lane(Some(lane));
         Some(admission)
-    }
-
-    /// Makes a reserved open a live one, with what may be cached now.
-    fn grant(&mut self, slot: OpenSlot, admission: &Admission, opened: Opened, out: Out<'_>) {
-        let caching = self.caching(slot, admission, opened);
-        let (level, lease) = match &caching {
-            Caching::Nothing => (OplockLevel::None, None),
-            Caching::Oplock(oplock) => (oplock.level().on_wire(), None),
-            // MS-SMB2 3.3.5.9.8: the level is LEASE even where the state is NONE.
-            Caching::Guest => {
-                let nothing = |asked| Lease::new(admission.client, FileSlot::null(), asked, LeaseState::NONE);
-                (OplockLevel::Lease, admission.lease.as_ref().map(|asked| nothing(asked).context()))
-            }
-            Caching::Lease(lease) => (OplockLevel::Lease, self.leases.get(*lease).map(Lease::context)),
-        };
-        let leased = matches!(caching, Caching::Lease(_));
-        let Some(open) = self.opens.get_mut(slot) else { return };
-        if !leased {
-            release(open.bound.take(), out);
-        }
-        open.stage = Stage::Live(caching);
-        let (file_id, place, name) = (open.file_id, open.place, open.bound);
-        let grant = Grant { file_id, action: opened.action, level, lease };
-        count(&mut self.stats.granted);
-        perform(out, Action::Granted { request: admission.create.request, grant });
-        if admission.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
-            self.relax(name, true, out);
-        }
-        if opened.action != CreateAction::Opened {
-            tell_directory(out, place.directory, place.parent);
-        }
-    }
-
-    /// What the open may cache.
-    fn caching(&mut self, slot: OpenSlot, admission: &Admission, opened: Opened) -> Caching {
-        let directory = opened.kind == ObjectKind::Directory;
-        let Create { level, share, .. } = admission.create;
-        // MS-SMB2 2.2.14: nothing is cached of pipes and printers.
-        if share.kind != ShareKind::Disk {
-            return Caching::Nothing;
-        }
-        match admission.lease {
-            // MS-SMB2 3.3.5.9.8, 3.3.5.9.11: a directory has no lease unless both sides agreed on it.
-            Some(_) if directory && admission.directory_leasing == DirectoryLeasing::Absent => {
-                Caching::Nothing
-            }
-            Some(_) if !admission.joins => Caching::Guest,
-            Some(wanted) => {
-                self.grant_lease(slot, admission, &wanted, opened).map_or(Caching::Nothing, Caching::Lease)
-            }
-            // MS-FSA 2.1.5.18: a directory has no oplock.
-            None if directory => Caching::Nothing,
-            None => self.grant_oplock(slot, admission, level, opened),
-        }
-    }
-
-    /// Makes the open part of its lease: a new one, or the one that there is, raised if that can be had in full.
-    fn grant_lease(
-        &mut self,
-        slot: OpenSlot,
-        admission: &Admission,
-        wanted: &wire::Lease,
-        opened: Opened,
-    ) -> Option<LeaseSlot> {
-        let file = self.opens.get(slot)?.file;
-        let name = admission.name()?;
-        let asked = match opened.kind {
-            ObjectKind::File => wanted.state().normalized(),
-            // MS-SMB2 3.3.5.9.11: never W on a directory.
-            ObjectKind::Directory => wanted.state().without(LeaseState::WRITE),
-        };
-        let asked = capped(admission, Kind::Lease, asked);
-        let may_have = self.grantable(slot, Some(name), asked, opened);
-        let lease = match self.leases.find(name) {
-            Some(lease) => {
-                let record = self.leases.get_mut(lease)?;
-                // MS-SMB2 3.3.5.9.8: all or nothing, a superset only, and not during a break.
-                let held = record.hold.state();
-                let superset = asked.contains(held) && asked != held;
-                if superset && may_have == asked && record.hold.told().is_none() {
-                    record.raise(asked);
-                    count(&mut self.stats.leases_raised);
-                }
-                lease
-            }
-            None => {
-                let lease = Lease::new(admission.client, file, wanted, may_have);
-                let lease = self.leases.insert(lease).ok()?;
-                let record = self.files.get_mut(file)?;
-                record.leases.push_back(&mut self.leases.records, lease, |lease| &mut lease.in_file);
-                if !may_have.is_empty() {
-                    count(&mut self.stats.leases_granted);
-                }
-                lease
-            }
-        };
-        let record = self.leases.get_mut(lease)?;
-        record.opens = record.opens.saturating_add(1);
-        Some(lease)
-    }
-
-    /// Gives the open an oplock of its own, of the level asked for or of a lower one (MS-FSA 2.1.5.18.1, .2).
-    fn grant_oplock(
-        &mut self,
-        slot: OpenSlot,
-        admission: &Admission,
-        level: OplockLevel,
-        opened: Opened,
-    ) -> Caching {
-        let asked = match level {
-            OplockLevel::II => Level::II,
-            OplockLevel::Exclusive => Level::Exclusive,
-            OplockLevel::Batch => Level::Batch,
-            // MS-SMB2 2.2.13: LEASE without a context that counts, and undefined levels, are NONE.
-            OplockLevel::None | OplockLevel::Lease | OplockLevel::Undefined(_) => return Caching::Nothing,
-        };
-        let asked = capped(admission, Kind::Oplock, asked.caches());
-        let level = Level::within(self.grantable(slot, None, asked, opened));
-        let file = self.opens.get(slot).and_then(|open| self.files.get_mut(open.file));
-        match (level, file) {
-            (Level::None, _) | (_, None) => Caching::Nothing,
-            (level, Some(file)) => {
-                file.oplocks = file.oplocks.saturating_add(1);
-                count(&mut self.stats.oplocks_granted);
-                Caching::Oplock(Oplock::new(level))
-            }
-        }
-    }
-
-    /// What of `asked` the open can hold beside everything else on the file: by the lease `own`, or by an oplock.
-    /// O(holders).
-    fn grantable(
-        &self,
-        me: OpenSlot,
-        own: Option<LeaseName>,
-        asked: LeaseState,
-        opened: Opened,
-    ) -> LeaseState {
-        let opening = self.opens.get(me).and_then(|open| Some((open, self.files.get(open.file)?)));
-        let Some((my, file)) = opening else { return LeaseState::NONE };
-        let identity = self.config.profile.lease_identity;
-        let foreign = |name: Option<LeaseName>| {
-            !own.is_some_and(|own| name.is_some_and(|name| identity.same(own, name)))
-        };
-        let mut state = asked;
-        // MS-FSA 2.1.5.18.1, .2: no H on what is about to go.
-        if file.goes() {
-            state = state.without(LeaseState::HANDLE);
-        }
-        for (slot, open) in file.opens.iter(&self.opens, |open| &open.in_file) {
-            if slot == me || !foreign(open.bound) {
-                continue;
-            }
-            // Choice: as deployed servers have it, an open for attributes alone has no oplock beside others.
-            if own.is_none() && locks::operation_of_open(my.desired, my.disposition) == Operation::Stat {
-                return LeaseState::NONE;
-            }
-            let oplock = open.oplock();
-            // Choice: foreign caching forbids W even at state NONE, as deployed servers have it.
-            let caching = open.bound.is_some() || oplock.is_some();
-            if caching || locks::forbids_write_caching(open.desired, open.disposition) {
-                state = state.without(LeaseState::WRITE);
-            }
-            // What is being opened now has broken what it had to; nobody gets it back before that open is there.
-            if !open.live() {
-                state =
-                    state.without(locks::operation_of_open(open.desired, open.disposition).rule().revokes);
-            }
-            match oplock.map_or(Level::None, Oplock::level) {
-                Level::None => {}
-                // MS-FSA 2.1.5.18: H and an oplock exclude each other.
-                Level::II => state = state.without(LeaseState::HANDLE),
-                Level::Exclusive | Level::Batch => state = LeaseState::NONE,
-            }
-        }
-        for (_, run) in file.running.iter(&self.running, |run| &run.in_file) {
-            if foreign(run.own) {
-                state = state.without(run.operation.rule().revokes);
-            }
-        }
-        for (_, lease) in file.leases.iter(&self.leases.records, |lease| &lease.in_file) {
-            // MS-FSA 2.1.5.18.1: beside a foreign W, which only an open for attributes can meet, there is nothing to have;
-            // nor for an oplock beside H (MS-FSA 2.1.5.18.2).
-            let refuses =
-                if own.is_none() { LeaseState::RWH.difference(LeaseState::R) } else { LeaseState::WRITE };
-            if foreign(Some(lease.name)) && lease.hold.state().intersects(refuses) {
-                return LeaseState::NONE;
-            }
-        }
-        // MS-FSA 2.1.5.18: no R while octets are locked; W is only had by the one who locked them. What was just
-        // overwritten has no such octets.
-        let kept = opened.action == CreateAction::Opened || opened.action == CreateAction::Created;
-        let locked = kept && file.locks.any_below(&self.ranges, opened.allocation);
-        if locked && !state.contains(LeaseState::WRITE) { LeaseState::NONE } else { state }
     }
 
     /// CLOSE (MS-SMB2 3.3.5.10).
@@ -422,8 +230,9 @@ impl Shard {
         let mut waiting = self.waiting(file);
         for slot in waiting.drain(..) {
             let Some(job) = self.unpark(slot) else { continue };
-            self.unbind(&job, out);
-            perform(out, Action::Resolve { request: job.request() });
+            let request = job.request();
+            self.unbind(job, out);
+            perform(out, Action::Resolve { request });
         }
         self.scratch = waiting;
         self.reap(file);
@@ -440,7 +249,7 @@ impl Shard {
                     Job::Lock(_) => Status::RANGE_NOT_LOCKED,
                     Job::Create(_) | Job::Operate { .. } => Status::FILE_CLOSED,
                 };
-                self.refuse(&job, status, out);
+                self.refuse(job, status, out);
             }
         }
         self.scratch = waiting;
@@ -466,6 +275,7 @@ impl Shard {
                         if let Some(admission) = self.leave_lane(slot) {
                             count(&mut self.stats.refused);
                             perform(out, Action::Refused { request: admission.create.request, status });
+                            self.admissions.recycle(admission);
                         }
                     }
                     Stage::Abandoned => {}
@@ -493,12 +303,12 @@ impl Shard {
             let file = waiter.file;
             if let Some(job) = self.unpark(slot) {
                 match scope {
-                    Scope::Connection => self.unbind(&job, out),
+                    Scope::Connection => self.unbind(job, out),
                     Scope::Session(_) | Scope::Tree(..) if matches!(job, Job::Lock(_)) => {
-                        self.refuse(&job, Status::RANGE_NOT_LOCKED, out);
+                        self.refuse(job, Status::RANGE_NOT_LOCKED, out);
                     }
-                    Scope::Session(_) => self.refuse(&job, Status::USER_SESSION_DELETED, out),
-                    Scope::Tree(..) => self.refuse(&job, Status::NETWORK_NAME_DELETED, out),
+                    Scope::Session(_) => self.refuse(job, Status::USER_SESSION_DELETED, out),
+                    Scope::Tree(..) => self.refuse(job, Status::NETWORK_NAME_DELETED, out),
                 }
             }
             self.reap(file);
@@ -519,19 +329,5 @@ impl Shard {
         if let Some(lane) = lane.filter(|lane| self.lanes.get(*lane).is_some_and(idle)) {
             self.lanes.remove(lane);
         }
-    }
-}
-
-/// What the share lets anybody cache (MS-SMB2 3.3.5.9, 3.3.5.9.8, 3.3.5.9.11).
-fn capped(admission: &Admission, kind: Kind, asked: LeaseState) -> LeaseState {
-    let flags = admission.create.share.flags;
-    let asked =
-        if flags.contains(ShareFlags::FORCE_LEVEL_II) { asked.without(LeaseState::WRITE) } else { asked };
-    // Only BATCH becomes II there; EXCLUSIVE stays.
-    let whole = kind == Kind::Lease || asked.contains(LeaseState::HANDLE);
-    if flags.contains(ShareFlags::SCALE_OUT) && admission.dialect >= Dialect::Smb300 && whole {
-        asked.without(LeaseState::WRITE.union(LeaseState::HANDLE))
-    } else {
-        asked
     }
 }

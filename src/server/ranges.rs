@@ -1,49 +1,50 @@
 //! LOCK: what a request asks for, and what becomes of it (MS-SMB2 3.3.5.14).
 
-use alloc::boxed::Box;
-use alloc::vec::Vec;
-
 use super::action::Action;
 use super::event::{Lock, LockElement, LockFlags};
+use super::judging::Own;
 use super::records::{FileSlot, Job};
 use super::scale::OpenSlot;
-use super::shard::{Out, Own, Shard, perform};
+use super::shard::{Out, Shard, perform};
 use crate::locks::range::{LockKind, Range, Refusal};
 use crate::stats::count;
 use crate::status::Status;
 
-/// What a LOCK wants locked, and whether it waits for that.
-pub(super) struct Demand {
-    ranges: Vec<(Range, LockKind)>,
-    waits: bool,
+/// Looks a LOCK that does not unlock through (MS-SMB2 3.3.5.14.2). Returns the lock that it would rather wait for than
+/// fail; one that waits is alone.
+pub(super) fn awaited(elements: &[LockElement]) -> Result<Option<(Range, LockKind)>, Status> {
+    let kinds = || elements.iter().map(kind);
+    let waits = elements.iter().any(|element| !element.flags.contains(LockFlags::FAIL_IMMEDIATELY));
+    if kinds().any(|kind| kind.is_none()) || (waits && elements.len() > 1) {
+        return Err(Status::INVALID_PARAMETER);
+    }
+    if !elements.iter().all(|element| range(element).is_some()) {
+        return Err(Status::INVALID_LOCK_RANGE);
+    }
+    Ok(demanded(elements).next().filter(|_| waits))
 }
 
-impl Demand {
-    /// Reads the elements of a LOCK that does not unlock (MS-SMB2 3.3.5.14.2).
-    pub(super) fn read(elements: &[LockElement]) -> Result<Self, Status> {
-        let kind = |element: &LockElement| match element.flags.difference(LockFlags::FAIL_IMMEDIATELY) {
-            LockFlags::SHARED => Ok(LockKind::Shared),
-            LockFlags::EXCLUSIVE => Ok(LockKind::Exclusive),
-            _ => Err(Status::INVALID_PARAMETER),
-        };
-        let kinds = elements.iter().map(kind).collect::<Result<Vec<_>, _>>()?;
-        let waits = elements.iter().any(|element| !element.flags.contains(LockFlags::FAIL_IMMEDIATELY));
-        if waits && elements.len() > 1 {
-            return Err(Status::INVALID_PARAMETER);
-        }
-        let ranges = elements.iter().zip(kinds).map(|(element, kind)| Ok((range(element)?, kind)));
-        Ok(Self { ranges: ranges.collect::<Result<_, Status>>()?, waits })
-    }
+/// The locks of a LOCK that was looked through.
+fn demanded(elements: &[LockElement]) -> impl Iterator<Item = (Range, LockKind)> + Clone + '_ {
+    elements.iter().filter_map(|element| Some((range(element)?, kind(element)?)))
+}
 
-    /// The lock that it waits for rather than fail. One that waits is alone.
-    pub(super) fn awaited(&self) -> Option<(Range, LockKind)> {
-        self.ranges.first().copied().filter(|_| self.waits)
+fn kind(element: &LockElement) -> Option<LockKind> {
+    match element.flags.difference(LockFlags::FAIL_IMMEDIATELY) {
+        LockFlags::SHARED => Some(LockKind::Shared),
+        LockFlags::EXCLUSIVE => Some(LockKind::Exclusive),
+        _ => None,
     }
+}
+
+/// MS-FSA 2.1.5.8, 2.1.5.9.
+fn range(element: &LockElement) -> Option<Range> {
+    Range::new(element.offset, element.len)
 }
 
 impl Shard {
     /// A LOCK has come: unlocked at once, or judged like any request.
-    pub(super) fn lock(&mut self, lock: Box<Lock>, out: Out<'_>) {
+    pub(super) fn lock(&mut self, lock: Lock, out: Out<'_>) {
         let refuse = |shard: &mut Self, status, out: Out<'_>| {
             count(&mut shard.stats.refused);
             perform(out, Action::Refused { request: lock.request, status });
@@ -72,7 +73,7 @@ impl Shard {
             return;
         }
         let key = self.files.get(file).map(|file| file.key);
-        match (Demand::read(&lock.elements), key) {
+        match (awaited(&lock.elements), key) {
             (Ok(_), Some(key)) => self.arrive(key, Job::Lock(lock), out),
             (Ok(_), None) => refuse(self, Status::FILE_CLOSED, out),
             (Err(status), _) => refuse(self, status, out),
@@ -88,7 +89,7 @@ impl Shard {
             if element.flags != LockFlags::UNLOCK {
                 return Err(Status::INVALID_PARAMETER);
             }
-            let range = range(element)?;
+            let range = range(element).ok_or(Status::INVALID_LOCK_RANGE)?;
             let done = file.locks.unlock(&mut self.ranges, &mut open.locks, range);
             done.map_err(|_| Status::RANGE_NOT_LOCKED)?;
         }
@@ -111,27 +112,21 @@ impl Shard {
     }
 
     /// Locks all or nothing, and answers.
-    pub(super) fn take_locks(&mut self, file: FileSlot, slot: OpenSlot, lock: Box<Lock>, out: Out<'_>) {
-        let result = match (self.files.get_mut(file), self.opens.get_mut(slot), Demand::read(&lock.elements))
-        {
-            (Some(file), Some(open), Ok(demand)) => {
-                let done = file.locks.try_lock_all(&mut self.ranges, &mut open.locks, &demand.ranges);
+    pub(super) fn take_locks(&mut self, file: FileSlot, slot: OpenSlot, lock: Lock, out: Out<'_>) {
+        let result = match (self.files.get_mut(file), self.opens.get_mut(slot)) {
+            (Some(file), Some(open)) => {
+                let wanted = demanded(&lock.elements);
+                let done = file.locks.try_lock_all(&mut self.ranges, &mut open.locks, wanted);
                 done.map_err(|refusal| match refusal {
                     Refusal::Conflict(_) => Status::LOCK_NOT_GRANTED,
                     Refusal::Full => Status::INSUFFICIENT_RESOURCES,
                 })
             }
-            (_, _, Err(status)) => Err(status),
-            (None, _, _) | (_, None, _) => Err(Status::FILE_CLOSED),
+            (None, _) | (_, None) => Err(Status::FILE_CLOSED),
         };
         match result {
             Ok(()) => perform(out, Action::Accepted { request: lock.request }),
-            Err(status) => self.refuse(&Job::Lock(lock), status, out),
+            Err(status) => self.refuse(Job::Lock(lock), status, out),
         }
     }
-}
-
-/// MS-FSA 2.1.5.8, 2.1.5.9.
-fn range(element: &LockElement) -> Result<Range, Status> {
-    Range::new(element.offset, element.len).ok_or(Status::INVALID_LOCK_RANGE)
 }

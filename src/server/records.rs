@@ -203,7 +203,7 @@ pub(super) struct Waiter {
 pub(super) enum Job {
     Create(Box<Admission>),
     Operate { request: RequestId, origin: Option<Origin>, actor: Actor, intent: Intent },
-    Lock(Box<Lock>),
+    Lock(Lock),
 }
 
 impl Job {

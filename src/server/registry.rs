@@ -2,7 +2,6 @@
 
 use core::num::NonZeroU16;
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use slotmap::new_key_type;
@@ -182,7 +181,7 @@ impl Registry {
             }
             Event::Lock(lock) => {
                 self.known(lock.origin)?;
-                self.forward(out, Route::of_id(lock.file_id), ShardInput::Lock(Box::new(lock)));
+                self.forward(out, Route::of_id(lock.file_id), ShardInput::Lock(lock));
             }
             Event::OplockAck { request, session, ack: OplockBreak { level, file_id } } => {
                 self.channels(session).ok_or(Misuse::UnknownSession)?;
@@ -312,7 +311,7 @@ impl Registry {
         let route = Route::of_file(create.file, self.config.route_seed);
         let dialect = terms.dialect;
         let admission = Admission { create, client, lease, joins, dialect, directory_leasing };
-        self.forward(out, route, ShardInput::Create(Box::new(admission)));
+        self.forward(out, route, ShardInput::Create(admission));
         Ok(())
     }
 

@@ -13,7 +13,6 @@
 
 use core::num::{NonZeroU16, NonZeroU32};
 
-use alloc::boxed::Box;
 use slotmap::{Key, KeyData, new_key_type};
 
 use super::action::Action;
@@ -95,7 +94,17 @@ impl Route {
 pub struct Ticket {
     pub(super) route: Route,
     /// The slot of the operation, as a number.
-    pub(super) run: u64,
+    run: u64,
+}
+
+impl Ticket {
+    pub(super) fn new(route: Route, run: RunSlot) -> Self {
+        Self { route, run: run.data().as_ffi() }
+    }
+
+    pub(super) fn slot(self) -> RunSlot {
+        KeyData::from_ffi(self.run).into()
+    }
 }
 
 /// Names one break in flight. Never reused while the machine lives.
@@ -186,8 +195,9 @@ pub struct ToShard(pub(super) ShardInput);
 pub struct ToRegistry(pub(super) RegistryInput);
 
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a box would be allocated for each request")]
 pub(super) enum ShardInput {
-    Create(Box<Admission>),
+    Create(Admission),
     Opened {
         file_id: FileId,
         result: Result<Opened, Status>,
@@ -203,7 +213,7 @@ pub(super) enum ShardInput {
         ticket: Ticket,
         result: Result<(), Status>,
     },
-    Lock(Box<Lock>),
+    Lock(Lock),
     OplockAck {
         request: RequestId,
         session: SessionId,

@@ -13,33 +13,30 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use slotmap::{Key, KeyData, SlotMap};
+use slotmap::{KeyData, SlotMap};
 
 use super::action::Action;
-use super::event::LockElement;
+use super::judging::Party;
 use super::lease::{Lease, LeaseName};
-use super::profile::{LeaseIdentity, Profile};
-use super::ranges::Demand;
 use super::records::{
-    File, FileSlot, Job, Lane, LaneSlot, Open, Place, Run, Session, SessionSlot, Waiter, WaiterSlot,
+    File, FileSlot, Job, Lane, LaneSlot, Open, Run, Session, SessionSlot, Waiter, WaiterSlot,
 };
 use super::scale::{
-    HolderId, LeaseSlot, OpenSlot, RegistryInput, Route, RunSlot, ShardAction, ShardInput, Ticket,
-    ToRegistry, ToShard,
+    Admission, HolderId, LeaseSlot, OpenSlot, RegistryInput, RunSlot, ShardAction, ShardInput, ToRegistry,
+    ToShard,
 };
 use super::{Config, Misuse};
-use crate::locks::range::{LockKind, Range, RangeArena};
-use crate::locks::share::Claim;
-use crate::locks::{self, Actor, Break, Holder, Intent, Level, Operation, Verdict};
+use crate::locks::range::RangeArena;
+use crate::locks::{Break, Verdict};
 use crate::machine::Machine;
-use crate::state::LeaseState;
 use crate::stats::{Stats, count};
 use crate::status::Status;
 use crate::store::list::{Links, List};
+use crate::store::pool::Pool;
 use crate::store::table::{Full, Table};
 use crate::store::timer::Timers;
 use crate::time::Instant;
-use crate::types::{ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId};
+use crate::types::{ConnId, FileId, FileKey, RequestId, SessionId};
 
 /// The files of some routes: a machine that a driver can give a core of its own.
 #[derive(Clone, Debug)]
@@ -54,6 +51,7 @@ pub struct Shard {
     pub(super) running: SlotMap<RunSlot, Run>,
     pub(super) timers: Timers<HolderId>,
     pub(super) ranges: RangeArena<OpenSlot>,
+    pub(super) admissions: Pool<Admission>,
     pub(super) serial: u64,
     pub(super) now: Instant,
     pub(super) stats: Stats,
@@ -80,6 +78,7 @@ impl Shard {
             running: SlotMap::with_key(),
             timers: Timers::default(),
             ranges: RangeArena::new(limits.locks),
+            admissions: Pool::default(),
             serial: first_serial,
             now: Instant::ZERO,
             stats: Stats::default(),
@@ -111,7 +110,10 @@ impl Machine for Shard {
         self.check(&event.0)?;
         self.handle_timeout(now, out);
         match event.0 {
-            ShardInput::Create(admission) => self.arrive(admission.create.file, Job::Create(admission), out),
+            ShardInput::Create(admission) => {
+                let admission = self.admissions.put(admission);
+                self.arrive(admission.create.file, Job::Create(admission), out);
+            }
             ShardInput::Operate { request, origin, file, actor, intent } => {
                 self.arrive(file, Job::Operate { request, origin, actor, intent }, out);
             }
@@ -158,7 +160,7 @@ impl Shard {
     fn check(&self, event: &ShardInput) -> Result<(), Misuse> {
         let known = match event {
             ShardInput::Opened { file_id, .. } => self.open(*file_id).is_some_and(|(_, open)| !open.live()),
-            ShardInput::Done { ticket, .. } => self.running.contains_key(run_slot(*ticket)),
+            ShardInput::Done { ticket, .. } => self.running.contains_key(ticket.slot()),
             ShardInput::Create(_)
             | ShardInput::Operate { .. }
             | ShardInput::Lock(_)
@@ -180,150 +182,14 @@ impl Shard {
     pub(super) fn arrive(&mut self, key: FileKey, job: Job, out: Out<'_>) {
         let known = self.files.find(key);
         let Some(file) = known.or_else(|| self.files.insert(File::new(key)).ok()) else {
-            return self.refuse(&job, Status::INSUFFICIENT_RESOURCES, out);
+            return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
         };
         match self.party(file, &job).and_then(|party| Ok((self.judge(file, party)?, party))) {
             Ok((Verdict::Go, party)) => self.admit(file, job, party, out),
             Ok((Verdict::Wait, _)) => self.park(file, job, out),
-            Err(status) => self.refuse(&job, status, out),
+            Err(status) => self.refuse(job, status, out),
         }
         self.reap(file);
-    }
-
-    /// Who acts, and what it does. What there is no room for is refused before anything is broken for it.
-    fn party(&self, file: FileSlot, job: &Job) -> Result<Party, Status> {
-        let limits = &self.config.limits;
-        let room = |free| if free { Ok(()) } else { Err(Status::INSUFFICIENT_RESOURCES) };
-        match job {
-            Job::Create(admission) => {
-                let create = &admission.create;
-                let operation = locks::operation_of_open(create.desired, create.disposition);
-                let own = Own { lease: admission.name(), ..Own::default() };
-                room(self.opens.len() < limits.opens)?;
-                Ok(Party { own, operation, condition: Condition::Shared(admission.claim()) })
-            }
-            Job::Operate { actor, origin, intent, .. } => {
-                let session = origin.map(|origin| origin.session);
-                let own = match actor {
-                    Actor::Open(file_id) => self.own(file, *file_id, session)?,
-                    Actor::Lease { client, key } => Own { lease: Some((*client, *key)), ..Own::default() },
-                    Actor::Other => Own::default(),
-                };
-                room(self.running.len() < limits.running)?;
-                Ok(Party::of_intent(own, *intent, &self.config.profile))
-            }
-            Job::Lock(lock) => {
-                let own = self.own(file, lock.file_id, Some(lock.origin.session))?;
-                room(own.open.is_some_and(|open| self.has_room_for(open, lock)))?;
-                // MS-FSA 2.1.5.8: what lies beyond the data is cached by nobody.
-                let inside = |element: &LockElement| element.offset < lock.allocation;
-                let operation =
-                    if lock.elements.iter().any(inside) { Operation::Lock } else { Operation::Stat };
-                let awaited = Demand::read(&lock.elements)?.awaited();
-                let condition =
-                    awaited.map_or(Condition::None, |(range, kind)| Condition::Unlocked(range, kind));
-                Ok(Party { own, operation, condition })
-            }
-        }
-    }
-
-    /// Who acts through an open.
-    fn own(&self, file: FileSlot, file_id: FileId, session: Option<SessionId>) -> Result<Own, Status> {
-        let open = self.live(file_id, session).filter(|(_, open)| open.file == file);
-        let (slot, open) = open.ok_or(Status::FILE_CLOSED)?;
-        Ok(Own { lease: open.bound, open: Some(slot), spared: None })
-    }
-
-    /// Judges a request: what must come down is left in `breaks`.
-    fn judge(&mut self, slot: FileSlot, party: Party) -> Result<Verdict, Status> {
-        let Party { own, operation, condition } = party;
-        self.breaks.clear();
-        let Some(file) = self.files.get(slot) else { return Err(Status::INSUFFICIENT_RESOURCES) };
-        let (conflict, denied) = match condition {
-            Condition::None => return Ok(self.judge_operation(slot, own, operation)),
-            Condition::Unlocked(range, kind) => {
-                let verdict = self.judge_operation(slot, own, operation);
-                return Ok(if self.is_locked_out(slot, own, range, kind) { Verdict::Wait } else { verdict });
-            }
-            Condition::Shared(_) if file.goes() => return Err(Status::DELETE_PENDING),
-            // MS-FSA 2.1.5.1.2: BATCH comes down before sharing is looked at.
-            Condition::Shared(_) if self.judge_batch(slot, operation) == Verdict::Wait => {
-                return Ok(Verdict::Wait);
-            }
-            Condition::Shared(claim) => {
-                (self.conflict(slot, own, |open| !claim.fits(open.claim)), Status::SHARING_VIOLATION)
-            }
-            Condition::NoDeleter => {
-                let foreign = |open: &Open| open.claim.deletes() && !self.is_own(own, open);
-                (self.conflict(slot, own, foreign), Status::SHARING_VIOLATION)
-            }
-            Condition::Closed => (self.conflict(slot, own, |_| true), Status::ACCESS_DENIED),
-        };
-        // MS-FSA 2.1.5.1.2.2: nothing else is broken for what may fail yet.
-        match (conflict, condition) {
-            (Conflict::None, Condition::Shared(_)) => Ok(self.judge_operation(slot, own, operation)),
-            (Conflict::None, _) => Ok(Verdict::Go),
-            (Conflict::Curable, Condition::Closed) => Ok(self.judge_operation(slot, own, Operation::Evict)),
-            (Conflict::Curable, _) => Ok(self.judge_operation(slot, own, Operation::ShareConflict)),
-            (Conflict::Certain, _) => Err(denied),
-        }
-    }
-
-    /// Whether opens that are in the way may be gone when H is. A handle that is only kept open by H may be closed when H
-    /// goes, so a conflict is curable if every open in the way belongs to another lease that has it, or has BATCH.
-    /// O(opens of the file).
-    fn conflict(&self, file: FileSlot, own: Own, in_the_way: impl Fn(&Open) -> bool) -> Conflict {
-        let Some(file) = self.files.get(file) else { return Conflict::None };
-        let opens = file.opens.iter(&self.opens, |open| &open.in_file);
-        let in_the_way = opens.map(|(_, open)| open).filter(|open| in_the_way(open));
-        let curable = |open: &Open| {
-            let lease = open.lease().and_then(|lease| self.leases.get(lease));
-            let defers_closes = lease.is_some_and(|lease| lease.hold.state().contains(LeaseState::HANDLE));
-            let batch = open.oplock().is_some_and(|oplock| oplock.level() == Level::Batch);
-            (defers_closes || batch) && !self.is_own(own, open)
-        };
-        in_the_way.fold(Conflict::None, |found, open| match found {
-            Conflict::Certain => Conflict::Certain,
-            Conflict::None | Conflict::Curable if curable(open) => Conflict::Curable,
-            Conflict::None | Conflict::Curable => Conflict::Certain,
-        })
-    }
-
-    fn is_own(&self, own: Own, open: &Open) -> bool {
-        open.bound.is_some_and(|name| own.spares(name, self.config.profile.lease_identity))
-            || own.open.is_some_and(|own| self.opens.get(own).is_some_and(|own| own.file_id == open.file_id))
-    }
-
-    /// Judges an operation against every lease and oplock on the file but its own.
-    pub(super) fn judge_operation(&mut self, file: FileSlot, own: Own, operation: Operation) -> Verdict {
-        self.breaks.clear();
-        let Self { files, leases, opens, breaks, config, .. } = self;
-        let Some(file) = files.get(file) else { return Verdict::Go };
-        let identity = config.profile.lease_identity;
-        let leases = file
-            .leases
-            .iter(&leases.records, |lease| &lease.in_file)
-            .filter(|(_, lease)| !own.spares(lease.name, identity))
-            .map(|(slot, lease)| Holder {
-                id: HolderId::Lease(slot),
-                kind: locks::Kind::Lease,
-                held: lease.hold.state(),
-                breaking: lease.hold.breaking(),
-            });
-        // Level II has no key: it is broken by its own holder too (MS-FSA 2.1.4.12.2).
-        let oplocks = oplocks(file, opens).filter(|holder| {
-            holder.held == Level::II.caches() || own.open.map(HolderId::Oplock) != Some(holder.id)
-        });
-        locks::judge(leases.chain(oplocks), operation, breaks)
-    }
-
-    /// Judges an open against BATCH alone.
-    fn judge_batch(&mut self, file: FileSlot, operation: Operation) -> Verdict {
-        self.breaks.clear();
-        let Self { files, opens, breaks, .. } = self;
-        let Some(file) = files.get(file) else { return Verdict::Go };
-        let batch = oplocks(file, opens).filter(|holder| holder.held == Level::Batch.caches());
-        locks::judge(batch, operation, breaks)
     }
 
     /// Lets a request run that was judged so, once everybody in `breaks` is told.
@@ -332,148 +198,9 @@ impl Shard {
         match (job, party.own.open) {
             (Job::Create(admission), _) => self.reserve(slot, admission, out),
             (Job::Lock(lock), Some(open)) => self.take_locks(slot, open, lock, out),
-            (job @ Job::Lock(_), None) => self.refuse(&job, Status::FILE_CLOSED, out),
-            (Job::Operate { request, intent, .. }, open) if self.locked(slot, open, intent) => {
-                count(&mut self.stats.refused);
-                perform(out, Action::Refused { request, status: Status::FILE_LOCK_CONFLICT });
-            }
-            (Job::Operate { request, intent, .. }, open) => {
-                let by = open.and_then(|slot| Some((slot, self.opens.get(slot)?.place)));
-                let Party { own, operation, .. } = party;
-                let run =
-                    Run { file: slot, operation, intent, own: own.lease, by, in_file: Links::default() };
-                let run = self.running.insert(run);
-                let Some(file) = self.files.get_mut(slot) else { return };
-                file.running.push_back(&mut self.running, run, |run| &mut run.in_file);
-                let route = Route::of_file(file.key, self.config.route_seed);
-                perform(out, Action::Proceed { request, ticket: Ticket { route, run: run.data().as_ffi() } });
-            }
+            (job @ Job::Lock(_), None) => self.refuse(job, Status::FILE_CLOSED, out),
+            (Job::Operate { request, intent, .. }, _) => self.start(slot, request, intent, party, out),
         }
-    }
-
-    /// Whether a lock of another forbids to read or write there: looked at when every break is through (MS-FSA 2.1.5.3,
-    /// 2.1.5.4).
-    fn locked(&self, file: FileSlot, who: Option<OpenSlot>, intent: Intent) -> bool {
-        let Some(file) = self.files.get(file).filter(|file| !file.locks.vacant()) else { return false };
-        // Nothing is stored beyond 2^64 - 1.
-        let range = |offset: u64, len: u64| {
-            Range::new(offset, len)
-                .or_else(|| Range::new(offset, u64::MAX.saturating_sub(offset).saturating_add(1)))
-        };
-        match intent {
-            Intent::Read { offset, len } => range(offset, len)
-                .is_some_and(|range| file.locks.conflict_with_read(&self.ranges, range, who).is_some()),
-            Intent::Write { offset, len } => range(offset, len)
-                .is_some_and(|range| file.locks.conflict_with_write(&self.ranges, range, who).is_some()),
-            Intent::Flush
-            | Intent::SetSize
-            | Intent::SetAttributes
-            | Intent::SetSecurity
-            | Intent::Rename { .. }
-            | Intent::Link { .. }
-            | Intent::Delete { .. }
-            | Intent::Replaced
-            | Intent::AncestorMoved
-            | Intent::RenameWithin
-            | Intent::EntryChanged { .. } => false,
-        }
-    }
-
-    /// An operation has ended.
-    fn done(&mut self, ticket: Ticket, result: Result<(), Status>, out: Out<'_>) {
-        let slot = run_slot(ticket);
-        let Some(file) = self.running.get(slot).map(|run| run.file) else { return };
-        if let Some(record) = self.files.get_mut(file) {
-            record.running.remove(&mut self.running, slot, |run| &mut run.in_file);
-        }
-        if let Some(run) = self.running.remove(slot).filter(|_| result.is_ok()) {
-            self.follow(&run, out);
-        }
-        self.reap(file);
-    }
-
-    /// What follows from an operation that has succeeded: for the file's fate, and for the leases of directories.
-    fn follow(&mut self, run: &Run, out: Out<'_>) {
-        let place = run.by.map(|(_, place)| place);
-        let by = run.by.and_then(|(slot, _)| Some((slot, self.opens.get_mut(slot)?)));
-        match run.intent {
-            Intent::Write { .. } => match (by, place) {
-                // MS-FSA 2.1.5.5: the directory hears of it when the handle is closed.
-                (Some((_, open)), _) => open.modified = true,
-                (None, Some(place)) => tell_directory(out, place.directory, place.parent),
-                (None, None) => {}
-            },
-            Intent::SetSize | Intent::SetAttributes => {
-                if let Some(place) = place {
-                    tell_directory(out, place.directory, place.parent);
-                }
-            }
-            Intent::Link { to } => {
-                if let Some(place) = place {
-                    tell_directory(out, to, place.parent);
-                }
-            }
-            Intent::Rename { to } => {
-                if let Some(from) = place {
-                    self.moved(run, from, to, out);
-                }
-            }
-            Intent::Delete { pending } => self.dispose(run, pending, out),
-            Intent::Read { .. }
-            | Intent::Flush
-            | Intent::SetSecurity
-            | Intent::Replaced
-            | Intent::AncestorMoved
-            | Intent::RenameWithin
-            | Intent::EntryChanged { .. } => {}
-        }
-    }
-
-    /// A file has a new name: the other opens of it stand there as well (MS-FSA 2.1.5.15.12).
-    fn moved(&mut self, run: &Run, from: Place, to: Option<FileKey>, out: Out<'_>) {
-        tell_directory(out, from.directory, from.parent);
-        if to != from.directory {
-            tell_directory(out, to, from.parent);
-        }
-        let mut next = self.files.get(run.file).and_then(|file| file.opens.head());
-        while let Some(open) = next.and_then(|slot| self.opens.get_mut(slot)) {
-            next = open.in_file.next();
-            if open.place.directory == from.directory {
-                open.place.directory = to;
-            }
-        }
-        // MS-SMB2 3.3.5.21.1: the lease has the new name.
-        self.relax(run.own, false, out);
-    }
-
-    /// FileDispositionInformation has been set (MS-FSA 2.1.5.15.3).
-    fn dispose(&mut self, run: &Run, pending: bool, out: Out<'_>) {
-        let place = run.by.map_or(Place { directory: None, parent: None }, |(_, place)| place);
-        if let Some(file) = self.files.get_mut(run.file) {
-            file.dispose(pending, place);
-        }
-        // MS-SMB2 3.3.5.21.1: whatever the value is.
-        self.relax(run.own, true, out);
-        if self.files.get(run.file).is_some_and(|file| file.goes() && file.opens.vacant()) {
-            self.settle(run.file, out);
-        }
-    }
-
-    /// Lease.FileDeleteOnClose.
-    pub(super) fn relax(&mut self, name: Option<LeaseName>, relaxed: bool, out: Out<'_>) {
-        let Some((client, key)) = name else { return };
-        let lease = self.leases.find((client, key)).and_then(|slot| self.leases.get_mut(slot));
-        if let Some(lease) = lease.filter(|lease| lease.relaxed != relaxed) {
-            lease.relaxed = relaxed;
-            tell(out, RegistryInput::Relaxed { client, key, relaxed });
-        }
-    }
-
-    /// An entry of a directory of this shard is another (MS-FSA 2.1.4.12.2).
-    fn entry_changed(&mut self, directory: FileKey, spared: Option<LeaseKey>, out: Out<'_>) {
-        let Some(file) = self.files.find(directory) else { return };
-        self.judge_operation(file, Own { spared, ..Own::default() }, Operation::EntryChanged);
-        self.tell_holders(out);
     }
 
     /// Parks a request, if there is room for it, and tells everybody in `breaks`.
@@ -483,10 +210,10 @@ impl Shard {
             Some(origin) => self.lane(origin.conn).map(Some),
             None => Ok(None),
         };
-        let Ok(lane) = lane else { return self.refuse(&job, Status::INSUFFICIENT_RESOURCES, out) };
+        let Ok(lane) = lane else { return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out) };
         if !self.may_wait(file, lane) {
             self.reap_lane(lane);
-            return self.refuse(&job, Status::INSUFFICIENT_RESOURCES, out);
+            return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
         }
         self.tell_holders(out);
         let waiter = Waiter { file, lane, job, in_file: Links::default(), in_lane: Links::default() };
@@ -537,7 +264,7 @@ impl Shard {
             let Some(job) = self.unpark(slot) else { continue };
             match verdict {
                 Ok((_, party)) => self.admit(file, job, party, out),
-                Err(status) => self.refuse(&job, status, out),
+                Err(status) => self.refuse(job, status, out),
             }
         }
         self.scratch = waiting;
@@ -553,16 +280,20 @@ impl Shard {
     }
 
     /// Answers a request with an error. It holds its lease key no longer.
-    pub(super) fn refuse(&mut self, job: &Job, status: Status, out: Out<'_>) {
+    pub(super) fn refuse(&mut self, job: Job, status: Status, out: Out<'_>) {
+        let request = job.request();
         self.unbind(job, out);
         count(&mut self.stats.refused);
-        perform(out, Action::Refused { request: job.request(), status });
+        perform(out, Action::Refused { request, status });
     }
 
     /// A request ends without an open: its lease key is free again.
-    pub(super) fn unbind(&mut self, job: &Job, out: Out<'_>) {
+    pub(super) fn unbind(&mut self, job: Job, out: Out<'_>) {
         match job {
-            Job::Create(admission) => release(admission.name(), out),
+            Job::Create(admission) => {
+                release(admission.name(), out);
+                self.admissions.recycle(admission);
+            }
             Job::Operate { .. } | Job::Lock(_) => {}
         }
     }
@@ -571,7 +302,7 @@ impl Shard {
         let Some(slot) = self.waiters.find(request) else { return };
         let file = self.waiters.get(slot).map(|waiter| waiter.file);
         if let Some(job) = self.unpark(slot) {
-            self.refuse(&job, Status::CANCELLED, out);
+            self.refuse(job, Status::CANCELLED, out);
         }
         if let Some(file) = file {
             self.reap(file);
@@ -612,113 +343,6 @@ impl Shard {
         debug_assert!(false, "{what}");
         count(&mut self.stats.anomalies);
     }
-}
-
-/// A request, as the arbiter sees it.
-#[derive(Clone, Copy)]
-struct Party {
-    own: Own,
-    operation: Operation,
-    condition: Condition,
-}
-
-impl Party {
-    fn of_intent(own: Own, intent: Intent, profile: &Profile) -> Self {
-        let plain = |operation| Self { own, operation, condition: Condition::None };
-        match intent {
-            Intent::Read { .. } => plain(Operation::Read),
-            Intent::Write { .. } => plain(Operation::Write),
-            Intent::Flush => plain(Operation::Flush),
-            Intent::SetSize => plain(Operation::SetSize),
-            Intent::SetSecurity if profile.security_breaks_handles => plain(Operation::SetSecurity),
-            Intent::SetSecurity | Intent::SetAttributes | Intent::Delete { pending: false } => {
-                plain(Operation::Stat)
-            }
-            Intent::Rename { .. } => plain(Operation::Rename),
-            Intent::Link { .. } if profile.link_breaks_handles => plain(Operation::LinkTakingHandles),
-            Intent::Link { .. } => plain(Operation::Link),
-            Intent::Delete { pending: true } => plain(Operation::Delete),
-            // Nobody is spared whose open stands in the way.
-            Intent::Replaced | Intent::AncestorMoved => {
-                Self { own: Own::default(), operation: Operation::Evict, condition: Condition::Closed }
-            }
-            Intent::RenameWithin => Self { own, operation: Operation::Stat, condition: Condition::NoDeleter },
-            Intent::EntryChanged { parent } => {
-                let own = Own { spared: parent, ..own };
-                Self { own, operation: Operation::EntryChanged, condition: Condition::None }
-            }
-        }
-    }
-}
-
-/// Whose caching does not stand in the way.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Own {
-    pub(super) lease: Option<LeaseName>,
-    pub(super) open: Option<OpenSlot>,
-    /// The key of a directory lease, whosoever it is (MS-FSA 2.1.4.12.2).
-    pub(super) spared: Option<LeaseKey>,
-}
-
-impl Own {
-    pub(super) fn spares(self, name: LeaseName, identity: LeaseIdentity) -> bool {
-        self.spared == Some(name.1) || self.lease.is_some_and(|own| identity.same(own, name))
-    }
-}
-
-impl LeaseIdentity {
-    /// Whether two names stand for one holder.
-    pub(super) fn same(self, one: LeaseName, other: LeaseName) -> bool {
-        one.1 == other.1 && (self == Self::KeyAlone || one.0 == other.0)
-    }
-}
-
-/// What has to be so of the opens of a file, besides caching.
-#[derive(Clone, Copy)]
-enum Condition {
-    None,
-    /// The share modes fit, and the file is not about to go.
-    Shared(Claim),
-    /// Nobody else may delete it.
-    NoDeleter,
-    /// Nobody has it open.
-    Closed,
-    /// A lock that would rather wait than fail.
-    Unlocked(Range, LockKind),
-}
-
-/// What the opens of a file say to a request.
-#[derive(Clone, Copy)]
-enum Conflict {
-    None,
-    /// They exclude it, but may be gone when they have lost H.
-    Curable,
-    Certain,
-}
-
-/// The oplocks on a file that hold anything. O(1) if there is none, else O(opens of the file).
-fn oplocks<'a>(
-    file: &'a File,
-    opens: &'a SlotMap<OpenSlot, Open>,
-) -> impl Iterator<Item = Holder<HolderId>> + 'a {
-    let opens = (file.oplocks > 0).then(|| file.opens.iter(opens, |open| &open.in_file));
-    opens.into_iter().flatten().filter_map(|(slot, open)| {
-        let oplock = open.oplock().filter(|oplock| oplock.level() != Level::None)?;
-        let hold = &oplock.hold;
-        let id = HolderId::Oplock(slot);
-        Some(Holder { id, kind: locks::Kind::Oplock, held: hold.state(), breaking: hold.breaking() })
-    })
-}
-
-/// Has the leases of a directory broken, but one.
-pub(super) fn tell_directory(out: Out<'_>, directory: Option<FileKey>, spared: Option<LeaseKey>) {
-    if let Some(directory) = directory {
-        tell(out, RegistryInput::EntryChanged { directory, parent: spared });
-    }
-}
-
-fn run_slot(ticket: Ticket) -> RunSlot {
-    KeyData::from_ffi(ticket.run).into()
 }
 
 /// One reference to a lease key is gone.

@@ -2,5 +2,6 @@
 
 pub(crate) mod hash;
 pub(crate) mod list;
+pub(crate) mod pool;
 pub(crate) mod table;
 pub(crate) mod timer;

@@ -114,7 +114,7 @@ proptest! {
                         model.0 = before;
                     }
                     let expected = conflict.map_or(Ok(()), |lock| Err(Refusal::Conflict(lock)));
-                    prop_assert_eq!(locks.try_lock_all(&mut arena, owner, &wanted), expected);
+                    prop_assert_eq!(locks.try_lock_all(&mut arena, owner, wanted.iter().copied()), expected);
                 }
                 Step::Unlock(ranges) => {
                     let all = ranges.iter().all(|range| model.unlock(*range, id));

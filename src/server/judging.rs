@@ -1,0 +1,251 @@
+//! Judging: a request becomes what the arbiter knows, and the opens of the file have their say.
+
+use slotmap::SlotMap;
+
+use super::event::LockElement;
+use super::lease::LeaseName;
+use super::profile::{LeaseIdentity, Profile};
+use super::ranges;
+use super::records::{File, FileSlot, Job, Open};
+use super::scale::{HolderId, OpenSlot};
+use super::shard::Shard;
+use crate::locks::range::{LockKind, Range};
+use crate::locks::share::Claim;
+use crate::locks::{self, Actor, Holder, Intent, Level, Operation, Verdict};
+use crate::state::LeaseState;
+use crate::status::Status;
+use crate::types::{FileId, LeaseKey, SessionId};
+
+impl Shard {
+    /// Who acts, and what it does. What there is no room for is refused before anything is broken for it.
+    pub(super) fn party(&self, file: FileSlot, job: &Job) -> Result<Party, Status> {
+        let limits = &self.config.limits;
+        let room = |free| if free { Ok(()) } else { Err(Status::INSUFFICIENT_RESOURCES) };
+        match job {
+            Job::Create(admission) => {
+                let create = &admission.create;
+                let operation = locks::operation_of_open(create.desired, create.disposition);
+                let own = Own { lease: admission.name(), ..Own::default() };
+                room(self.opens.len() < limits.opens)?;
+                Ok(Party { own, operation, condition: Condition::Shared(admission.claim()) })
+            }
+            Job::Operate { actor, origin, intent, .. } => {
+                let session = origin.map(|origin| origin.session);
+                let own = match actor {
+                    Actor::Open(file_id) => self.own(file, *file_id, session)?,
+                    Actor::Lease { client, key } => Own { lease: Some((*client, *key)), ..Own::default() },
+                    Actor::Other => Own::default(),
+                };
+                room(self.running.len() < limits.running)?;
+                Ok(Party::of_intent(own, *intent, &self.config.profile))
+            }
+            Job::Lock(lock) => {
+                let own = self.own(file, lock.file_id, Some(lock.origin.session))?;
+                room(own.open.is_some_and(|open| self.has_room_for(open, lock)))?;
+                // MS-FSA 2.1.5.8: what lies beyond the data is cached by nobody.
+                let inside = |element: &LockElement| element.offset < lock.allocation;
+                let operation =
+                    if lock.elements.iter().any(inside) { Operation::Lock } else { Operation::Stat };
+                let awaited = ranges::awaited(&lock.elements)?;
+                let condition =
+                    awaited.map_or(Condition::None, |(range, kind)| Condition::Unlocked(range, kind));
+                Ok(Party { own, operation, condition })
+            }
+        }
+    }
+
+    /// Who acts through an open.
+    fn own(&self, file: FileSlot, file_id: FileId, session: Option<SessionId>) -> Result<Own, Status> {
+        let open = self.live(file_id, session).filter(|(_, open)| open.file == file);
+        let (slot, open) = open.ok_or(Status::FILE_CLOSED)?;
+        Ok(Own { lease: open.bound, open: Some(slot), spared: None })
+    }
+
+    /// Judges a request: what must come down is left in `breaks`.
+    pub(super) fn judge(&mut self, slot: FileSlot, party: Party) -> Result<Verdict, Status> {
+        let Party { own, operation, condition } = party;
+        self.breaks.clear();
+        let Some(file) = self.files.get(slot) else { return Err(Status::INSUFFICIENT_RESOURCES) };
+        let (conflict, denied) = match condition {
+            Condition::None => return Ok(self.judge_operation(slot, own, operation)),
+            Condition::Unlocked(range, kind) => {
+                let verdict = self.judge_operation(slot, own, operation);
+                return Ok(if self.is_locked_out(slot, own, range, kind) { Verdict::Wait } else { verdict });
+            }
+            Condition::Shared(_) if file.goes() => return Err(Status::DELETE_PENDING),
+            // MS-FSA 2.1.5.1.2: BATCH comes down before sharing is looked at.
+            Condition::Shared(_) if self.judge_batch(slot, operation) == Verdict::Wait => {
+                return Ok(Verdict::Wait);
+            }
+            Condition::Shared(claim) => {
+                (self.conflict(slot, own, |open| !claim.fits(open.claim)), Status::SHARING_VIOLATION)
+            }
+            Condition::NoDeleter => {
+                let foreign = |open: &Open| open.claim.deletes() && !self.is_own(own, open);
+                (self.conflict(slot, own, foreign), Status::SHARING_VIOLATION)
+            }
+            Condition::Closed => (self.conflict(slot, own, |_| true), Status::ACCESS_DENIED),
+        };
+        // MS-FSA 2.1.5.1.2.2: nothing else is broken for what may fail yet.
+        match (conflict, condition) {
+            (Conflict::None, Condition::Shared(_)) => Ok(self.judge_operation(slot, own, operation)),
+            (Conflict::None, _) => Ok(Verdict::Go),
+            (Conflict::Curable, Condition::Closed) => Ok(self.judge_operation(slot, own, Operation::Evict)),
+            (Conflict::Curable, _) => Ok(self.judge_operation(slot, own, Operation::ShareConflict)),
+            (Conflict::Certain, _) => Err(denied),
+        }
+    }
+
+    /// Whether opens that are in the way may be gone when H is. A handle that is only kept open by H may be closed when H
+    /// goes, so a conflict is curable if every open in the way belongs to another lease that has it, or has BATCH.
+    /// O(opens of the file).
+    fn conflict(&self, file: FileSlot, own: Own, in_the_way: impl Fn(&Open) -> bool) -> Conflict {
+        let Some(file) = self.files.get(file) else { return Conflict::None };
+        let opens = file.opens.iter(&self.opens, |open| &open.in_file);
+        let in_the_way = opens.map(|(_, open)| open).filter(|open| in_the_way(open));
+        let curable = |open: &Open| {
+            let lease = open.lease().and_then(|lease| self.leases.get(lease));
+            let defers_closes = lease.is_some_and(|lease| lease.hold.state().contains(LeaseState::HANDLE));
+            let batch = open.oplock().is_some_and(|oplock| oplock.level() == Level::Batch);
+            (defers_closes || batch) && !self.is_own(own, open)
+        };
+        in_the_way.fold(Conflict::None, |found, open| match found {
+            Conflict::Certain => Conflict::Certain,
+            Conflict::None | Conflict::Curable if curable(open) => Conflict::Curable,
+            Conflict::None | Conflict::Curable => Conflict::Certain,
+        })
+    }
+
+    fn is_own(&self, own: Own, open: &Open) -> bool {
+        open.bound.is_some_and(|name| own.spares(name, self.config.profile.lease_identity))
+            || own.open.is_some_and(|own| self.opens.get(own).is_some_and(|own| own.file_id == open.file_id))
+    }
+
+    /// Judges an operation against every lease and oplock on the file but its own.
+    pub(super) fn judge_operation(&mut self, file: FileSlot, own: Own, operation: Operation) -> Verdict {
+        self.breaks.clear();
+        let Self { files, leases, opens, breaks, config, .. } = self;
+        let Some(file) = files.get(file) else { return Verdict::Go };
+        let identity = config.profile.lease_identity;
+        let leases = file
+            .leases
+            .iter(&leases.records, |lease| &lease.in_file)
+            .filter(|(_, lease)| !own.spares(lease.name, identity))
+            .map(|(slot, lease)| Holder {
+                id: HolderId::Lease(slot),
+                kind: locks::Kind::Lease,
+                held: lease.hold.state(),
+                breaking: lease.hold.breaking(),
+            });
+        // Level II has no key: it is broken by its own holder too (MS-FSA 2.1.4.12.2).
+        let oplocks = oplocks(file, opens).filter(|holder| {
+            holder.held == Level::II.caches() || own.open.map(HolderId::Oplock) != Some(holder.id)
+        });
+        locks::judge(leases.chain(oplocks), operation, breaks)
+    }
+
+    /// Judges an open against BATCH alone.
+    fn judge_batch(&mut self, file: FileSlot, operation: Operation) -> Verdict {
+        self.breaks.clear();
+        let Self { files, opens, breaks, .. } = self;
+        let Some(file) = files.get(file) else { return Verdict::Go };
+        let batch = oplocks(file, opens).filter(|holder| holder.held == Level::Batch.caches());
+        locks::judge(batch, operation, breaks)
+    }
+}
+
+/// A request, as the arbiter sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Party {
+    pub(super) own: Own,
+    pub(super) operation: Operation,
+    condition: Condition,
+}
+
+impl Party {
+    fn of_intent(own: Own, intent: Intent, profile: &Profile) -> Self {
+        let plain = |operation| Self { own, operation, condition: Condition::None };
+        match intent {
+            Intent::Read { .. } => plain(Operation::Read),
+            Intent::Write { .. } => plain(Operation::Write),
+            Intent::Flush => plain(Operation::Flush),
+            Intent::SetSize => plain(Operation::SetSize),
+            Intent::SetSecurity if profile.security_breaks_handles => plain(Operation::SetSecurity),
+            Intent::SetSecurity | Intent::SetAttributes | Intent::Delete { pending: false } => {
+                plain(Operation::Stat)
+            }
+            Intent::Rename { .. } => plain(Operation::Rename),
+            Intent::Link { .. } if profile.link_breaks_handles => plain(Operation::LinkTakingHandles),
+            Intent::Link { .. } => plain(Operation::Link),
+            Intent::Delete { pending: true } => plain(Operation::Delete),
+            // Nobody is spared whose open stands in the way.
+            Intent::Replaced | Intent::AncestorMoved => {
+                Self { own: Own::default(), operation: Operation::Evict, condition: Condition::Closed }
+            }
+            Intent::RenameWithin => Self { own, operation: Operation::Stat, condition: Condition::NoDeleter },
+            Intent::EntryChanged { parent } => {
+                let own = Own { spared: parent, ..own };
+                Self { own, operation: Operation::EntryChanged, condition: Condition::None }
+            }
+        }
+    }
+}
+
+/// Whose caching does not stand in the way.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Own {
+    pub(super) lease: Option<LeaseName>,
+    pub(super) open: Option<OpenSlot>,
+    /// The key of a directory lease, whosoever it is (MS-FSA 2.1.4.12.2).
+    pub(super) spared: Option<LeaseKey>,
+}
+
+impl Own {
+    pub(super) fn spares(self, name: LeaseName, identity: LeaseIdentity) -> bool {
+        self.spared == Some(name.1) || self.lease.is_some_and(|own| identity.same(own, name))
+    }
+}
+
+impl LeaseIdentity {
+    /// Whether two names stand for one holder.
+    pub(super) fn same(self, one: LeaseName, other: LeaseName) -> bool {
+        one.1 == other.1 && (self == Self::KeyAlone || one.0 == other.0)
+    }
+}
+
+/// What has to be so of the opens of a file, besides caching.
+#[derive(Clone, Copy)]
+enum Condition {
+    None,
+    /// The share modes fit, and the file is not about to go.
+    Shared(Claim),
+    /// Nobody else may delete it.
+    NoDeleter,
+    /// Nobody has it open.
+    Closed,
+    /// A lock that would rather wait than fail.
+    Unlocked(Range, LockKind),
+}
+
+/// What the opens of a file say to a request.
+#[derive(Clone, Copy)]
+enum Conflict {
+    None,
+    /// They exclude it, but may be gone when they have lost H.
+    Curable,
+    Certain,
+}
+
+/// The oplocks on a file that hold anything. O(1) if there is none, else O(opens of the file).
+fn oplocks<'a>(
+    file: &'a File,
+    opens: &'a SlotMap<OpenSlot, Open>,
+) -> impl Iterator<Item = Holder<HolderId>> + 'a {
+    let opens = (file.oplocks > 0).then(|| file.opens.iter(opens, |open| &open.in_file));
+    opens.into_iter().flatten().filter_map(|(slot, open)| {
+        let oplock = open.oplock().filter(|oplock| oplock.level() != Level::None)?;
+        let hold = &oplock.hold;
+        let id = HolderId::Oplock(slot);
+        Some(Holder { id, kind: locks::Kind::Oplock, held: hold.state(), breaking: hold.breaking() })
+    })
+}
