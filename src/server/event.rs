@@ -318,7 +318,8 @@ pub struct Lock {
     pub origin: Origin,
     /// The open.
     pub file_id: FileId,
-    /// The allocation size of the file, in octets: a lock at or beyond it disturbs no cache (MS-FSA 2.1.5.8).
+    /// The allocation size of the file, in octets. By [`LockReach::Allocation`](super::LockReach::Allocation) a lock at or
+    /// beyond it disturbs no cache.
     pub allocation: u64,
     /// Locks, as they stand in the request: all are unlocks or none is.
     pub elements: Vec<LockElement>,

@@ -4,7 +4,7 @@ use slotmap::SlotMap;
 
 use super::event::LockElement;
 use super::lease::LeaseName;
-use super::profile::{LeaseIdentity, Profile};
+use super::profile::{LeaseIdentity, LockReach, Profile};
 use super::ranges;
 use super::records::{File, FileSlot, Job, Open};
 use super::scale::{HolderId, OpenSlot};
@@ -42,8 +42,10 @@ impl Shard {
             Job::Lock(lock) => {
                 let own = self.own(file, lock.file_id, Some(lock.origin.session))?;
                 room(own.open.is_some_and(|open| self.has_room_for(open, lock)))?;
-                // MS-FSA 2.1.5.8: what lies beyond the data is cached by nobody.
-                let inside = |element: &LockElement| element.offset < lock.allocation;
+                let inside = |element: &LockElement| match self.config.profile.lock_reach {
+                    LockReach::Everywhere => true,
+                    LockReach::Allocation => element.offset < lock.allocation,
+                };
                 let operation =
                     if lock.elements.iter().any(inside) { Operation::Lock } else { Operation::Stat };
                 let awaited = ranges::awaited(&lock.elements)?;

@@ -32,7 +32,7 @@ pub use event::{
     ShareKind, Terms,
 };
 pub use profile::{
-    ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, OvertakenAck, Profile, UnexpectedAck,
+    ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Profile, UnexpectedAck,
 };
 pub use registry::Registry;
 pub use scale::{

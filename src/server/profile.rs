@@ -18,6 +18,8 @@ pub struct Profile {
     pub unexpected_ack: UnexpectedAck,
     /// The answer to an oplock acknowledgment of what is not enough any more.
     pub overtaken_ack: OvertakenAck,
+    /// Which byte-range locks disturb the caches of others.
+    pub lock_reach: LockReach,
     /// How oplock break notifications travel. In clear text by default: clients were seen to drop the connection on an
     /// encrypted one.
     pub oplock_break_protection: Protection,
@@ -104,4 +106,16 @@ pub enum OvertakenAck {
     Accept,
     /// STATUS_REQUEST_NOT_ACCEPTED, and the level is NONE: Windows.
     Refuse,
+}
+
+/// Which byte-range locks take R and W from others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "all or some")]
+pub enum LockReach {
+    /// All of them: Samba, and the older texts. A lock in an empty file is one of octets that may be written yet.
+    #[default]
+    Everywhere,
+    /// Those that begin below the allocation size (MS-FSA 2.1.5.8).
+    Allocation,
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use leasehold::LeaseState;
 use leasehold::wire::{Lease, LeaseFlags};
 
-use super::driver::{Body, CreateBody};
+use super::driver::{Body, CreateBody, OplockNotice};
 use super::request::LeaseFields;
 use super::response::Response;
 
@@ -16,6 +16,8 @@ pub(super) fn compare(response: &Response, body: &Body) -> Option<String> {
         Body::Create(body) => create(response, body),
         Body::Ack(ack) => differs("key", response.key, ack.key)
             .or_else(|| differs("state", response.state.map(state), ack.state)),
+        Body::OplockAck(notice) => differs("oplock level", response.level, notice.level)
+            .or_else(|| notice.elsewhere(&response.handle)),
         Body::Read { length, data } => {
             differs("length", response.length, *length).or_else(|| octets(response.data.as_deref()?, data))
         }
@@ -77,6 +79,13 @@ fn octets(recorded: &[u8], read: &[Option<u8>]) -> Option<String> {
     let wrong =
         recorded.iter().zip(read).position(|(expected, came)| came.is_some_and(|came| came != *expected));
     wrong.map(|at| format!("data: octet {at} is another"))
+}
+
+impl OplockNotice {
+    /// What is wrong with the open that it is about.
+    pub(super) fn elsewhere(&self, recorded: &Option<String>) -> Option<String> {
+        differs("handle", recorded.as_deref(), self.handle.as_deref().unwrap_or("another"))
+    }
 }
 
 /// A field that is not as recorded.

@@ -1,16 +1,16 @@
 //! CREATE: from the recorded fields to the event, and what of it has no code yet.
 
-use leasehold::server::{self, Event, Origin};
+use leasehold::server::{self, Event, Origin, Share};
 use leasehold::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
     Access, CreateOptions, Disposition, Epoch, FileKey, LeaseState, OplockLevel, RequestId, ShareMode, Status,
 };
 
 use super::driver::{Body, Driver, Stop};
-use super::memfs::{VolumeId, Wanted, mapped};
+use super::memfs::{VolumeId, Wanted, granted, mapped};
 use super::names::Name;
 use super::nt;
-use super::request::{Context, Create};
+use super::request::{Command, Context, Create};
 
 /// A CREATE that is not answered yet.
 #[derive(Clone, Debug)]
@@ -60,8 +60,10 @@ impl Driver<'_> {
         }
         let event = server::Create::new(request, origin, create.key)
             .access(wanted.access, sharing)
+            .granted(granted(wanted.access))
             .disposition(wanted.disposition, wanted.options)
-            .caching(level, lease);
+            .caching(level, lease)
+            .place(Share::DISK, self.fs.directory(volume, name));
         self.creates.insert(request, create);
         Ok(Some(Event::Create(event)))
     }
@@ -70,22 +72,30 @@ impl Driver<'_> {
     /// to be asked something else than the fields say.
     fn supported(&self, seq: u64, create: &Create) -> Result<(), Stop> {
         for context in &create.contexts {
-            if matches!(context.tag.as_str(), "DHnC" | "DH2C" | "AppInstanceId" | "TWrp") {
+            if reconnects(context) || matches!(context.tag.as_str(), "AppInstanceId" | "TWrp") {
                 return Err(Stop::unsupported(format!("CREATE with {}", context.tag)));
             }
         }
         let Some(recorded) = self.recorded.get(&seq) else { return Ok(()) };
-        let mut granted = recorded.contexts.iter().flatten().map(|context| context.tag.as_str());
-        if let Some(tag) = granted.find(|tag| matches!(*tag, "DHnQ" | "DH2Q")) {
-            return Err(Stop::unsupported(format!("{tag} granted")));
-        }
-        match recorded.level.map(OplockLevel::from_wire) {
-            Some(level @ (OplockLevel::II | OplockLevel::Exclusive | OplockLevel::Batch)) => {
-                Err(Stop::unsupported(format!("oplock {level:?} granted")))
-            }
-            Some(OplockLevel::None | OplockLevel::Lease | OplockLevel::Undefined(_)) | None => Ok(()),
+        let mut given = recorded.contexts.iter().flatten().map(|context| context.tag.as_str());
+        match given.find(|tag| matches!(*tag, "DHnQ" | "DH2Q")) {
+            Some(tag) if self.reconnects() => Err(Stop::unsupported(format!("{tag} granted"))),
+            Some(_) | None => Ok(()),
         }
     }
+
+    /// Whether a durable handle is ever come back to. If not, it may as well be none.
+    fn reconnects(&self) -> bool {
+        self.trace.requests().any(|(_, request)| match &request.command {
+            Command::Create(create) => create.contexts.iter().any(reconnects),
+            _ => false,
+        })
+    }
+}
+
+/// Whether a create context asks for a durable handle to come back to.
+fn reconnects(context: &Context) -> bool {
+    matches!(context.tag.as_str(), "DHnC" | "DH2C")
 }
 
 impl Pending {

@@ -5,19 +5,18 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use leasehold::server::{
-    Action, Config, Event, FollowUpEpoch, Grant, Misuse, Opened, RouteSeed, Server, Ticket,
-};
-use leasehold::wire::{Lease, LeaseAck, LeaseBreak};
+use leasehold::server::{Action, BreakId, Config, Event, Grant, Misuse, Opened, Profile, RouteSeed, Server};
+use leasehold::wire::{Lease, LeaseAck, LeaseBreak, OplockBreak};
 use leasehold::{
-    ClientGuid, CreateAction, FileId, FileKey, HashKey, Instant, Machine, OplockLevel, RequestId, SessionId,
-    Status,
+    ClientGuid, ConnId, CreateAction, FileId, FileKey, HashKey, Instant, LeaseKey, Machine, OplockLevel,
+    RequestId, SessionId, Status,
 };
 
 use super::creates::Pending;
 use super::memfs::{Handle, MemFs};
+use super::operations::Operation;
 use super::peers::Peers;
-use super::requests::{Chain, Operation};
+use super::requests::Chain;
 use super::response::Response;
 use super::trace::{self, Moment, Trace};
 
@@ -65,7 +64,22 @@ pub(super) enum Said {
     /// The answer to the request of that `seq`.
     Answer { request: u64, status: Status, body: Body },
     /// A notification.
-    Break { client: Option<ClientGuid>, body: LeaseBreak },
+    Break { client: Option<ClientGuid>, notice: Notice },
+}
+
+/// What a notification says.
+#[derive(Clone, Debug)]
+pub(super) enum Notice {
+    Lease(LeaseBreak),
+    Oplock(OplockNotice),
+}
+
+/// An oplock break, or the answer to its acknowledgment.
+#[derive(Clone, Debug)]
+pub(super) struct OplockNotice {
+    pub(super) level: u8,
+    /// The recorded label of the open; `None` if it was not answered so.
+    pub(super) handle: Option<String>,
 }
 
 /// The body of an answer, as far as it is compared.
@@ -74,6 +88,7 @@ pub(super) enum Body {
     Nothing,
     Create(CreateBody),
     Ack(LeaseAck),
+    OplockAck(OplockNotice),
     Read { length: u64, data: Vec<Option<u8>> },
     Write { count: u64 },
 }
@@ -93,6 +108,8 @@ pub(super) struct Open {
     pub(super) handle: Handle,
     pub(super) key: FileKey,
     pub(super) session: SessionId,
+    /// Once it is granted one.
+    pub(super) lease: Option<LeaseKey>,
     pub(super) end_of_file: u64,
     pub(super) attributes: u32,
 }
@@ -120,8 +137,8 @@ pub(super) struct Driver<'t> {
 }
 
 /// Feeds a recording to a server.
-pub(super) fn play(trace: &Trace) -> Play {
-    let mut driver = Driver::new(trace);
+pub(super) fn play(trace: &Trace, profile: Profile) -> Play {
+    let mut driver = Driver::new(trace, profile);
     for line in &trace.lines {
         if let Err(stop) = driver.line(line) {
             return Play { outputs: driver.outputs, stopped: Some((line.seq, stop)) };
@@ -132,18 +149,13 @@ pub(super) fn play(trace: &Trace) -> Play {
 }
 
 impl<'t> Driver<'t> {
-    fn new(trace: &'t Trace) -> Self {
-        let recorded: BTreeMap<u64, &Response> =
-            trace.responses().map(|(_, response)| (response.request, response)).collect();
-        let creators =
-            recorded.iter().filter_map(|(request, response)| Some((response.handle.as_deref()?, *request)));
+    fn new(trace: &'t Trace, profile: Profile) -> Self {
         let mut config = Config::new(HashKey::new([0x5a; 16]), RouteSeed::new([0xa5; 16]), 1);
-        // What was recorded are servers that send the second notification of a chain with the epoch of the first.
-        config.profile.follow_up_epoch = FollowUpEpoch::Same;
+        config.profile = profile;
         Self {
             trace,
-            creators: creators.collect(),
-            recorded,
+            creators: trace.creators(),
+            recorded: trace.responses().map(|(_, response)| (response.request, response)).collect(),
             peers: Peers::default(),
             fs: MemFs::default(),
             creates: BTreeMap::new(),
@@ -225,13 +237,20 @@ impl<'t> Driver<'t> {
         let known = self.peers.disconnect(conn);
         self.chains.remove(conn);
         // Nobody waits for these any more; the machine drops them without a word.
-        let lost: Vec<_> =
-            self.creates.iter().filter(|(_, create)| create.origin.conn == id).map(|(id, _)| *id).collect();
+        let creates = self.creates.iter().filter(|(_, create)| create.origin.conn == id);
+        let lost: Vec<_> = creates.map(|(request, _)| *request).collect();
+        let operations = self.operations.iter().filter(|(_, operation)| operation.origin.conn == id);
+        let dropped: Vec<_> = operations.map(|(request, _)| *request).collect();
         if known {
             self.feed(Event::Disconnected { conn: id })?;
         }
         for request in lost {
             self.forget_create(request);
+        }
+        for request in dropped {
+            for event in self.give_up(request, Status::CONNECTION_DISCONNECTED) {
+                self.feed(event)?;
+            }
         }
         Ok(())
     }
@@ -248,7 +267,7 @@ impl<'t> Driver<'t> {
         let mut due = VecDeque::from(actions);
         let mut more = Vec::new();
         while let Some(action) = due.pop_front() {
-            if let Some(event) = self.perform(action)? {
+            for event in self.perform(action)? {
                 self.server.handle(self.now, event, &mut more).map_err(Stop::Misuse)?;
                 due.extend(more.drain(..));
             }
@@ -257,53 +276,69 @@ impl<'t> Driver<'t> {
     }
 
     /// Carries out one action. Returns what the machine has to hear of it.
-    fn perform(&mut self, action: Action) -> Result<Option<Event>, Stop> {
+    fn perform(&mut self, action: Action) -> Result<Vec<Event>, Stop> {
         match action {
-            Action::OpenFile { request, file_id } => self.open_file(request, file_id).map(Some),
-            Action::Resolve { request } => self.resolve(request),
+            Action::OpenFile { request, file_id } => {
+                return self.open_file(request, file_id).map(|event| vec![event]);
+            }
+            Action::Resolve { request } => {
+                return self.resolve(request).map(|event| event.into_iter().collect());
+            }
             // Files are opened at once here, so no open can come to nothing behind the last close.
-            Action::Unlink { .. } => Err(Stop::Fault("Unlink, and no file was being opened".to_owned())),
+            Action::Unlink { .. } => {
+                return Err(Stop::Fault("Unlink, and no file was being opened".to_owned()));
+            }
             // Whether and when it was sent depends on time: not judged.
-            Action::Interim { .. } => Ok(None),
-            Action::Proceed { request, ticket } => self.proceed(request, ticket).map(Some),
-            Action::Granted { request, grant } => self.grant(request, grant).map(|()| None),
+            Action::Interim { .. } => {}
+            Action::Proceed { request, ticket } => return self.proceed(request, ticket),
+            Action::Granted { request, grant } => self.grant(request, grant)?,
             Action::Refused { request, status } => {
                 self.forget_create(request);
-                self.operations.remove(&request);
                 self.answer(request.get(), status, Body::Nothing);
-                Ok(None)
+                return Ok(self.give_up(request, status));
             }
-            Action::Accepted { .. } | Action::SendOplockBreak { .. } | Action::AnswerOplockAck { .. } => {
-                Err(Stop::unsupported("oplocks and locks"))
-            }
-            Action::Closed { request } => {
+            Action::Closed { request } | Action::Accepted { request } => {
                 self.answer(request.get(), Status::SUCCESS, Body::Nothing);
-                Ok(None)
             }
             Action::SendLeaseBreak { id, conn, body, .. } => {
-                let Some(label) = self.peers.conn_of(conn) else {
-                    return Ok(Some(Event::Undelivered { id, conn }));
-                };
-                let client = self.peers.client_of(label);
-                self.say(Said::Break { client, body });
-                Ok(None)
+                return Ok(self.notify(id, conn, Notice::Lease(body)));
+            }
+            Action::SendOplockBreak { id, conn, body, .. } => {
+                let notice = Notice::Oplock(self.oplock_notice(body));
+                return Ok(self.notify(id, conn, notice));
             }
             Action::AnswerLeaseAck { request, result } => {
-                let (status, body) = match result {
-                    Ok(ack) => (Status::SUCCESS, Body::Ack(ack)),
-                    Err(status) => (status, Body::Nothing),
-                };
-                self.answer(request.get(), status, body);
-                Ok(None)
+                self.answer_with(request, result.map(Body::Ack));
+            }
+            Action::AnswerOplockAck { request, result } => {
+                let result = result.map(|ack| Body::OplockAck(self.oplock_notice(ack)));
+                self.answer_with(request, result);
             }
             Action::CloseFile { file_id, link } => {
                 let open = self.opens.remove(&file_id);
                 let open =
                     open.ok_or_else(|| Stop::Fault(format!("CloseFile of {file_id}, which is not open")))?;
                 self.fs.close(open.handle, link).map_err(Stop::Fault)?;
-                Ok(None)
             }
         }
+        Ok(Vec::new())
+    }
+
+    /// Sends a notification, or says that it cannot be sent.
+    fn notify(&mut self, id: BreakId, conn: ConnId, notice: Notice) -> Vec<Event> {
+        let Some(label) = self.peers.conn_of(conn) else {
+            return vec![Event::Undelivered { id, conn }];
+        };
+        let client = self.peers.client_of(label);
+        self.say(Said::Break { client, notice });
+        Vec::new()
+    }
+
+    fn oplock_notice(&self, body: OplockBreak) -> OplockNotice {
+        let create = self.granted.iter().find(|(_, file)| **file == body.file_id).map(|(create, _)| create);
+        let recorded = create.and_then(|create| self.recorded.get(create));
+        let handle = recorded.and_then(|response| response.handle.clone());
+        OplockNotice { level: body.level.to_wire(), handle }
     }
 
     fn open_file(&mut self, request: RequestId, file_id: FileId) -> Result<Event, Stop> {
@@ -313,12 +348,15 @@ impl<'t> Driver<'t> {
                 request.get()
             )));
         };
+        if !self.fs.leads_to(create.volume, &create.name, create.key) {
+            return Err(Stop::unsupported("a CREATE whose name leads elsewhere since it came"));
+        }
         let result = self.fs.open(create.volume, &create.name, &create.wanted).map(|opened| {
             let (end_of_file, attributes) = (opened.end_of_file, opened.attributes);
             let (key, session) = (create.key, create.origin.session);
-            let open = Open { handle: opened.handle, key, session, end_of_file, attributes };
+            let open = Open { handle: opened.handle, key, session, lease: None, end_of_file, attributes };
             self.opens.insert(file_id, open);
-            Opened::new(opened.action, opened.kind, u64::MAX)
+            Opened::new(opened.action, opened.kind, opened.allocation)
         });
         Ok(Event::Opened { file_id, result })
     }
@@ -336,30 +374,17 @@ impl<'t> Driver<'t> {
     }
 
     fn grant(&mut self, request: RequestId, grant: Grant) -> Result<(), Stop> {
-        let Some(open) = self.opens.get(&grant.file_id).copied() else {
+        let Some(open) = self.opens.get_mut(&grant.file_id) else {
             return Err(Stop::Fault(format!("Granted {}, which is not open", grant.file_id)));
         };
+        let (level, action, lease) = (grant.level, grant.action, grant.lease);
+        open.lease = lease.map(|lease| lease.key());
+        let Open { end_of_file, attributes, .. } = *open;
         self.forget_create(request);
         self.granted.insert(request.get(), grant.file_id);
-        let (level, action, lease) = (grant.level, grant.action, grant.lease);
-        let Open { end_of_file, attributes, .. } = open;
         let body = Body::Create(CreateBody { level, action, end_of_file, attributes, lease });
         self.answer(request.get(), Status::SUCCESS, body);
         Ok(())
-    }
-
-    fn proceed(&mut self, request: RequestId, ticket: Ticket) -> Result<Event, Stop> {
-        let Some(operation) = self.operations.remove(&request) else {
-            return Err(Stop::Fault(format!(
-                "Proceed for seq {}, which is no operation in flight",
-                request.get()
-            )));
-        };
-        match operation.run(&mut self.fs) {
-            Ok(body) => self.answer(request.get(), Status::SUCCESS, body),
-            Err(status) => self.answer(request.get(), status, Body::Nothing),
-        }
-        Ok(Event::Done { ticket, result: Ok(()) })
     }
 
     fn forget_create(&mut self, request: RequestId) {
@@ -370,6 +395,13 @@ impl<'t> Driver<'t> {
 
     pub(super) fn answer(&mut self, request: u64, status: Status, body: Body) {
         self.say(Said::Answer { request, status, body });
+    }
+
+    pub(super) fn answer_with(&mut self, request: RequestId, result: Result<Body, Status>) {
+        match result {
+            Ok(body) => self.answer(request.get(), Status::SUCCESS, body),
+            Err(status) => self.answer(request.get(), status, Body::Nothing),
+        }
     }
 
     /// The status of an answer that was given.

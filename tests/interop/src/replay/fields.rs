@@ -61,6 +61,11 @@ impl<'a> Fields<'a> {
         self.value(key).is_some_and(|value| value.as_bool() != Some(false))
     }
 
+    /// Yes or no, or a number that is not 0 or is.
+    pub(super) fn truth(self, key: &str) -> Result<Option<bool>, String> {
+        self.read(key, |value| value.as_bool().or(value.as_u64().map(|number| number != 0)))
+    }
+
     pub(super) fn number<T: TryFrom<u64>>(self, key: &str) -> Result<Option<T>, String> {
         self.read(key, |value| T::try_from(value.as_u64()?).ok())
     }

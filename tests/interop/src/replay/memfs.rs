@@ -3,8 +3,9 @@
 //! What a server machine decides is left to it: whether a file that is about to go may be opened, and when its name goes.
 //! [`MemFs::close`] only holds the decision against what it knows itself.
 
+mod naming;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 
 use leasehold::server::{Link, ObjectKind};
 use leasehold::{Access, CreateAction, CreateOptions, Disposition, FileKey, Status};
@@ -12,6 +13,7 @@ use leasehold::{Access, CreateAction, CreateOptions, Disposition, FileKey, Statu
 use super::content::Content;
 use super::names::{Name, fold, matches};
 use super::nt;
+pub(super) use naming::{Naming, OldName};
 
 /// FILE_ATTRIBUTE_READONLY
 const READ_ONLY: u32 = 0x1;
@@ -25,6 +27,8 @@ const ARCHIVE: u32 = 0x20;
 const NORMAL: u32 = 0x80;
 /// The attributes that a client may choose.
 const SETTABLE: u32 = READ_ONLY | HIDDEN_OR_SYSTEM | ARCHIVE;
+/// Octets that a file with any data is given room for at a time.
+const BLOCK: u64 = 4096;
 
 /// A file system with any number of volumes.
 #[derive(Debug, Default)]
@@ -63,6 +67,15 @@ pub(super) struct Opened {
     pub(super) kind: ObjectKind,
     pub(super) attributes: u32,
     pub(super) end_of_file: u64,
+    pub(super) allocation: u64,
+}
+
+/// What FileBasicInformation sets (MS-FSCC 2.4.7). 0 leaves a field alone, as do -1 and -2 a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Basic {
+    /// CreationTime, LastAccessTime, LastWriteTime, ChangeTime
+    pub(super) times: [u64; 4],
+    pub(super) attributes: u32,
 }
 
 type NodeId = usize;
@@ -72,8 +85,10 @@ type LinkId = usize;
 #[derive(Debug)]
 struct Node {
     attributes: u32,
-    /// The streams that are to be deleted.
-    goes: BTreeSet<String>,
+    /// As they were set; there is no clock here, so before that they are unknown.
+    times: [Option<u64>; 4],
+    /// The streams that are to be deleted, each with the name under which it was.
+    goes: BTreeSet<(String, LinkId)>,
     kind: Kind,
 }
 
@@ -94,7 +109,7 @@ struct Stream {
 /// A name that leads to a node, from within a directory; the root of a volume has no parent.
 #[derive(Debug)]
 struct NamedLink {
-    parent: Option<NodeId>,
+    parent: Option<LinkId>,
     name: String,
     node: NodeId,
 }
@@ -122,7 +137,7 @@ enum Found {
     /// A file, but no such stream of it.
     NoStream(LinkId),
     /// A directory, but no such file in it.
-    Nothing(NodeId),
+    Nothing(LinkId),
 }
 
 impl MemFs {
@@ -151,6 +166,27 @@ impl MemFs {
             self.awaited.entry((volume, name.clone())).or_insert(Awaited { key: fresh, creates: 0 });
         awaited.creates += 1;
         Ok(awaited.key)
+    }
+
+    /// Whether a name still leads to where [`resolve`](Self::resolve) said.
+    pub(super) fn leads_to(&self, volume: VolumeId, name: &Name, key: FileKey) -> bool {
+        match self.find(volume, name) {
+            Ok(Found::Object(link)) => self.key_of(link, &name.stream) == Some(key),
+            Ok(Found::NoStream(_) | Found::Nothing(_)) => {
+                self.awaited.get(&(volume, name.clone())).is_some_and(|awaited| awaited.key == key)
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// The directory that a name stands in. The root and streams are in none.
+    pub(super) fn directory(&self, volume: VolumeId, name: &Name) -> Option<FileKey> {
+        let directory = match self.find(volume, name).ok()? {
+            Found::Object(link) => self.links.get(link)?.parent?,
+            Found::Nothing(directory) => directory,
+            Found::NoStream(_) => return None,
+        };
+        self.key_of(directory, "").filter(|_| name.stream.is_empty())
     }
 
     /// A CREATE that was told `key` has ended.
@@ -214,8 +250,7 @@ impl MemFs {
         };
         let handle = Handle(self.opened);
         self.opened += 1;
-        let everything = wanted.access.contains(Access::MAXIMUM_ALLOWED);
-        let access = if everything { mapped(Access::GENERIC_ALL) } else { wanted.access };
+        let access = granted(wanted.access);
         let delete_on_close = wanted.options.contains(CreateOptions::DELETE_ON_CLOSE);
         let stream = name.stream.clone();
         self.handles.insert(handle, Open { link, stream, access, delete_on_close, listing: None });
@@ -225,7 +260,8 @@ impl MemFs {
         };
         let end_of_file = self.stream(handle).map_or(0, |stream| stream.content.size());
         let attributes = self.node_of(link).map_or(0, |node| shown(node.attributes));
-        Ok(Opened { handle, action, kind, attributes, end_of_file })
+        let allocation = self.allocation(handle);
+        Ok(Opened { handle, action, kind, attributes, end_of_file, allocation })
     }
 
     /// Closes a handle, and with it the name, if that is what was decided. An error says how the decision cannot be right.
@@ -233,17 +269,22 @@ impl MemFs {
         let Some(open) = self.handles.remove(&handle) else {
             return Err("a handle is closed twice".to_owned());
         };
-        let same = |other: &Open| other.link == open.link && other.stream == open.stream;
+        let node = self.links.get(open.link).map(|link| link.node);
+        let same = |other: &Open| {
+            self.links.get(other.link).map(|link| link.node) == node && other.stream == open.stream
+        };
         let last = !self.handles.values().any(same);
-        let Some(node) = self.links.get(open.link).and_then(|link| self.nodes.get_mut(link.node)) else {
+        let Some(node) = node.and_then(|node| self.nodes.get_mut(node)) else {
             return Err("a handle without a file".to_owned());
         };
         if open.delete_on_close {
-            node.goes.insert(open.stream.clone());
+            node.goes.insert((open.stream.clone(), open.link));
         }
-        match (decided, last && node.goes.contains(&open.stream)) {
+        let going: Vec<LinkId> =
+            node.goes.iter().filter(|(stream, _)| *stream == open.stream).map(|(_, link)| *link).collect();
+        match (decided, last && !going.is_empty()) {
             (Link::Keep, false) => {}
-            (Link::Remove, true) => self.unlink(open.link, &open.stream),
+            (Link::Remove, true) => going.into_iter().for_each(|link| self.unlink(link, &open.stream)),
             (Link::Keep, true) => return Err("a file that was to be deleted is kept".to_owned()),
             (Link::Remove, false) if last => return Err("a file is deleted that nobody deleted".to_owned()),
             (Link::Remove, false) => return Err("a file is deleted under another handle".to_owned()),
@@ -283,19 +324,56 @@ impl MemFs {
 
     /// Has data reach stable storage.
     pub(super) fn flush(&mut self, handle: Handle) -> Result<(), Status> {
-        self.content(handle, Access::WRITE_DATA.union(Access::APPEND_DATA)).map(|_| ())
+        self.accessible(handle, Access::WRITE_DATA.union(Access::APPEND_DATA))?;
+        self.stream(handle).map(|_| ()).ok_or(nt::INVALID_DEVICE_REQUEST)
     }
 
-    /// Sets the attributes; 0 leaves them alone.
-    pub(super) fn set_attributes(&mut self, handle: Handle, attributes: u32) -> Result<(), Status> {
-        let open = self.handles.get(&handle).ok_or(Status::FILE_CLOSED)?;
-        if !open.access.contains(Access::WRITE_ATTRIBUTES) {
-            return Err(nt::ACCESS_DENIED);
+    /// How much room there is for the data behind a handle: whole blocks, none for none.
+    pub(super) fn allocation(&self, handle: Handle) -> u64 {
+        let size = self.stream(handle).map_or(0, |stream| stream.content.size());
+        size.div_ceil(BLOCK).saturating_mul(BLOCK)
+    }
+
+    /// Whether anything becomes another by this.
+    pub(super) fn changes(&self, handle: Handle, basic: &Basic) -> Result<bool, Status> {
+        let open = self.accessible(handle, Access::WRITE_ATTRIBUTES)?;
+        let node = self.node_of(open.link).ok_or(Status::FILE_CLOSED)?;
+        Ok(node.with(basic) != (node.attributes, node.times))
+    }
+
+    /// Sets times and attributes.
+    pub(super) fn set_basic(&mut self, handle: Handle, basic: &Basic) -> Result<(), Status> {
+        let link = self.accessible(handle, Access::WRITE_ATTRIBUTES)?.link;
+        let node = self.node_mut(link).ok_or(Status::FILE_CLOSED)?;
+        (node.attributes, node.times) = node.with(basic);
+        Ok(())
+    }
+
+    /// Whether a file may be said to go with its last handle, or to stay after all (MS-FSA 2.1.5.15.3).
+    pub(super) fn may_dispose(&self, handle: Handle, pending: bool) -> Result<(), Status> {
+        let open = self.accessible(handle, Access::DELETE)?;
+        let node = self.node_of(open.link).ok_or(Status::FILE_CLOSED)?;
+        match &node.kind {
+            Kind::Directory { .. } | Kind::File { .. } if !pending => Ok(()),
+            Kind::Directory { .. } | Kind::File { .. } if node.attributes & READ_ONLY != 0 => {
+                Err(nt::CANNOT_DELETE)
+            }
+            Kind::Directory { children, .. } if !children.is_empty() => Err(nt::DIRECTORY_NOT_EMPTY),
+            Kind::Directory { .. } | Kind::File { .. } => Ok(()),
         }
-        let node = self.links.get(open.link).and_then(|link| self.nodes.get_mut(link.node));
-        if let Some(node) = node.filter(|_| attributes != 0) {
-            node.attributes = (node.attributes & DIRECTORY) | (attributes & SETTABLE);
-        }
+    }
+
+    /// Says that a file goes with its last handle, or that it stays after all.
+    pub(super) fn dispose(&mut self, handle: Handle, pending: bool) -> Result<(), Status> {
+        self.may_dispose(handle, pending)?;
+        let open = self.accessible(handle, Access::DELETE)?;
+        let (name, link) = ((open.stream.clone(), open.link), open.link);
+        let node = self.node_mut(link).ok_or(Status::FILE_CLOSED)?;
+        if pending {
+            node.goes.insert(name)
+        } else {
+            node.goes.remove(&name)
+        };
         Ok(())
     }
 
@@ -341,10 +419,7 @@ impl MemFs {
     ) -> Result<(u64, Vec<Option<u8>>), Status> {
         /// Recordings hold no more.
         const KNOWN: u64 = 64;
-        let open = self.handles.get(&handle).ok_or(Status::FILE_CLOSED)?;
-        if !open.access.intersects(Access::READ_DATA.union(Access::EXECUTE)) {
-            return Err(nt::ACCESS_DENIED);
-        }
+        self.accessible(handle, Access::READ_DATA.union(Access::EXECUTE))?;
         let content = &self.stream(handle).ok_or(nt::INVALID_DEVICE_REQUEST)?.content;
         let end = offset.saturating_add(length).min(content.size());
         let there = end.saturating_sub(offset);
@@ -360,14 +435,12 @@ impl MemFs {
         let mut link = volume.0;
         let mut parts = name.parts.iter().peekable();
         while let Some(part) = parts.next() {
-            let Some((node, Kind::Directory { children, .. })) =
-                self.links.get(link).and_then(|link| Some((link.node, &self.nodes.get(link.node)?.kind)))
-            else {
+            let Some(Kind::Directory { children, .. }) = self.node_of(link).map(|node| &node.kind) else {
                 return Err(nt::OBJECT_PATH_NOT_FOUND);
             };
             link = match children.get(part) {
                 Some(link) => *link,
-                None if parts.peek().is_none() => return Ok(Found::Nothing(node)),
+                None if parts.peek().is_none() => return Ok(Found::Nothing(link)),
                 None => return Err(nt::OBJECT_PATH_NOT_FOUND),
             };
         }
@@ -389,6 +462,16 @@ impl MemFs {
         self.links.get(link).and_then(|link| self.nodes.get(link.node))
     }
 
+    fn node_mut(&mut self, link: LinkId) -> Option<&mut Node> {
+        self.links.get(link).and_then(|link| self.nodes.get_mut(link.node))
+    }
+
+    /// A handle with any of this access.
+    fn accessible(&self, handle: Handle, access: Access) -> Result<&Open, Status> {
+        let open = self.handles.get(&handle).ok_or(Status::FILE_CLOSED)?;
+        if open.access.intersects(access) { Ok(open) } else { Err(nt::ACCESS_DENIED) }
+    }
+
     fn stream(&self, handle: Handle) -> Option<&Stream> {
         let open = self.handles.get(&handle)?;
         match &self.node_of(open.link)?.kind {
@@ -397,19 +480,15 @@ impl MemFs {
         }
     }
 
-    /// The data behind a handle with any of this access.
+    /// The data behind a handle with any of this access, to be changed.
     fn content(&mut self, handle: Handle, access: Access) -> Result<&mut Content, Status> {
-        let open = self.handles.get(&handle).ok_or(Status::FILE_CLOSED)?;
-        if !open.access.intersects(access) {
-            return Err(nt::ACCESS_DENIED);
-        }
-        let node = self.links.get(open.link).and_then(|link| self.nodes.get_mut(link.node));
-        match node.map(|node| &mut node.kind) {
-            Some(Kind::File { streams }) => {
-                streams.get_mut(&open.stream).map(|stream| &mut stream.content).ok_or(Status::FILE_CLOSED)
-            }
-            Some(Kind::Directory { .. }) | None => Err(nt::INVALID_DEVICE_REQUEST),
-        }
+        let open = self.accessible(handle, access)?;
+        let (link, stream) = (open.link, open.stream.clone());
+        let Some(Node { kind: Kind::File { streams }, times, .. }) = self.node_mut(link) else {
+            return Err(nt::INVALID_DEVICE_REQUEST);
+        };
+        *times = changed(*times);
+        streams.get_mut(&stream).map(|stream| &mut stream.content).ok_or(Status::FILE_CLOSED)
     }
 
     /// What becomes of something that is there already.
@@ -419,9 +498,8 @@ impl MemFs {
             Disposition::Overwrite | Disposition::OverwriteIf => CreateAction::Overwritten,
             Disposition::Open | Disposition::Create | Disposition::OpenIf => return CreateAction::Opened,
         };
-        let Some(node) = self.links.get(link).and_then(|link| self.nodes.get_mut(link.node)) else {
-            return action;
-        };
+        let Some(node) = self.node_mut(link) else { return action };
+        node.times = changed(node.times);
         let data = match &mut node.kind {
             Kind::File { streams } => streams.get_mut(stream),
             Kind::Directory { .. } => None,
@@ -435,14 +513,13 @@ impl MemFs {
 
     fn add_stream(&mut self, volume: VolumeId, link: LinkId, name: &Name) {
         let key = self.key_for(volume, name);
-        let node = self.links.get(link).and_then(|link| self.nodes.get_mut(link.node));
-        if let Some(Kind::File { streams }) = node.map(|node| &mut node.kind) {
+        if let Some(Kind::File { streams }) = self.node_mut(link).map(|node| &mut node.kind) {
             streams.insert(name.stream.clone(), Stream { key, content: Content::default() });
         }
     }
 
     /// A new file, stream or directory.
-    fn create(&mut self, volume: VolumeId, parent: NodeId, name: &Name, wanted: &Wanted) -> LinkId {
+    fn create(&mut self, volume: VolumeId, parent: LinkId, name: &Name, wanted: &Wanted) -> LinkId {
         let key = self.key_for(volume, name);
         let (attributes, kind) = if wanted.options.contains(CreateOptions::DIRECTORY_FILE) {
             let settable = wanted.attributes & SETTABLE & !ARCHIVE;
@@ -457,39 +534,23 @@ impl MemFs {
             ((wanted.attributes & SETTABLE) | ARCHIVE, Kind::File { streams })
         };
         let node = self.add_node(attributes, kind);
-        let called = name.parts.last().cloned().unwrap_or_default();
-        let link = self.links.len();
-        self.links.push(NamedLink { parent: Some(parent), name: called.clone(), node });
-        if let Some(Kind::Directory { children, .. }) = self.nodes.get_mut(parent).map(|node| &mut node.kind)
-        {
-            children.insert(called, link);
-        }
-        link
+        self.add_link(parent, name.parts.last().cloned().unwrap_or_default(), node)
     }
 
     /// A name goes; that of a stream alone, if it is one.
     fn unlink(&mut self, link: LinkId, stream: &str) {
-        let Some(NamedLink { parent, name, node }) = self.links.get_mut(link) else { return };
-        let (parent, name, node) = (*parent, mem::take(name), *node);
-        match self.nodes.get_mut(node) {
-            Some(Node { kind: Kind::File { streams }, goes, .. }) if !stream.is_empty() => {
+        if let Some(node) = self.node_mut(link) {
+            node.goes.remove(&(stream.to_owned(), link));
+            if let (Kind::File { streams }, false) = (&mut node.kind, stream.is_empty()) {
                 streams.remove(stream);
-                goes.remove(stream);
-                if let Some(link) = self.links.get_mut(link) {
-                    link.name = name;
-                }
-            }
-            Some(_) | None => {
-                let parent = parent.and_then(|parent| self.nodes.get_mut(parent));
-                if let Some(Kind::Directory { children, .. }) = parent.map(|parent| &mut parent.kind) {
-                    children.remove(&name);
-                }
+                return;
             }
         }
+        self.detach(link);
     }
 
     fn add_node(&mut self, attributes: u32, kind: Kind) -> NodeId {
-        self.nodes.push(Node { attributes, goes: BTreeSet::new(), kind });
+        self.nodes.push(Node { attributes, times: [None; 4], goes: BTreeSet::new(), kind });
         self.nodes.len() - 1
     }
 
@@ -519,6 +580,33 @@ pub(super) fn mapped(access: Access) -> Access {
         }
     }
     all
+}
+
+/// The access that is granted: there are no access rights here but that of a file to be read only.
+pub(super) fn granted(access: Access) -> Access {
+    if access.contains(Access::MAXIMUM_ALLOWED) { mapped(Access::GENERIC_ALL) } else { access }
+}
+
+impl Node {
+    /// Attributes and times with these set.
+    fn with(&self, basic: &Basic) -> (u32, [Option<u64>; 4]) {
+        let attributes = match basic.attributes {
+            0 => self.attributes,
+            attributes => (self.attributes & DIRECTORY) | (attributes & SETTABLE),
+        };
+        let mut times = self.times;
+        for (time, new) in times.iter_mut().zip(basic.times) {
+            if !matches!(new, 0 | u64::MAX | 0xffff_ffff_ffff_fffe) {
+                *time = Some(new);
+            }
+        }
+        (attributes, times)
+    }
+}
+
+/// Times once data are changed: those of the last write and the last change are the clock's.
+fn changed([create, access, ..]: [Option<u64>; 4]) -> [Option<u64>; 4] {
+    [create, access, None, None]
 }
 
 /// Attributes as a client sees them.

@@ -8,18 +8,22 @@
 //! | | compared | not compared, and why |
 //! |---|---|---|
 //! | every answer | status | MessageId, AsyncId, signing: not of the machine |
-//! | CREATE | oplock level, action, end of file, attributes; of RqLs its version, key, state, flags, epoch, parent, or that there is none; `contexts_absent` | file ids, times: chosen by the server. Allocation: of its disk. Other contexts: not of the machine |
+//! | CREATE | oplock level, action, end of file, attributes; of RqLs its version, key, state, flags, epoch, parent, or that there is none; `contexts_absent` | file ids, times: chosen by the server. Allocation: of its disk. Durable handles: there are none here, so a recording that comes back to one cannot be fed. Other contexts: not of the machine |
 //! | READ, WRITE | length, count, data where both sides know them | |
-//! | acknowledgments | key, state | flags: always 0 |
+//! | acknowledgments | of a lease key, state; of an oplock level, handle | flags: always 0 |
+//! | LOCK, SET_INFO | status alone | there is nothing else |
 //! | CLOSE | | attributes: no more than CREATE has |
 //! | QUERY_INFO, QUERY_DIRECTORY, IOCTL | status alone | the file system here has no times, no ids and no order on disk |
 //! | NEGOTIATE, SESSION_SETUP, TREE_CONNECT | nothing | their recorded answers are the terms under which the rest runs |
 //! | lease breaks | client, key, states, epoch, flags | connection: any of the client will do (MS-SMB2 3.3.4.7). Reason, hints: reserved |
+//! | oplock breaks | client, handle, level | connection: any of the session will do (MS-SMB2 3.3.4.6) |
 //! | `interim` | nothing by itself | whether it is sent depends on time. What it proves is used, see `timing` |
 //!
 //! Labels stand for ids: the handle that a CREATE was answered with in the recording is the open that it was granted here.
 //! A field that a recorded line lacks is not compared, nor is the status of a response in `meta.status_not_asserted`. A
 //! request without a recorded answer is fed and not judged. What cannot be fed yet ends the trace there, as a failure.
+//!
+//! Recorded servers do some things otherwise than the machine does by default; `profiles` says which, and why.
 //!
 //! Answers and breaks are compared as sets between two things that the client did; see `timing`. In the end, when
 //! every connection is closed, nothing may be left in the machine, nor open on the disk.
@@ -34,7 +38,9 @@ mod fields;
 mod memfs;
 mod names;
 mod nt;
+mod operations;
 mod peers;
+mod profiles;
 mod request;
 mod requests;
 mod response;
@@ -62,7 +68,7 @@ pub fn replay(name: &str, lines: &str) -> Report {
     let name = name.to_owned();
     match Trace::parse(&name, lines) {
         Ok(trace) => {
-            let play = driver::play(&trace);
+            let play = driver::play(&trace, profiles::profile(&name));
             let difference = compare::compare(&trace, &play);
             Report { name, unanswered: compare::unanswered(&trace), difference }
         }

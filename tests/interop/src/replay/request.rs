@@ -1,8 +1,10 @@
 //! What a client asks for, as recorded.
 
+use leasehold::server::{LockElement, LockFlags};
 use leasehold::{ClientGuid, LeaseKey};
 
 use super::fields::{Fields, need};
+use super::memfs::{Basic, OldName};
 
 /// A request with what its header says.
 #[derive(Clone, Debug)]
@@ -113,9 +115,19 @@ pub(super) enum Command {
         state: u32,
     },
     /// Acknowledges an oplock break.
-    OplockAck,
+    OplockAck {
+        /// Of which open.
+        handle: Option<String>,
+        /// What the client comes down to.
+        level: u8,
+    },
     /// Locks or unlocks ranges.
-    Lock,
+    Lock {
+        /// Of which file.
+        handle: Option<String>,
+        /// Which, and how.
+        elements: Vec<LockElement>,
+    },
     /// Waits for a change.
     ChangeNotify,
     /// Gives up waiting.
@@ -187,10 +199,21 @@ pub(super) enum Change {
     EndOfFile(u64),
     /// How much room it has.
     Allocation(u64),
-    /// Its times and attributes; 0 leaves the latter alone.
-    Basic {
-        /// FileAttributes
-        attributes: u32,
+    /// Its times and attributes.
+    Basic(Basic),
+    /// Its name, or how many it has.
+    Name {
+        /// The new one, from the root of the share.
+        target: String,
+        /// ReplaceIfExists
+        replace: bool,
+        /// What becomes of the old one.
+        old: OldName,
+    },
+    /// Whether it goes when it is closed.
+    Delete {
+        /// DeletePending
+        pending: bool,
     },
     /// Where the client reads next.
     Position,
@@ -231,8 +254,8 @@ impl Command {
             Self::QueryInfo { .. } => "QUERY_INFO",
             Self::QueryDirectory { .. } => "QUERY_DIRECTORY",
             Self::Ioctl { .. } => "IOCTL",
-            Self::LeaseAck { .. } | Self::OplockAck => "OPLOCK_BREAK",
-            Self::Lock => "LOCK",
+            Self::LeaseAck { .. } | Self::OplockAck { .. } => "OPLOCK_BREAK",
+            Self::Lock { .. } => "LOCK",
             Self::ChangeNotify => "CHANGE_NOTIFY",
             Self::Cancel { .. } => "CANCEL",
             Self::Echo => "ECHO",
@@ -282,10 +305,21 @@ impl Command {
                     key: LeaseKey::new(need("key", fields.array("key"))?),
                     state: need("state", fields.number("state"))?,
                 },
-                "oplock" => Self::OplockAck,
+                "oplock" => Self::OplockAck { handle, level: need("oplock", fields.number("oplock"))? },
                 other => return Err(format!("`kind` is {other}")),
             },
-            "LOCK" => Self::Lock,
+            "LOCK" => {
+                let element = |fields: Fields<'_>| {
+                    Ok(LockElement {
+                        offset: need("offset", fields.number("offset"))?,
+                        len: need("length", fields.number("length"))?,
+                        flags: LockFlags::from_bits_retain(need("flags", fields.number("flags"))?),
+                    })
+                };
+                let elements = need("locks", fields.objects("locks"))?;
+                let elements = elements.into_iter().map(element).collect::<Result<_, String>>()?;
+                Self::Lock { handle, elements }
+            }
             "CHANGE_NOTIFY" => Self::ChangeNotify,
             "CANCEL" => Self::Cancel { request: fields.number("cancels")? },
             "ECHO" => Self::Echo,
@@ -340,15 +374,27 @@ impl Change {
             return Ok(Self::Allocation(size));
         }
         if let Some(basic) = fields.object("basic")? {
-            return Ok(Self::Basic { attributes: basic.number("attrs")?.unwrap_or_default() });
+            let time = |key| Ok::<u64, String>(basic.number(key)?.unwrap_or_default());
+            let times = [time("create")?, time("access")?, time("write")?, time("change")?];
+            return Ok(Self::Basic(Basic { times, attributes: basic.number("attrs")?.unwrap_or_default() }));
         }
         if fields.value("position").is_some() {
             return Ok(Self::Position);
         }
-        for what in ["rename", "link", "delete_on_close", "disposition_flags"] {
-            if fields.value(what).is_some() {
-                return Ok(Self::Unknown(what.to_owned()));
+        for (what, old) in [("rename", OldName::Goes), ("link", OldName::Stays)] {
+            if let Some(new) = fields.object(what)? {
+                let target = need("target", new.label("target"))?;
+                return Ok(Self::Name { target, replace: need("replace", new.truth("replace"))?, old });
             }
+        }
+        if let Some(pending) = fields.truth("delete_on_close")? {
+            return Ok(Self::Delete { pending });
+        }
+        match fields.number("disposition_flags")? {
+            None => {}
+            // FILE_DISPOSITION_DELETE, and not how.
+            Some(flags @ (0u32 | 1)) => return Ok(Self::Delete { pending: flags == 1 }),
+            Some(flags) => return Ok(Self::Unknown(format!("disposition flags {flags:#x}"))),
         }
         let text = |key| fields.value(key).map_or_else(|| "none".to_owned(), ToString::to_string);
         Ok(Self::Unknown(format!("info type {}, class {}", text("info_type"), text("info_class"))))

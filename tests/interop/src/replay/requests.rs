@@ -4,20 +4,24 @@
 //! |---|---|
 //! | NEGOTIATE, SESSION_SETUP, TREE_CONNECT | done here on the recorded terms: nobody authenticates, and what was agreed is not judged |
 //! | LOGOFF, TREE_DISCONNECT | done here, the machine is told |
-//! | CREATE, CLOSE, lease acknowledgment, CANCEL | an event each |
-//! | READ, WRITE, FLUSH, SET_INFO of sizes | `Operate`; the file system acts when it may |
-//! | SET_INFO of times, attributes, position; QUERY_INFO, QUERY_DIRECTORY | the file system alone |
+//! | CREATE, CLOSE, LOCK, acknowledgments, CANCEL | an event each |
+//! | READ, WRITE, FLUSH, SET_INFO of sizes, of the disposition | `Operate`; the file system acts when it may |
+//! | SET_INFO of times and attributes | as above if it changes anything |
+//! | SET_INFO of a name | `Operate` for each that the name concerns, see `operations` |
+//! | SET_INFO of the position; QUERY_INFO, QUERY_DIRECTORY | the file system alone |
 //! | ECHO | answered |
 //! | IOCTL FSCTL_VALIDATE_NEGOTIATE_INFO | a matter of the session: answered with success, its output is not judged |
-//! | IOCTL 0x83848003 | left out: it tells one server, for tests, not to hear from a peer |
+//! | IOCTL 0x83848003 | left out: it has one server, for tests, take a connection for dead; when it does, that is recorded |
 //! | all others | not supported yet |
 
-use leasehold::server::{Event, Origin};
-use leasehold::wire::LeaseAck;
-use leasehold::{Actor, FileId, Intent, LeaseKey, LeaseState, RequestId, Status};
+use leasehold::server::{Event, Lock, LockElement, Origin};
+use leasehold::wire::{LeaseAck, OplockBreak};
+use leasehold::{FileId, LeaseKey, LeaseState, OplockLevel, RequestId, Status};
 
 use super::driver::{Body, Driver, Open, Stop};
-use super::memfs::{Handle, MemFs, VolumeId};
+use super::memfs::{Naming, VolumeId};
+use super::names::Name;
+use super::operations::{Operation, OperationKind};
 use super::peers;
 use super::request::{Change, Command, Request};
 
@@ -25,26 +29,12 @@ use super::request::{Change, Command, Request};
 const VALIDATE_NEGOTIATE_INFO: u32 = 0x0014_0204;
 /// A test-only control of one server: treat what is sent on this connection as never received.
 pub(super) const FORGET_PEER: u32 = 0x8384_8003;
+/// A handle that nobody was given is as good as one that is closed.
+const NOBODY: FileId = FileId::new(0, 0);
 /// SMB2_RESTART_SCANS and SMB2_REOPEN
 const RESTART: u8 = 0x01 | 0x10;
 /// SMB2_RETURN_SINGLE_ENTRY
 const SINGLE: u8 = 0x02;
-
-/// Something to be done to an open file when it may.
-#[derive(Debug)]
-pub(super) struct Operation {
-    handle: Handle,
-    kind: OperationKind,
-}
-
-#[derive(Debug)]
-enum OperationKind {
-    Read { offset: u64, length: u64, minimum: u64 },
-    Write { offset: u64, length: u64, data: Option<Vec<u8>> },
-    Flush,
-    EndOfFile(u64),
-    Allocation(u64),
-}
 
 /// What the next related command of a compound works on (MS-SMB2 3.3.5.2.7.2).
 #[derive(Clone, Debug, Default)]
@@ -63,34 +53,6 @@ struct Incoming<'a> {
     session: Option<&'a str>,
     tree: Option<&'a str>,
     command: &'a Command,
-}
-
-impl Operation {
-    /// Does it.
-    pub(super) fn run(self, fs: &mut MemFs) -> Result<Body, Status> {
-        let Self { handle, kind } = self;
-        match kind {
-            OperationKind::Read { offset, length, minimum } => {
-                let (length, data) = fs.read(handle, offset, length, minimum)?;
-                Ok(Body::Read { length, data })
-            }
-            OperationKind::Write { offset, length, data } => {
-                Ok(Body::Write { count: fs.write(handle, offset, length, data)? })
-            }
-            OperationKind::Flush => fs.flush(handle).map(|()| Body::Nothing),
-            OperationKind::EndOfFile(size) => fs.resize(handle, size).map(|()| Body::Nothing),
-            OperationKind::Allocation(size) => fs.allocate(handle, size).map(|()| Body::Nothing),
-        }
-    }
-
-    fn intent(&self) -> Intent {
-        match self.kind {
-            OperationKind::Read { offset, length, .. } => Intent::Read { offset, len: length },
-            OperationKind::Write { offset, length, .. } => Intent::Write { offset, len: length },
-            OperationKind::Flush => Intent::Flush,
-            OperationKind::EndOfFile(_) | OperationKind::Allocation(_) => Intent::SetSize,
-        }
-    }
 }
 
 impl Driver<'_> {
@@ -234,27 +196,31 @@ impl Driver<'_> {
             }
             Command::Create(create) => self.create(seq, origin, volume, create),
             Command::Close { .. } => {
-                // A handle that nobody was given is as good as one that is closed.
-                let file_id = file.unwrap_or(FileId::new(0, 0));
+                let file_id = file.unwrap_or(NOBODY);
                 self.feed(Event::Close { request, session: origin.session, file_id })
             }
             Command::LeaseAck { key, state } => self.acknowledge(request, origin, *key, *state),
+            Command::OplockAck { level, .. } => {
+                let file_id = file.unwrap_or(NOBODY);
+                let ack = OplockBreak { level: OplockLevel::from_wire(*level), file_id };
+                self.feed(Event::OplockAck { request, session: origin.session, ack })
+            }
+            Command::Lock { elements, .. } => {
+                self.lock(request, origin, file.unwrap_or(NOBODY), elements.clone())
+            }
             Command::Ioctl { control: VALIDATE_NEGOTIATE_INFO } => {
                 self.answer(seq, Status::SUCCESS, Body::Nothing);
                 Ok(())
             }
             Command::Ioctl { control } => Err(Stop::unsupported(format!("IOCTL {control:#x}"))),
-            Command::OplockAck => Err(Stop::unsupported("OPLOCK_BREAK of an oplock")),
             Command::SetInfo { change: Change::Unknown(what), .. } => {
                 Err(Stop::unsupported(format!("SET_INFO {what}")))
             }
-            Command::Lock | Command::ChangeNotify | Command::Unknown(_) => {
-                Err(Stop::unsupported(command.name()))
-            }
+            Command::ChangeNotify | Command::Unknown(_) => Err(Stop::unsupported(command.name())),
             _ => {
                 let open = file.and_then(|file| Some((file, self.opens.get(&file).copied()?)));
                 match open.filter(|(_, open)| open.session == origin.session) {
-                    Some((file, open)) => self.in_file(incoming, origin, file, open),
+                    Some((file, open)) => self.in_file(incoming, origin, volume, file, open),
                     None => {
                         self.answer(seq, Status::FILE_CLOSED, Body::Nothing);
                         Ok(())
@@ -269,6 +235,7 @@ impl Driver<'_> {
         &mut self,
         incoming: &Incoming<'_>,
         origin: Origin,
+        volume: VolumeId,
         file: FileId,
         open: Open,
     ) -> Result<(), Stop> {
@@ -284,11 +251,15 @@ impl Driver<'_> {
             Command::SetInfo { change, .. } => match change {
                 Change::EndOfFile(size) => OperationKind::EndOfFile(*size),
                 Change::Allocation(size) => OperationKind::Allocation(*size),
-                Change::Basic { attributes } => {
-                    let done = self.fs.set_attributes(open.handle, *attributes);
-                    self.answer(seq, done.err().unwrap_or(Status::SUCCESS), Body::Nothing);
-                    return Ok(());
-                }
+                Change::Basic(basic) => OperationKind::Basic(*basic),
+                Change::Delete { pending } => OperationKind::Delete { pending: *pending },
+                Change::Name { target, replace, old } => match Name::parse(target) {
+                    Ok(name) => OperationKind::Name(Naming { volume, name, replace: *replace, old: *old }),
+                    Err(status) => {
+                        self.answer(seq, status, Body::Nothing);
+                        return Ok(());
+                    }
+                },
                 Change::Position => {
                     self.answer(seq, Status::SUCCESS, Body::Nothing);
                     return Ok(());
@@ -307,11 +278,18 @@ impl Driver<'_> {
             }
             _ => return Err(Stop::unsupported(incoming.command.name())),
         };
-        let operation = Operation { handle: open.handle, kind };
-        let (request, intent) = (RequestId::new(seq), operation.intent());
-        self.operations.insert(request, operation);
-        let (origin, actor) = (Some(origin), Actor::Open(file));
-        self.feed(Event::Operate { request, origin, file: open.key, actor, intent })
+        self.operate(RequestId::new(seq), Operation::new(origin, file, open, kind))
+    }
+
+    fn lock(
+        &mut self,
+        request: RequestId,
+        origin: Origin,
+        file: FileId,
+        elements: Vec<LockElement>,
+    ) -> Result<(), Stop> {
+        let allocation = self.opens.get(&file).map_or(0, |open| self.fs.allocation(open.handle));
+        self.feed(Event::Lock(Lock::new(request, origin, file, allocation, elements)))
     }
 
     fn acknowledge(
@@ -335,6 +313,8 @@ fn handle_of(command: &Command) -> Option<&str> {
         | Command::Write { handle, .. }
         | Command::SetInfo { handle, .. }
         | Command::QueryInfo { handle }
+        | Command::OplockAck { handle, .. }
+        | Command::Lock { handle, .. }
         | Command::QueryDirectory { handle, .. } => handle.as_deref(),
         Command::Negotiate { .. }
         | Command::SessionSetup { .. }
@@ -344,8 +324,6 @@ fn handle_of(command: &Command) -> Option<&str> {
         | Command::Create(_)
         | Command::Ioctl { .. }
         | Command::LeaseAck { .. }
-        | Command::OplockAck
-        | Command::Lock
         | Command::ChangeNotify
         | Command::Cancel { .. }
         | Command::Echo

@@ -75,7 +75,12 @@ pub(super) enum BreakKind {
         ack_required: Option<bool>,
     },
     /// Oplock Break Notification
-    Oplock,
+    Oplock {
+        /// OplockLevel
+        level: Option<u8>,
+        /// Label of the handle.
+        handle: Option<String>,
+    },
 }
 
 impl Response {
@@ -120,7 +125,7 @@ impl Break {
                 flags: fields.number("flags")?,
                 ack_required: fields.value("ack_required").and_then(Value::as_bool),
             },
-            "oplock" => BreakKind::Oplock,
+            "oplock" => BreakKind::Oplock { level: fields.number("oplock")?, handle: fields.label("h")? },
             other => return Err(format!("`kind` is {other}")),
         };
         Ok(Self { client: fields.label("client")?, kind })

@@ -141,6 +141,18 @@ impl Trace {
         })
     }
 
+    /// The CREATE that each handle came from, by its `seq`.
+    pub(super) fn creators(&self) -> BTreeMap<&str, u64> {
+        let creates: BTreeSet<u64> = self
+            .requests()
+            .filter(|(_, request)| matches!(request.command, Command::Create(_)))
+            .map(|(line, _)| line.seq)
+            .collect();
+        let answers = self.responses().map(|(_, response)| response);
+        let answers = answers.filter(|response| creates.contains(&response.request));
+        answers.filter_map(|response| Some((response.handle.as_deref()?, response.request))).collect()
+    }
+
     fn begin(value: &Value) -> Result<Self, String> {
         let fields = Fields::of(value)?;
         if fields.text("ev")? != Some("meta") {

@@ -129,7 +129,7 @@ fn attributes_guard_a_file() {
     disk.open_with("h", ALL, create, PLAIN, 0x2).unwrap();
     assert_eq!(status(disk.open_with("h", read, Disposition::Overwrite, PLAIN, 0)), Some(nt::ACCESS_DENIED));
     assert_eq!(status(disk.open_with("h", read, Disposition::Overwrite, PLAIN, 0x2)), None);
-    disk.fs.set_attributes(opened.handle, NORMAL).unwrap();
+    disk.fs.set_basic(opened.handle, &Basic { attributes: NORMAL, ..Basic::default() }).unwrap();
     assert_eq!(disk.open("r", open, PLAIN).unwrap().attributes, NORMAL);
 }
 
@@ -190,4 +190,114 @@ fn a_listing_goes_on_where_it_stopped() {
     assert_eq!(disk.fs.list(root, "*", false, false), Err(nt::NO_MORE_FILES));
     assert_eq!(disk.fs.list(root, "c*", true, false), Err(nt::NO_SUCH_FILE));
     assert_eq!(disk.fs.list(root, "b*", true, false), Ok(vec!["b".to_owned()]));
+}
+
+fn naming(disk: &Disk, name: &str, replace: bool, old: OldName) -> Naming {
+    Naming { volume: disk.volume, name: Name::parse(name).unwrap(), replace, old }
+}
+
+#[test]
+fn a_file_is_the_same_under_another_name() {
+    let mut disk = Disk::new();
+    disk.open("d", Disposition::Create, FOLDER).unwrap();
+    let moved = disk.open("a", Disposition::Create, PLAIN).unwrap().handle;
+    disk.open("b", Disposition::Create, PLAIN).unwrap();
+    let (a, b, d, root) = (disk.key("a"), disk.key("b"), disk.key("d"), disk.key(""));
+    let onto = |disk: &Disk, name, replace| naming(disk, name, replace, OldName::Goes);
+    let concerned = |disk: &Disk, name, replace| {
+        disk.fs
+            .concerned(moved, &onto(disk, name, replace))
+            .map(|concerned| (concerned.replaced, concerned.directory))
+    };
+    assert_eq!(concerned(&disk, "b", false), Err(nt::OBJECT_NAME_COLLISION));
+    assert_eq!(concerned(&disk, "d", true), Err(nt::ACCESS_DENIED));
+    assert_eq!(concerned(&disk, "b", true), Ok((vec![b.unwrap()], root.unwrap())));
+    assert_eq!(concerned(&disk, "d\\c", true), Ok((vec![], d.unwrap())));
+    // What is open does not make room.
+    assert_eq!(disk.fs.give_name(moved, &onto(&disk, "b", true)), Err(nt::ACCESS_DENIED));
+    assert_eq!(disk.fs.give_name(moved, &onto(&disk, "d\\c", false)), Ok(()));
+    assert_eq!(disk.key("d\\c"), a);
+    assert_ne!(disk.key("a"), a);
+    let name = Name::parse("d\\c").unwrap();
+    assert_eq!(disk.fs.directory(disk.volume, &name), d.ok());
+    assert!(disk.fs.leads_to(disk.volume, &name, a.unwrap()));
+    assert!(!disk.fs.leads_to(disk.volume, &name, b.unwrap()));
+    let reader = disk.open_with("b", Access::READ_DATA, Disposition::Open, PLAIN, 0).unwrap().handle;
+    assert_eq!(disk.fs.give_name(reader, &onto(&disk, "e", false)), Err(nt::ACCESS_DENIED));
+}
+
+#[test]
+fn a_directory_is_not_renamed_while_something_below_is_open() {
+    let mut disk = Disk::new();
+    let outer = disk.open("d", Disposition::Create, FOLDER).unwrap().handle;
+    let inner = disk.open("d\\e", Disposition::Create, FOLDER).unwrap().handle;
+    let to = naming(&disk, "f", false, OldName::Goes);
+    assert_eq!(disk.fs.concerned(outer, &to).unwrap().below, [disk.key("d\\e").unwrap()]);
+    assert_eq!(disk.fs.give_name(outer, &to), Err(nt::ACCESS_DENIED));
+    let into_itself = naming(&disk, "d\\e\\f", false, OldName::Goes);
+    assert_eq!(disk.fs.give_name(outer, &into_itself), Err(Status::INVALID_PARAMETER));
+    disk.fs.close(inner, Link::Keep).unwrap();
+    assert_eq!(disk.fs.give_name(outer, &to), Ok(()));
+    assert!(disk.open("f\\e", Disposition::Open, FOLDER).is_ok());
+}
+
+#[test]
+fn a_further_name_leads_to_the_same_file_and_outlives_the_first() {
+    let mut disk = Disk::new();
+    let first = disk.open("a", Disposition::Create, PLAIN).unwrap().handle;
+    let linked = |disk: &Disk, name, replace| naming(disk, name, replace, OldName::Stays);
+    assert_eq!(disk.fs.give_name(first, &linked(&disk, "b", false)), Ok(()));
+    assert_eq!(disk.fs.give_name(first, &linked(&disk, "b", false)), Err(nt::OBJECT_NAME_COLLISION));
+    assert_eq!(disk.key("a"), disk.key("b"));
+    let second = disk.open("b", Disposition::Open, PLAIN).unwrap().handle;
+    disk.fs.dispose(first, true).unwrap();
+    // The file goes with its last handle, whatever that is called; the name that goes is the one that was deleted.
+    assert_eq!(disk.fs.close(first, Link::Keep), Ok(()));
+    assert_eq!(disk.fs.close(second, Link::Remove), Ok(()));
+    assert_eq!(disk.open("a", Disposition::Open, PLAIN).err(), Some(Status::OBJECT_NAME_NOT_FOUND));
+    let second = disk.open("b", Disposition::Open, PLAIN).unwrap().handle;
+    assert_eq!(disk.fs.close(second, Link::Keep), Ok(()));
+    let folder = disk.open("d", Disposition::Create, FOLDER).unwrap().handle;
+    assert_eq!(disk.fs.give_name(folder, &linked(&disk, "e", false)), Err(nt::FILE_IS_A_DIRECTORY));
+}
+
+#[test]
+fn a_disposition_can_be_taken_back() {
+    let mut disk = Disk::new();
+    let file = disk.open("a", Disposition::Create, PLAIN).unwrap().handle;
+    disk.fs.dispose(file, true).unwrap();
+    disk.fs.dispose(file, false).unwrap();
+    assert_eq!(disk.fs.close(file, Link::Keep), Ok(()));
+    let file = disk.open_with("r", ALL, Disposition::Create, PLAIN, READ_ONLY).unwrap().handle;
+    assert_eq!(disk.fs.dispose(file, true), Err(nt::CANNOT_DELETE));
+    assert_eq!(disk.fs.dispose(file, false), Ok(()));
+    let folder = disk.open("d", Disposition::Create, FOLDER).unwrap().handle;
+    disk.open("d\\f", Disposition::Create, PLAIN).unwrap();
+    assert_eq!(disk.fs.dispose(folder, true), Err(nt::DIRECTORY_NOT_EMPTY));
+}
+
+#[test]
+fn only_what_is_another_is_a_change() {
+    let mut disk = Disk::new();
+    let file = disk.open("a", Disposition::Create, PLAIN).unwrap().handle;
+    let basic = |write, attributes| Basic { times: [0, u64::MAX, write, 0], attributes };
+    let set = basic(7, 0);
+    assert_eq!(disk.fs.changes(file, &basic(0, ARCHIVE)), Ok(false));
+    assert_eq!(disk.fs.changes(file, &basic(0, NORMAL)), Ok(true));
+    assert_eq!(disk.fs.changes(file, &set), Ok(true));
+    disk.fs.set_basic(file, &set).unwrap();
+    assert_eq!(disk.fs.changes(file, &set), Ok(false));
+    disk.fs.write(file, 0, 1, None).unwrap();
+    assert_eq!(disk.fs.changes(file, &set), Ok(true));
+}
+
+#[test]
+fn room_is_given_in_blocks() {
+    let mut disk = Disk::new();
+    let opened = disk.open("a", Disposition::Create, PLAIN).unwrap();
+    assert_eq!(opened.allocation, 0);
+    disk.fs.write(opened.handle, 0, 1, None).unwrap();
+    assert_eq!(disk.fs.allocation(opened.handle), 4096);
+    disk.fs.resize(opened.handle, 4097).unwrap();
+    assert_eq!(disk.open("a", Disposition::Open, PLAIN).unwrap().allocation, 8192);
 }

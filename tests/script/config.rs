@@ -1,0 +1,111 @@
+//! The `config` lines at the head of a story.
+
+use std::time::Duration;
+
+use leasehold::server::{
+    ChannelChoice, Config, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Protection,
+    UnexpectedAck,
+};
+
+use super::values::{integer, integer32};
+use super::words::Words;
+
+/// Reads what stands behind `config`.
+pub(crate) fn read(config: &mut Config, words: &mut Words<'_>) -> Result<(), String> {
+    let mut said = 0u32;
+    for word in words.rest() {
+        let (name, value) = word.split_once('=').ok_or_else(|| format!("unknown word: {word}"))?;
+        set(config, name, value)?;
+        said = said.saturating_add(1);
+    }
+    if said == 0 { Err("a setting is missing".to_owned()) } else { Ok(()) }
+}
+
+/// One setting.
+pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), String> {
+    let limits = &mut config.limits;
+    let profile = &mut config.profile;
+    match name {
+        "first-serial" => config.first_serial = integer(value)?,
+        "lease-break-timeout" => config.lease_break_timeout = Duration::from_millis(integer(value)?),
+        "oplock-break-timeout" => config.oplock_break_timeout = Duration::from_millis(integer(value)?),
+
+        "opens" => limits.opens = size(value)?,
+        "leases" => limits.leases = size(value)?,
+        "leases-per-client" => limits.leases_per_client = integer32(value)?,
+        "files" => limits.files = size(value)?,
+        "waiters" => limits.waiters = size(value)?,
+        "waiters-per-file" => limits.waiters_per_file = integer32(value)?,
+        "waiters-per-connection" => limits.waiters_per_connection = integer32(value)?,
+        "running" => limits.running = size(value)?,
+        "locks" => limits.locks = size(value)?,
+        "locks-per-open" => limits.locks_per_open = integer32(value)?,
+        "locks-per-request" => limits.locks_per_request = size(value)?,
+        "connections" => limits.connections = size(value)?,
+        "connections-per-client" => limits.connections_per_client = size(value)?,
+        "sessions" => limits.sessions = size(value)?,
+
+        "follow-up-epoch" => {
+            profile.follow_up_epoch =
+                one_of(name, value, &[("next", FollowUpEpoch::Next), ("same", FollowUpEpoch::Same)])?;
+        }
+        "follow-up" => {
+            let choices = [("through-read", FollowUp::ThroughRead), ("straight", FollowUp::Straight)];
+            profile.follow_up = one_of(name, value, &choices)?;
+        }
+        "lease-identity" => {
+            let choices =
+                [("client-and-key", LeaseIdentity::ClientAndKey), ("key-alone", LeaseIdentity::KeyAlone)];
+            profile.lease_identity = one_of(name, value, &choices)?;
+        }
+        "channel-choice" => {
+            let choices = [
+                ("first-then-others", ChannelChoice::FirstThenOthers),
+                ("latest-only", ChannelChoice::LatestOnly),
+            ];
+            profile.channel_choice = one_of(name, value, &choices)?;
+        }
+        "unexpected-ack" => {
+            let choices = [
+                ("invalid-oplock-protocol", UnexpectedAck::InvalidOplockProtocol),
+                ("invalid-device-state", UnexpectedAck::InvalidDeviceState),
+            ];
+            profile.unexpected_ack = one_of(name, value, &choices)?;
+        }
+        "overtaken-ack" => {
+            let choices = [("accept", OvertakenAck::Accept), ("refuse", OvertakenAck::Refuse)];
+            profile.overtaken_ack = one_of(name, value, &choices)?;
+        }
+        "lock-reach" => {
+            let choices = [("everywhere", LockReach::Everywhere), ("allocation", LockReach::Allocation)];
+            profile.lock_reach = one_of(name, value, &choices)?;
+        }
+        "oplock-break-protection" => profile.oplock_break_protection = protection(name, value)?,
+        "lease-break-protection" => profile.lease_break_protection = protection(name, value)?,
+        "link-breaks-handles" => profile.link_breaks_handles = yes_or_no(name, value)?,
+        "security-breaks-handles" => profile.security_breaks_handles = yes_or_no(name, value)?,
+        "lease-v2-on-smb210" => profile.lease_v2_on_smb210 = yes_or_no(name, value)?,
+        _ => return Err(format!("unknown setting: {name}")),
+    }
+    Ok(())
+}
+
+fn size(value: &str) -> Result<usize, String> {
+    usize::try_from(integer(value)?).map_err(|_| format!("{value} is too much"))
+}
+
+fn protection(name: &str, value: &str) -> Result<Protection, String> {
+    one_of(name, value, &[("plain", Protection::Plain), ("of-session", Protection::OfSession)])
+}
+
+fn yes_or_no(name: &str, value: &str) -> Result<bool, String> {
+    one_of(name, value, &[("yes", true), ("no", false)])
+}
+
+fn one_of<T: Copy>(name: &str, value: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    let found = choices.iter().find(|(choice, _)| *choice == value);
+    found.map(|(_, choice)| *choice).ok_or_else(|| {
+        let choices: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
+        format!("{name} is {}, not {value}", choices.join(" or "))
+    })
+}
