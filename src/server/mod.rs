@@ -59,6 +59,9 @@ pub struct Config {
     pub first_serial: u64,
     /// Upper bounds.
     pub limits: Limits,
+    /// Leases for which room is made at the start, each with a file and an open, so that no table grows before. A shard of
+    /// several gets its part.
+    pub expected_leases: usize,
     /// How long a client may take to acknowledge a lease break: 35 s (MS-SMB2 3.3.2.5 <220>).
     pub lease_break_timeout: Duration,
     /// How long a client may take to acknowledge an oplock break: 35 s (MS-SMB2 3.3.2.1 <217>).
@@ -75,6 +78,7 @@ impl Config {
             route_seed,
             first_serial,
             limits: Limits::default(),
+            expected_leases: 0,
             lease_break_timeout: Duration::from_secs(35),
             oplock_break_timeout: Duration::from_secs(35),
             profile: Profile::default(),

@@ -96,7 +96,7 @@ impl Registry {
             clients: Table::new(hash_key, limits.connections.saturating_add(limits.leases)),
             conns: Table::new(hash_key, limits.connections),
             sessions: Table::new(hash_key, limits.sessions),
-            bindings: Table::new(hash_key, limits.leases),
+            bindings: Table::with_room(hash_key, limits.leases, config.expected_leases),
             sweeps: Vec::new(),
             arrivals: 0,
             stats: Stats::default(),

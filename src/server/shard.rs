@@ -67,11 +67,11 @@ pub(super) type Out<'a> = &'a mut Vec<ShardAction>;
 impl Shard {
     /// A shard without files. The shards of a server share a configuration; each has its own part of the limits.
     pub fn new(config: Config) -> Self {
-        let Config { hash_key, limits, first_serial, .. } = config;
+        let Config { hash_key, limits, first_serial, expected_leases, .. } = config;
         Self {
-            files: Table::new(hash_key, limits.files),
-            leases: Table::new(hash_key, limits.leases),
-            opens: SlotMap::with_key(),
+            files: Table::with_room(hash_key, limits.files, expected_leases),
+            leases: Table::with_room(hash_key, limits.leases, expected_leases),
+            opens: SlotMap::with_capacity_and_key(expected_leases.min(limits.opens)),
             sessions: Table::new(hash_key, limits.sessions),
             lanes: Table::new(hash_key, limits.connections),
             waiters: Table::new(hash_key, limits.waiters),

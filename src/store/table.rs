@@ -39,6 +39,15 @@ impl<Id: Key, T: Keyed> Table<Id, T> {
         Self { records: SlotMap::with_key(), index, hash_key, limit }
     }
 
+    /// A table with room for that many records from the start: it does not grow before.
+    pub(crate) fn with_room(hash_key: HashKey, limit: usize, expected: usize) -> Self {
+        let expected = expected.min(limit);
+        // A stripe gets its part and what chance adds to it.
+        let part = expected.div_ceil(STRIPES);
+        let index = (0..STRIPES).map(|_| HashTable::with_capacity(part.saturating_add(part / 16))).collect();
+        Self { records: SlotMap::with_capacity_and_key(expected), index, hash_key, limit }
+    }
+
     /// Adds a record whose key is not in the table.
     pub(crate) fn insert(&mut self, record: T) -> Result<Id, Full> {
         if self.records.len() >= self.limit {
