@@ -8,6 +8,10 @@
 pub struct Limits {
     /// Opens, granted or being opened. At the limit a CREATE is refused with STATUS_INSUFFICIENT_RESOURCES.
     pub opens: usize,
+    /// Opens of one file: they bound what one event can bring about there. As above.
+    pub opens_per_file: u32,
+    /// Opens of one session. As above.
+    pub opens_per_session: u32,
     /// Leases, and lease keys in use. At the limit a CREATE that names a new key is refused with
     /// STATUS_INSUFFICIENT_RESOURCES (MS-SMB2 3.3.5.9.8).
     pub leases: usize,
@@ -24,6 +28,8 @@ pub struct Limits {
     pub waiters_per_connection: u32,
     /// Operations between `Proceed` and `Done`. At the limit one is refused with STATUS_INSUFFICIENT_RESOURCES.
     pub running: usize,
+    /// Deadlines that one call carries out. What is left is due at once: `poll_timeout` says so.
+    pub deadlines_per_call: u32,
     /// Byte-range locks. At the limit a LOCK is refused with STATUS_INSUFFICIENT_RESOURCES and locks nothing.
     pub locks: usize,
     /// Byte-range locks of one open. As above.
@@ -43,6 +49,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             opens: 1 << 20,
+            opens_per_file: 1 << 16,
+            opens_per_session: 1 << 16,
             leases: 1 << 20,
             leases_per_client: 1 << 17,
             files: 1 << 20,
@@ -50,6 +58,7 @@ impl Default for Limits {
             waiters_per_file: 1 << 12,
             waiters_per_connection: 1 << 9,
             running: 1 << 16,
+            deadlines_per_call: 1 << 12,
             locks: 1 << 20,
             locks_per_open: 1 << 16,
             locks_per_request: 64,

@@ -1,5 +1,10 @@
 //! What a machine has done, in numbers.
 
+use core::time::Duration;
+
+/// How many classes of latency are told apart: below 1 ms, 2 ms, 4 ms, and so on to 16 s, and the rest.
+const LATENCIES: usize = 16;
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Counters and gauges of a server. Those of several shards are added up with [`Stats::sum`].
@@ -7,13 +12,19 @@ macro_rules! counters {
         #[non_exhaustive]
         pub struct Stats {
             $($(#[$doc])* pub $name: u64,)*
+            /// How long clients took to acknowledge: below 1 ms, 2 ms, 4 ms and so on, and all others in the last.
+            pub acknowledgment_latency: [u64; LATENCIES],
         }
 
         impl Stats {
             /// Both together.
             #[must_use]
-            pub const fn sum(self, other: Self) -> Self {
-                Self { $($name: self.$name.saturating_add(other.$name),)* }
+            pub fn sum(self, other: Self) -> Self {
+                let mut acknowledgment_latency = self.acknowledgment_latency;
+                for (bucket, more) in acknowledgment_latency.iter_mut().zip(other.acknowledgment_latency) {
+                    *bucket = bucket.saturating_add(more);
+                }
+                Self { $($name: self.$name.saturating_add(other.$name),)* acknowledgment_latency }
             }
         }
     };
@@ -30,8 +41,12 @@ counters! {
     leases_raised,
     /// Oplocks that were granted, of any level but NONE.
     oplocks_granted,
-    /// Notifications that were given out, follow-ups among them.
-    breaks_sent,
+    /// Lease Break Notifications that were given out, follow-ups among them.
+    lease_breaks_sent,
+    /// Oplock Break Notifications that were given out, follow-ups among them.
+    oplock_breaks_sent,
+    /// Requests that were refused with STATUS_SHARING_VIOLATION.
+    sharing_violations,
     /// Notifications that were acknowledged.
     breaks_acknowledged,
     /// Notifications whose deadline passed.
@@ -59,4 +74,37 @@ counters! {
 /// Adds one to a counter.
 pub(crate) fn count(counter: &mut u64) {
     *counter = counter.saturating_add(1);
+}
+
+/// Adds one to the class of a latency.
+pub(crate) fn count_latency(classes: &mut [u64; LATENCIES], latency: Duration) {
+    let millis = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
+    let class = usize::try_from(u64::BITS.saturating_sub(millis.leading_zeros())).unwrap_or(LATENCIES);
+    if let Some(class) = classes.get_mut(class.min(LATENCIES.saturating_sub(1))) {
+        count(class);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_fall_into_classes_that_double() {
+        for (millis, class) in
+            [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (16_383, 14), (16_384, 15), (35_000, 15)]
+        {
+            let mut classes = [0; LATENCIES];
+            count_latency(&mut classes, Duration::from_millis(millis));
+            let found: std::vec::Vec<_> = (0..LATENCIES).filter(|class| classes[*class] == 1).collect();
+            assert_eq!(found, [class], "{millis} ms");
+        }
+    }
+
+    #[test]
+    fn shards_add_up() {
+        let one = Stats { opens: 2, acknowledgment_latency: [1; LATENCIES], ..Stats::default() };
+        let sum = one.sum(Stats { opens: 3, anomalies: 1, ..one });
+        assert_eq!((sum.opens, sum.anomalies, sum.acknowledgment_latency), (5, 1, [2; LATENCIES]));
+    }
 }

@@ -4,12 +4,13 @@
 #![allow(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
 use leasehold::server::{
-    Action, Capabilities, Config, Create, Event, Misuse, ObjectKind, Opened, Origin, RouteSeed, Server, Terms,
+    Action, Capabilities, Config, Create, Event, Lock, LockElement, LockFlags, Misuse, ObjectKind, Opened,
+    Origin, RouteSeed, Server, Terms,
 };
 use leasehold::wire::{Lease, LeaseFlags, LeaseV2};
 use leasehold::{
-    Actor, ClientGuid, ConnId, CreateAction, Dialect, Epoch, FileKey, HashKey, Instant, Intent, LeaseKey,
-    LeaseState, Limits, Machine, OplockLevel, RequestId, SessionId, Status, TreeId,
+    Actor, ClientGuid, ConnId, CreateAction, Dialect, Epoch, FileId, FileKey, HashKey, Instant, Intent,
+    LeaseKey, LeaseState, Limits, Machine, OplockLevel, RequestId, SessionId, Status, TreeId,
 };
 
 struct Bounded {
@@ -67,6 +68,14 @@ impl Bounded {
         actions
     }
 
+    /// A LOCK of single octets at these offsets.
+    fn lock(&mut self, file_id: FileId, offsets: &[u64], flags: LockFlags) -> Vec<Action> {
+        let flags = if flags == LockFlags::UNLOCK { flags } else { flags | LockFlags::FAIL_IMMEDIATELY };
+        let elements = offsets.iter().map(|offset| LockElement { offset: *offset, len: 1, flags }).collect();
+        let lock = Lock::new(self.request(), Self::origin(1), file_id, u64::MAX, elements);
+        self.tell(Event::Lock(lock)).unwrap()
+    }
+
     fn read(&mut self, file: u128) -> Vec<Action> {
         let (request, file) = (self.request(), FileKey::new(file));
         let intent = Intent::Read { offset: 0, len: 1 };
@@ -81,6 +90,15 @@ impl Bounded {
         assert!(self.server.idle(), "{:?}", self.server.snapshot());
         assert_eq!(self.server.stats().anomalies, 0);
     }
+}
+
+fn open_of(actions: &[Action]) -> FileId {
+    let Some(Action::Granted { grant, .. }) = actions.last() else { panic!("{actions:?}") };
+    grant.file_id
+}
+
+fn accepted(actions: &[Action]) -> bool {
+    matches!(actions, [Action::Accepted { .. }])
 }
 
 /// Refused for want of resources, and nothing else: no break, no interim answer.
@@ -103,6 +121,69 @@ fn opens() {
     // It would break the first one's lease, were there room for it.
     assert!(refused(&bounded.create(1, 1, None)));
     assert!(refused(&bounded.create(1, 2, Some(2))));
+    bounded.end(1);
+}
+
+#[test]
+fn opens_of_a_file_and_of_a_session() {
+    let mut bounded = Bounded::new(|limits| limits.opens_per_file = 1);
+    assert!(granted(&bounded.create(1, 1, Some(1))));
+    assert!(refused(&bounded.create(1, 1, None)));
+    assert!(granted(&bounded.create(1, 2, None)));
+    bounded.end(1);
+    let mut bounded = Bounded::new(|limits| limits.opens_per_session = 1);
+    bounded.connect(2).unwrap();
+    assert!(granted(&bounded.create(1, 1, Some(1))));
+    assert!(refused(&bounded.create(1, 1, None)));
+    assert!(waits(&bounded.create(2, 1, None)), "another session");
+    bounded.end(2);
+}
+
+#[test]
+fn locks() {
+    type Set = fn(&mut Limits);
+    let of_all: Set = |limits| limits.locks = 2;
+    let of_an_open: Set = |limits| limits.locks_per_open = 2;
+    for set in [of_all, of_an_open] {
+        let mut bounded = Bounded::new(set);
+        // Somebody reads from a cache all the time; a lock that is refused does not disturb it.
+        let file_id = open_of(&bounded.create(1, 1, None));
+        assert!(accepted(&bounded.lock(file_id, &[0, 1], LockFlags::EXCLUSIVE)));
+        assert!(granted(&bounded.create(1, 2, Some(1))));
+        let other = open_of(&bounded.create(1, 1, None));
+        let more = bounded.lock(file_id, &[2], LockFlags::EXCLUSIVE);
+        assert!(refused(&more));
+        // Unlocking makes room.
+        assert!(accepted(&bounded.lock(file_id, &[0], LockFlags::UNLOCK)));
+        assert!(accepted(&bounded.lock(file_id, &[3], LockFlags::SHARED)));
+        assert_eq!(bounded.lock(other, &[4], LockFlags::SHARED).len(), 1);
+        assert_eq!(bounded.server.stats().lease_breaks_sent, 0);
+        bounded.end(1);
+    }
+    let mut bounded = Bounded::new(|limits| limits.locks_per_request = 1);
+    let file_id = open_of(&bounded.create(1, 1, None));
+    assert!(refused(&bounded.lock(file_id, &[0, 1], LockFlags::SHARED)));
+    assert!(refused(&bounded.lock(file_id, &[0, 1], LockFlags::UNLOCK)));
+    assert!(accepted(&bounded.lock(file_id, &[0], LockFlags::SHARED)));
+    bounded.end(1);
+    assert_eq!(Limits::default().locks_per_request, 64);
+}
+
+#[test]
+fn deadlines_of_one_call() {
+    let mut bounded = Bounded::new(|limits| limits.deadlines_per_call = 2);
+    for file in 1..=5 {
+        assert!(granted(&bounded.create(1, file, Some(u8::try_from(file).unwrap()))));
+        assert!(waits(&bounded.create(1, file, None)));
+    }
+    let due = Instant::from_millis(35_000);
+    let mut opened = Vec::new();
+    while bounded.server.poll_timeout() == Some(due) {
+        let mut actions = Vec::new();
+        bounded.server.handle_timeout(due, &mut actions);
+        opened.push(actions.len());
+    }
+    assert_eq!(opened, [2, 2, 1]);
     bounded.end(1);
 }
 
@@ -154,7 +235,7 @@ fn a_request_that_may_not_wait_breaks_nothing() {
     let mut bounded = Bounded::new(|limits| limits.waiters = 0);
     assert!(granted(&bounded.create(1, 1, Some(1))));
     assert!(refused(&bounded.create(1, 1, None)));
-    assert_eq!(bounded.server.stats().breaks_sent, 0);
+    assert_eq!(bounded.server.stats().lease_breaks_sent, 0);
     assert_eq!(bounded.server.poll_timeout(), None);
     bounded.end(1);
 }

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use core::mem;
+use core::time::Duration;
 
 use super::action::Action;
 use super::hold::{Hold, Notice};
@@ -11,7 +12,7 @@ use super::scale::{Arrival, BreakId, HolderId, OpenSlot, Outgoing, RegistryInput
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::{Break, Level};
 use crate::state::{LeaseState, OplockLevel};
-use crate::stats::count;
+use crate::stats::{count, count_latency};
 use crate::status::Status;
 use crate::types::{FileId, RequestId, SessionId};
 use crate::wire::{LeaseAck, OplockBreak};
@@ -59,22 +60,28 @@ impl Shard {
         if notice.needs_acknowledgment() {
             self.start_deadline(id);
         }
-        count(&mut self.stats.breaks_sent);
+        count(match id {
+            HolderId::Lease(_) => &mut self.stats.lease_breaks_sent,
+            HolderId::Oplock(_) => &mut self.stats.oplock_breaks_sent,
+        });
         self.hand_out(id, notice, None, out);
     }
 
     /// The client has its full time from now on, on whatever connection it is told (MS-SMB2 3.3.4.6, 3.3.4.7).
     fn start_deadline(&mut self, id: HolderId) {
-        let timeout = match id {
-            HolderId::Lease(_) => self.config.lease_break_timeout,
-            HolderId::Oplock(_) => self.config.oplock_break_timeout,
-        };
-        let due = self.now.saturating_add(timeout);
+        let due = self.now.saturating_add(self.timeout(id));
         self.stop_deadline(id);
         let timer = self.timers.start(due, id);
         match self.hold_mut(id) {
             Some(hold) => hold.timer = Some(timer),
             None => self.timers.stop(timer),
+        }
+    }
+
+    fn timeout(&self, id: HolderId) -> Duration {
+        match id {
+            HolderId::Lease(_) => self.config.lease_break_timeout,
+            HolderId::Oplock(_) => self.config.oplock_break_timeout,
         }
     }
 
@@ -132,7 +139,7 @@ impl Shard {
             Ok((held, notice)) => (Ok(LeaseAck { key: name.1, state: held }), notice),
             Err(status) => (Err(status), None),
         };
-        self.count_acknowledgment(result.is_ok());
+        self.count_acknowledgment(HolderId::Lease(slot), result.is_ok());
         let accepted = result.is_ok();
         perform(out, Action::AnswerLeaseAck { request, result });
         if accepted {
@@ -164,7 +171,7 @@ impl Shard {
             None if leased => (Err(Status::INVALID_OPLOCK_PROTOCOL), None),
             None => (Err(profile.unexpected_ack.status()), None),
         };
-        self.count_acknowledgment(result.is_ok());
+        self.count_acknowledgment(HolderId::Oplock(slot), result.is_ok());
         let result = result.map(|level| OplockBreak { level, file_id });
         perform(out, Action::AnswerOplockAck { request, result });
         // A wrong one ends the break as well.
@@ -173,12 +180,18 @@ impl Shard {
         }
     }
 
-    fn count_acknowledgment(&mut self, accepted: bool) {
-        count(if accepted {
-            &mut self.stats.breaks_acknowledged
-        } else {
-            &mut self.stats.acknowledgments_refused
-        });
+    /// Before the deadline is stopped: it says when the client was told.
+    fn count_acknowledgment(&mut self, id: HolderId, accepted: bool) {
+        if !accepted {
+            return count(&mut self.stats.acknowledgments_refused);
+        }
+        count(&mut self.stats.breaks_acknowledged);
+        let due = self.hold_mut(id).and_then(|hold| hold.timer).and_then(|timer| self.timers.due(timer));
+        if let Some(due) = due {
+            let left = due.saturating_since(self.now);
+            let latency = self.timeout(id).saturating_sub(left);
+            count_latency(&mut self.stats.acknowledgment_latency, latency);
+        }
     }
 
     /// A break has come to an end, or to its next step.

@@ -26,7 +26,15 @@ impl Shard {
                 let create = &admission.create;
                 let operation = locks::operation_of_open(create.desired, create.disposition);
                 let own = Own { lease: admission.name(), ..Own::default() };
-                room(self.opens.len() < limits.opens)?;
+                let of_file = self.files.get(file).map_or(0, |file| file.opens.len());
+                let session = self.sessions.find(create.origin.session);
+                let of_session = session.and_then(|session| self.sessions.get(session));
+                let of_session = of_session.map_or(0, |session| session.opens.len());
+                room(
+                    self.opens.len() < limits.opens
+                        && of_file < limits.opens_per_file
+                        && of_session < limits.opens_per_session,
+                )?;
                 Ok(Party { own, operation, condition: Condition::Shared(admission.claim()) })
             }
             Job::Operate { actor, origin, intent, .. } => {

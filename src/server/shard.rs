@@ -141,7 +141,8 @@ impl Machine for Shard {
 
     fn handle_timeout(&mut self, now: Instant, out: Out<'_>) {
         self.now = self.now.max(now);
-        while let Some(id) = self.timers.expire(self.now) {
+        for _ in 0..self.config.limits.deadlines_per_call {
+            let Some(id) = self.timers.expire(self.now) else { break };
             if let Some(hold) = self.hold_mut(id) {
                 hold.timer = None;
             }
@@ -284,6 +285,9 @@ impl Shard {
         let request = job.request();
         self.unbind(job, out);
         count(&mut self.stats.refused);
+        if status == Status::SHARING_VIOLATION {
+            count(&mut self.stats.sharing_violations);
+        }
         perform(out, Action::Refused { request, status });
     }
 

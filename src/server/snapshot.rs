@@ -1,7 +1,9 @@
 //! A canonical view of what is held: for diagnosis, for tests, for comparing two histories.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use super::hold::Hold;
 use super::records::Open;
 use super::shard::Shard;
 use crate::locks::Level;
@@ -49,6 +51,8 @@ pub struct OpenSnapshot {
     pub oplock: OplockLevel,
     /// What its client was told to come down to, and what it must come down to in the end; `None` if it is not breaking.
     pub breaking: Option<(OplockLevel, OplockLevel)>,
+    /// How long its client has left to answer.
+    pub remaining: Option<Duration>,
 }
 
 /// One byte-range lock.
@@ -77,24 +81,12 @@ pub struct LeaseSnapshot {
     pub state: LeaseState,
     /// What its client was told to come down to, and what it must come down to in the end; `None` if it is not breaking.
     pub breaking: Option<(LeaseState, LeaseState)>,
+    /// How long its client has left to answer.
+    pub remaining: Option<Duration>,
     /// Its epoch.
     pub epoch: Epoch,
     /// How many opens it has.
     pub opens: u32,
-}
-
-impl OpenSnapshot {
-    fn new(open: &Open) -> Self {
-        let oplock = match (open.lease(), open.oplock()) {
-            (Some(_), _) => OplockLevel::Lease,
-            (None, Some(oplock)) => oplock.level().on_wire(),
-            (None, None) => OplockLevel::None,
-        };
-        let breaking = open.oplock().and_then(|oplock| oplock.hold.breaking());
-        let level = |state| Level::within(state).on_wire();
-        let breaking = breaking.map(|(told, needed)| (level(told), level(needed)));
-        Self { file_id: open.file_id, oplock, breaking }
-    }
 }
 
 impl Shard {
@@ -109,6 +101,7 @@ impl Shard {
                     key: lease.name.1,
                     state: lease.hold.state(),
                     breaking: lease.hold.breaking(),
+                    remaining: self.remaining(&lease.hold),
                     epoch: lease.epoch,
                     opens: lease.opens,
                 })
@@ -124,7 +117,7 @@ impl Shard {
             });
             FileSnapshot {
                 key: file.key,
-                opens: opens().filter(|open| open.live()).map(OpenSnapshot::new).collect(),
+                opens: opens().filter(|open| open.live()).map(|open| self.open_snapshot(open)).collect(),
                 opening: opens().filter(|open| !open.live()).map(|open| open.file_id).collect(),
                 locks: locks.collect(),
                 goes: file.goes(),
@@ -136,6 +129,23 @@ impl Shard {
         let mut files: Vec<_> = files.collect();
         files.sort_unstable_by_key(|file| file.key);
         Snapshot { files }
+    }
+
+    fn open_snapshot(&self, open: &Open) -> OpenSnapshot {
+        let oplock = match (open.lease(), open.oplock()) {
+            (Some(_), _) => OplockLevel::Lease,
+            (None, Some(oplock)) => oplock.level().on_wire(),
+            (None, None) => OplockLevel::None,
+        };
+        let hold = open.oplock().map(|oplock| &oplock.hold);
+        let level = |state| Level::within(state).on_wire();
+        let breaking = hold.and_then(Hold::breaking).map(|(told, needed)| (level(told), level(needed)));
+        let remaining = hold.and_then(|hold| self.remaining(hold));
+        OpenSnapshot { file_id: open.file_id, oplock, breaking, remaining }
+    }
+
+    fn remaining(&self, hold: &Hold) -> Option<Duration> {
+        Some(self.timers.due(hold.timer?)?.saturating_since(self.now))
     }
 
     /// Whether nothing is left in any table.

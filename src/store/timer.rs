@@ -106,9 +106,8 @@ impl<T: Copy> Timers<T> {
         self.heap.len()
     }
 
-    /// When a running timer is due.
-    #[cfg(test)]
-    fn due(&self, id: TimerId) -> Option<Instant> {
+    /// When a running timer is due. O(1).
+    pub(crate) fn due(&self, id: TimerId) -> Option<Instant> {
         match self.slot(id.slot())? {
             Slot::Running { place, .. } => self.heap.get(*place).map(|entry| entry.due),
             Slot::Free(_) => None,

@@ -31,6 +31,9 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
         "oplock-break-timeout" => config.oplock_break_timeout = Duration::from_millis(integer(value)?),
 
         "opens" => limits.opens = size(value)?,
+        "opens-per-file" => limits.opens_per_file = integer32(value)?,
+        "opens-per-session" => limits.opens_per_session = integer32(value)?,
+        "deadlines-per-call" => limits.deadlines_per_call = integer32(value)?,
         "leases" => limits.leases = size(value)?,
         "leases-per-client" => limits.leases_per_client = integer32(value)?,
         "files" => limits.files = size(value)?,
