@@ -7,7 +7,7 @@ use super::event::{Create, ObjectKind, Opened, ShareFlags, ShareKind};
 use super::lease::{Lease, LeaseName};
 use super::operations::tell_directory;
 use super::oplock::Oplock;
-use super::records::{Caching, FileSlot, Stage};
+use super::records::{Caching, FileSlot, Place, Stage};
 use super::scale::{Admission, DirectoryLeasing, LeaseSlot, OpenSlot};
 use super::shard::{Out, Shard, perform, release};
 use crate::locks::{self, Kind, Level, Operation};
@@ -42,9 +42,7 @@ impl Shard {
         if admission.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
             self.relax(name, true, out);
         }
-        if opened.action != CreateAction::Opened {
-            tell_directory(out, place.directory, place.parent);
-        }
+        entry_of(opened, place, out);
     }
 
     /// What the open may cache.
@@ -190,7 +188,7 @@ impl Shard {
             }
         }
         for (_, run) in file.running.iter(&self.running, |run| &run.in_file) {
-            if foreign(run.own) {
+            if !own.is_some_and(|own| run.own.spares(own, identity)) {
                 state = state.without(run.operation.rule().revokes);
             }
         }
@@ -208,6 +206,13 @@ impl Shard {
         let kept = opened.action == CreateAction::Opened || opened.action == CreateAction::Created;
         let locked = kept && file.locks.any_below(&self.ranges, opened.allocation);
         if locked && !state.contains(LeaseState::WRITE) { LeaseState::NONE } else { state }
+    }
+}
+
+/// A file that was created or overwritten is another entry of its directory (MS-FSA 2.1.5.1.1, 2.1.5.1.2).
+pub(super) fn entry_of(opened: Opened, place: Place, out: Out<'_>) {
+    if opened.action != CreateAction::Opened {
+        tell_directory(out, place.directory, place.parent);
     }
 }
 

@@ -192,9 +192,11 @@ impl Party {
             Intent::Replaced | Intent::AncestorMoved => {
                 Self { own: Own::default(), operation: Operation::Evict, condition: Condition::Closed }
             }
-            Intent::RenameWithin => Self { own, operation: Operation::Stat, condition: Condition::NoDeleter },
+            Intent::RenameWithin => {
+                Self { own, operation: Operation::ShareConflict, condition: Condition::NoDeleter }
+            }
             Intent::EntryChanged { parent } => {
-                let own = Own { spared: parent, ..own };
+                let own = Own { spared: parent, ..Own::default() };
                 Self { own, operation: Operation::EntryChanged, condition: Condition::None }
             }
         }
@@ -202,7 +204,7 @@ impl Party {
 }
 
 /// Whose caching does not stand in the way.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Own {
     pub(super) lease: Option<LeaseName>,
     pub(super) open: Option<OpenSlot>,

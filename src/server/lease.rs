@@ -82,7 +82,8 @@ impl Lease {
         profile: &Profile,
     ) -> Result<(LeaseState, Option<Notice>), Status> {
         let Some(told) = self.hold.told() else { return Err(Status::UNSUCCESSFUL) };
-        if !told.contains(state) {
+        // Bits without a meaning are dropped, as in a request.
+        if !told.contains(state.intersection(LeaseState::RWH)) {
             return Err(Status::REQUEST_NOT_ACCEPTED);
         }
         let Self { hold, epoch, .. } = self;

@@ -7,6 +7,7 @@ use slotmap::Key;
 
 use super::action::{Action, Link};
 use super::event::{Opened, Origin};
+use super::granting::entry_of;
 use super::judging::Own;
 use super::operations::tell_directory;
 use super::records::{Fate, FileSlot, Job, Lane, LaneSlot, Open, Session, SessionSlot, Stage};
@@ -100,7 +101,13 @@ impl Shard {
                 self.unlink_if_last(file, out);
                 self.settle(file, out);
             }
-            (None, Ok(_)) => self.shut(slot, out),
+            (None, Ok(opened)) => {
+                // Nobody is told, but what was created or overwritten is.
+                if let Some(place) = self.opens.get(slot).map(|open| open.place) {
+                    entry_of(opened, place, out);
+                }
+                self.shut(slot, out);
+            }
             (None, Err(_)) => {
                 let name = self.opens.get(slot).and_then(|open| open.bound);
                 let file = self.forget(slot);
@@ -143,7 +150,7 @@ impl Shard {
         let delete = open.options.contains(CreateOptions::DELETE_ON_CLOSE);
         self.answer_for(file, file_id, out);
         self.forget(slot);
-        self.leave_lease(lease);
+        self.leave_lease(lease, out);
         if delete {
             if let Some(file) = self.files.get_mut(file) {
                 file.dispose(true, place);
@@ -204,7 +211,7 @@ impl Shard {
 
     /// An open of the lease is gone; with the last one goes the lease, and with it a break in flight
     /// (MS-SMB2 3.3.4.17 <251>).
-    fn leave_lease(&mut self, lease: Option<LeaseSlot>) {
+    fn leave_lease(&mut self, lease: Option<LeaseSlot>, out: Out<'_>) {
         let Some((slot, lease)) = lease.and_then(|slot| Some((slot, self.leases.get_mut(slot)?))) else {
             return;
         };
@@ -212,7 +219,9 @@ impl Shard {
         if lease.opens > 0 {
             return;
         }
-        let file = lease.file;
+        let (file, name) = (lease.file, lease.name);
+        // What follows under the same key is another lease.
+        self.relax(Some(name), false, out);
         self.stop_deadline(HolderId::Lease(slot));
         if let Some(file) = self.files.get_mut(file) {
             file.leases.remove(&mut self.leases.records, slot, |lease| &mut lease.in_file);

@@ -29,7 +29,7 @@ impl Shard {
             return perform(out, Action::Refused { request, status: Status::FILE_LOCK_CONFLICT });
         }
         let by = own.open.and_then(|slot| Some((slot, self.opens.get(slot)?.place)));
-        let run = Run { file: slot, operation, intent, own: own.lease, by, in_file: Links::default() };
+        let run = Run { file: slot, operation, intent, own, by, in_file: Links::default() };
         let run = self.running.insert(run);
         let Some(file) = self.files.get_mut(slot) else { return };
         file.running.push_back(&mut self.running, run, |run| &mut run.in_file);
@@ -129,7 +129,7 @@ impl Shard {
             }
         }
         // MS-SMB2 3.3.5.21.1: the lease has the new name.
-        self.relax(run.own, false, out);
+        self.relax(run.by.and(run.own.lease), false, out);
     }
 
     /// FileDispositionInformation has been set (MS-FSA 2.1.5.15.3).
@@ -139,7 +139,7 @@ impl Shard {
             file.dispose(pending, place);
         }
         // MS-SMB2 3.3.5.21.1: whatever the value is.
-        self.relax(run.own, true, out);
+        self.relax(run.by.and(run.own.lease), true, out);
         if self.files.get(run.file).is_some_and(|file| file.goes() && file.opens.vacant()) {
             self.settle(run.file, out);
         }

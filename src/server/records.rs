@@ -5,6 +5,7 @@ use alloc::boxed::Box;
 use slotmap::new_key_type;
 
 use super::event::{Lock, Origin};
+use super::judging::Own;
 use super::lease::LeaseName;
 use super::oplock::Oplock;
 use super::scale::{Admission, LeaseSlot, OpenSlot, RunSlot};
@@ -239,8 +240,8 @@ pub(super) struct Run {
     pub(super) file: FileSlot,
     pub(super) operation: Operation,
     pub(super) intent: Intent,
-    /// The lease of the actor.
-    pub(super) own: Option<LeaseName>,
+    /// Who is not disturbed by it.
+    pub(super) own: Own,
     /// The open of the actor, and where its name stands.
     pub(super) by: Option<(OpenSlot, Place)>,
     pub(super) in_file: Links<RunSlot>,

@@ -2,13 +2,8 @@
 //!
 //! Allocations are counted beside the times: on the steady path there are none.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    missing_docs
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+#![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::wildcard_enum_match_arm)]
 
 mod world;
 

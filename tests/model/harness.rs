@@ -1,0 +1,268 @@
+//! The machine and the model side by side.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use leasehold::server::{Action, BreakId, Config, Event, Server, Ticket};
+use leasehold::wire::BreakFlags;
+use leasehold::{ConnId, FileId, Instant, LeaseKey, Machine, OplockLevel, RequestId, SessionId, Status};
+
+use super::{Model, Said, check};
+
+/// A notification that the machine gave out.
+#[derive(Clone, Copy, Debug)]
+pub struct Notification {
+    pub id: BreakId,
+    pub conn: ConnId,
+    /// Which lease, or which open in which session.
+    pub about: About,
+    pub ack: bool,
+}
+
+/// What a notification is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    Lease { key: LeaseKey, told: leasehold::LeaseState },
+    Oplock { session: SessionId, file_id: FileId, told: OplockLevel },
+}
+
+/// A machine, a model, and what a driver has to remember.
+#[derive(Clone, Debug)]
+pub struct Harness {
+    pub server: Server,
+    pub model: Model,
+    pub now: Instant,
+    /// To be answered by `Opened`.
+    pub opening: Vec<(RequestId, FileId)>,
+    /// To be answered by `Done`.
+    pub running: Vec<(RequestId, Ticket)>,
+    /// Notifications, oldest first.
+    pub notifications: Vec<Notification>,
+    /// The FileId of every CREATE that got as far as `OpenFile`.
+    pub ids: BTreeMap<RequestId, FileId>,
+    chains: BTreeMap<super::Key, usize>,
+    journal: Vec<String>,
+}
+
+impl Harness {
+    /// Both without clients.
+    pub fn new(config: Config) -> Self {
+        Self {
+            server: Server::new(config),
+            model: Model::new(config),
+            now: Instant::ZERO,
+            opening: Vec::new(),
+            running: Vec::new(),
+            notifications: Vec::new(),
+            ids: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            journal: Vec::new(),
+        }
+    }
+
+    /// Lets time pass, then gives both an event; returns what the machine wants done.
+    pub fn feed(&mut self, now: Instant, event: Event) -> Result<Vec<Action>, String> {
+        self.now = self.now.max(now);
+        self.journal.push(format!("@{} {event:?}", self.now.as_millis()));
+        let before = self.model.clone();
+        let mut actions = Vec::new();
+        if let Err(misuse) = self.server.handle(now, event.clone(), &mut actions) {
+            return Err(self.report(&format!("misuse: {misuse}")));
+        }
+        match event {
+            Event::Opened { file_id, .. } => self.opening.retain(|(_, id)| *id != file_id),
+            Event::Done { ticket, .. } => self.running.retain(|(_, other)| *other != ticket),
+            Event::Disconnected { conn } => self.notifications.retain(|sent| sent.conn != conn),
+            Event::Undelivered { id, conn } => {
+                self.notifications.retain(|sent| (sent.id, sent.conn) != (id, conn));
+            }
+            _ => {}
+        }
+        let expected = self.model.handle(now, &event);
+        self.compare(&before, Some(&event), &actions, &expected)?;
+        Ok(actions)
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: Instant) -> Result<Vec<Action>, String> {
+        self.now = self.now.max(now);
+        self.journal.push(format!("@{} time", self.now.as_millis()));
+        let before = self.model.clone();
+        let mut actions = Vec::new();
+        self.server.handle_timeout(now, &mut actions);
+        let expected = self.model.pass(now);
+        self.compare(&before, None, &actions, &expected)?;
+        Ok(actions)
+    }
+
+    fn report(&self, what: &str) -> String {
+        let mut text = String::from("history:\n");
+        for line in &self.journal {
+            let _ = writeln!(text, "  {line}");
+        }
+        let _ = write!(text, "{what}");
+        text
+    }
+
+    fn compare(
+        &mut self,
+        before: &Model,
+        event: Option<&Event>,
+        actions: &[Action],
+        expected: &[Said],
+    ) -> Result<(), String> {
+        for action in actions {
+            match action {
+                Action::OpenFile { request, file_id } => {
+                    if self.model.open_named(*file_id).is_some() {
+                        return Err(self.report(&format!("{file_id} was given out before")));
+                    }
+                    self.model.learn_open(*file_id, *request);
+                    self.ids.insert(*request, *file_id);
+                    self.opening.push((*request, *file_id));
+                }
+                Action::Proceed { request, ticket } => {
+                    self.model.learn_ticket(*ticket, *request);
+                    self.running.push((*request, *ticket));
+                }
+                _ => {}
+            }
+        }
+        let mut said = Vec::new();
+        for action in actions {
+            let translated = self.translate(action).map_err(|error| self.report(&error))?;
+            self.journal.push(format!("    > {translated:?}"));
+            said.push(translated);
+        }
+        let mut left = said.clone();
+        for line in expected {
+            match left.iter().position(|other| other == line) {
+                Some(at) => {
+                    left.remove(at);
+                }
+                None => return Err(self.report(&format!("not said: {line:?}\nsaid instead: {left:?}"))),
+            }
+        }
+        if !left.is_empty() {
+            return Err(self.report(&format!("said too much: {left:?}")));
+        }
+        self.order(event, &said, expected).map_err(|error| self.report(&error))?;
+        for action in actions {
+            match *action {
+                Action::SendLeaseBreak { id, conn, body, .. } => {
+                    self.model.learn_lease_break(id, conn, body.key);
+                    let about = About::Lease { key: body.key, told: body.new };
+                    let ack = body.flags.contains(BreakFlags::ACK_REQUIRED);
+                    self.notifications.push(Notification { id, conn, about, ack });
+                    if !matches!(event, Some(Event::Undelivered { .. })) {
+                        self.count(before, conn, body.key).map_err(|error| self.report(&error))?;
+                    }
+                }
+                Action::SendOplockBreak { id, conn, session, body, .. } => {
+                    let open = self.model.open_named(body.file_id).unwrap();
+                    self.model.learn_oplock_break(id, open);
+                    let about = About::Oplock { session, file_id: body.file_id, told: body.level };
+                    let ack = self.model.open(open).is_some_and(|open| open.breaking.is_some());
+                    self.notifications.push(Notification { id, conn, about, ack });
+                }
+                _ => {}
+            }
+        }
+        check::step(before, &self.model, event, expected)
+            .and_then(|()| check::state(&self.model))
+            .and_then(|()| self.agree())
+            .map_err(|error| self.report(&error))
+    }
+
+    /// P14: RWH to RH to R to NONE, and no more.
+    fn count(&mut self, before: &Model, conn: ConnId, key: LeaseKey) -> Result<(), String> {
+        let Some(client) = self.model.conns.get(&conn).map(|conn| conn.client) else { return Ok(()) };
+        let key = (client, key);
+        let goes_on = before.lease(key).is_some_and(|lease| lease.breaking.is_some());
+        let chain = self.chains.entry(key).or_default();
+        *chain = if goes_on { *chain + 1 } else { 1 };
+        if *chain > 3 { Err(format!("{chain} notifications for {key:?}")) } else { Ok(()) }
+    }
+
+    /// What both must say of themselves.
+    fn agree(&self) -> Result<(), String> {
+        let stats = self.server.stats();
+        if stats.anomalies != 0 {
+            return Err(format!("anomalies: {stats:?}"));
+        }
+        if self.server.idle() != self.model.idle() {
+            return Err(format!("idle: {}, and not so: {}", self.server.idle(), self.model.idle()));
+        }
+        let (due, expected) = (self.server.poll_timeout(), self.model.next_due());
+        if due != expected {
+            return Err(format!("due at {due:?}, not at {expected:?}"));
+        }
+        let (waiters, expected) = (stats.waiters, self.model.waiters.len());
+        if usize::try_from(waiters) != Ok(expected) {
+            return Err(format!("{waiters} waiters, not {expected}"));
+        }
+        Ok(())
+    }
+
+    fn order(&self, event: Option<&Event>, said: &[Said], expected: &[Said]) -> Result<(), String> {
+        let at = |wanted: &Said| said.iter().position(|other| other == wanted).unwrap();
+        for (line, cause) in expected.iter().zip(self.model.causes()) {
+            let (Said::LeaseBreak { .. } | Said::OplockBreak { .. }, Some(cause)) = (line, cause) else {
+                continue;
+            };
+            let answer = said.iter().position(|other| match other {
+                Said::Interim { request }
+                | Said::OpenFile { request }
+                | Said::Proceed { request }
+                | Said::Accepted { request } => request == cause,
+                Said::Refused { request, status } => request == cause && *status == Status::LOCK_NOT_GRANTED,
+                _ => false,
+            });
+            if answer.is_some_and(|answer| answer < at(line)) {
+                return Err(format!("{line:?} comes behind the answer to {cause:?}"));
+            }
+        }
+        if let Some(Event::LeaseAck { conn, ack, .. }) = event {
+            let client = |conn: &ConnId| self.model.conns.get(conn).map(|conn| conn.client);
+            let answer = said.iter().position(|other| matches!(other, Said::LeaseAck { .. }));
+            let follow_up = said.iter().position(|other| {
+                matches!(other, Said::LeaseBreak { conn: other, body } if body.key == ack.key && client(other) == client(conn))
+            });
+            if follow_up.is_some_and(|follow_up| answer.is_some_and(|answer| follow_up < answer)) {
+                return Err("the follow-up comes before the answer".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn translate(&self, action: &Action) -> Result<Said, String> {
+        let open = |file_id: FileId| {
+            self.model.open_named(file_id).ok_or_else(|| format!("{file_id} was never given out"))
+        };
+        Ok(match *action {
+            Action::OpenFile { request, .. } => Said::OpenFile { request },
+            Action::Resolve { request } => Said::Resolve { request },
+            Action::Interim { request } => Said::Interim { request },
+            Action::Proceed { request, .. } => Said::Proceed { request },
+            Action::Granted { request, grant } => {
+                if open(grant.file_id)? != request {
+                    return Err(format!("{request:?} is granted another's {}", grant.file_id));
+                }
+                Said::Granted { request, action: grant.action, level: grant.level, lease: grant.lease }
+            }
+            Action::Refused { request, status } => Said::Refused { request, status },
+            Action::Closed { request } => Said::Closed { request },
+            Action::Accepted { request } => Said::Accepted { request },
+            Action::SendLeaseBreak { conn, body, .. } => Said::LeaseBreak { conn, body },
+            Action::SendOplockBreak { conn, session, body, .. } => {
+                Said::OplockBreak { conn, session, open: open(body.file_id)?, level: body.level }
+            }
+            Action::AnswerLeaseAck { request, result } => Said::LeaseAck { request, result },
+            Action::AnswerOplockAck { request, result } => {
+                Said::OplockAck { request, result: result.map(|body| body.level) }
+            }
+            Action::Unlink { file } => Said::Unlink { file },
+            Action::CloseFile { file_id, link } => Said::CloseFile { open: open(file_id)?, link },
+        })
+    }
+}
