@@ -39,6 +39,51 @@ impl Claim {
     }
 }
 
+/// The claims of all opens of a file, counted: enough to see at once that a further one fits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// How many want to read, write, delete.
+    wanted: [u32; 3],
+    /// How many of those who want anything do not leave that to others.
+    refused: [u32; 3],
+}
+
+const RIGHTS: [ShareMode; 3] = [ShareMode::READ, ShareMode::WRITE, ShareMode::DELETE];
+
+impl Shares {
+    pub(crate) fn add(&mut self, claim: Claim) {
+        self.change(claim, |count| count.saturating_add(1));
+    }
+
+    pub(crate) fn remove(&mut self, claim: Claim) {
+        self.change(claim, |count| count.saturating_sub(1));
+    }
+
+    /// Whether the claim fits all of them. O(1).
+    pub(crate) fn fit(&self, claim: Claim) -> bool {
+        let rights = RIGHTS.into_iter().zip(self.wanted).zip(self.refused);
+        claim.wants.is_empty()
+            || rights.into_iter().all(|((right, wanted), refused)| {
+                (refused == 0 || !claim.wants.contains(right))
+                    && (wanted == 0 || claim.leaves.contains(right))
+            })
+    }
+
+    fn change(&mut self, claim: Claim, next: impl Fn(u32) -> u32) {
+        if claim.wants.is_empty() {
+            return;
+        }
+        for ((right, wanted), refused) in RIGHTS.into_iter().zip(&mut self.wanted).zip(&mut self.refused) {
+            if claim.wants.contains(right) {
+                *wanted = next(*wanted);
+            }
+            if !claim.leaves.contains(right) {
+                *refused = next(*refused);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +109,33 @@ mod tests {
                     let selfish = Claim::new(access, ShareMode::empty(), Disposition::Open);
                     assert!(!selfish.fits(two), "{needs:?} is not left");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn counted_claims_say_what_each_says() {
+        // MS-FSA 2.1.5.1.2.2: every pair beside a claim, and again when one of the two is gone.
+        let claims: std::vec::Vec<Claim> = (0..64)
+            .map(|bits| {
+                let wants = ShareMode::from_bits_retain(bits & 7);
+                Claim { wants, leaves: ShareMode::from_bits_retain(bits >> 3) }
+            })
+            .collect();
+        for one in &claims {
+            for other in &claims {
+                let mut shares = Shares::default();
+                shares.add(*one);
+                shares.add(*other);
+                for claim in &claims {
+                    assert_eq!(shares.fit(*claim), claim.fits(*one) && claim.fits(*other), "{claim:?}");
+                }
+                shares.remove(*one);
+                for claim in &claims {
+                    assert_eq!(shares.fit(*claim), claim.fits(*other), "{claim:?}");
+                }
+                shares.remove(*other);
+                assert_eq!(shares, Shares::default());
             }
         }
     }

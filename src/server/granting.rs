@@ -36,12 +36,14 @@ impl Shard {
         }
         open.stage = Stage::Live(caching);
         let (file_id, place, name) = (open.file_id, open.place, open.bound);
+        let file = open.file;
+        // Before the client knows of it, so that it finds the key free.
+        if admission.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
+            self.relax(file, name, true, out);
+        }
         let grant = Grant { file_id, action: opened.action, level, lease };
         count(&mut self.stats.granted);
         perform(out, Action::Granted { request: admission.create.request, grant });
-        if admission.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
-            self.relax(name, true, out);
-        }
         entry_of(opened, place, out);
     }
 
@@ -153,10 +155,11 @@ impl Shard {
         let opening = self.opens.get(me).and_then(|open| Some((open, self.files.get(open.file)?)));
         let Some((my, file)) = opening else { return LeaseState::NONE };
         let identity = self.config.profile.lease_identity;
+        let kind = if own.is_some() { Kind::Lease } else { Kind::Oplock };
         let foreign = |name: Option<LeaseName>| {
             !own.is_some_and(|own| name.is_some_and(|name| identity.same(own, name)))
         };
-        let mut state = asked;
+        let (mut state, mut locked_by_others) = (asked, false);
         // MS-FSA 2.1.5.18.1, .2: no H on what is about to go.
         if file.goes() {
             state = state.without(LeaseState::HANDLE);
@@ -170,6 +173,7 @@ impl Shard {
                 return LeaseState::NONE;
             }
             let oplock = open.oplock();
+            locked_by_others |= open.locks.lock_count() > 0;
             // Choice: foreign caching forbids W even at state NONE, as deployed servers have it.
             let caching = open.bound.is_some() || oplock.is_some();
             if caching || locks::forbids_write_caching(open.desired, open.disposition) {
@@ -177,8 +181,8 @@ impl Shard {
             }
             // What is being opened now has broken what it had to; nobody gets it back before that open is there.
             if !open.live() {
-                state =
-                    state.without(locks::operation_of_open(open.desired, open.disposition).rule().revokes);
+                let operation = locks::operation_of_open(open.desired, open.disposition);
+                state = untouched(kind, operation, state);
             }
             match oplock.map_or(Level::None, Oplock::level) {
                 Level::None => {}
@@ -188,8 +192,9 @@ impl Shard {
             }
         }
         for (_, run) in file.running.iter(&self.running, |run| &run.in_file) {
-            if !own.is_some_and(|own| run.own.spares(own, identity)) {
-                state = state.without(run.operation.rule().revokes);
+            let spared = own.is_some_and(|own| run.own.spares(own, identity));
+            if !spared {
+                state = untouched(kind, run.operation, state);
             }
         }
         for (_, lease) in file.leases.iter(&self.leases.records, |lease| &lease.in_file) {
@@ -201,8 +206,11 @@ impl Shard {
                 return LeaseState::NONE;
             }
         }
-        // MS-FSA 2.1.5.18: no R while octets are locked; W is only had by the one who locked them. What was just
-        // overwritten has no such octets.
+        if locked_by_others {
+            state = state.without(LeaseState::WRITE);
+        }
+        // MS-FSA 2.1.5.18: no R while octets are locked, but to those who hold W and all the locks. What was just overwritten
+        // has no such octets.
         let kept = opened.action == CreateAction::Opened || opened.action == CreateAction::Created;
         let locked = kept && file.locks.any_below(&self.ranges, opened.allocation);
         if locked && !state.contains(LeaseState::WRITE) { LeaseState::NONE } else { state }
@@ -227,5 +235,18 @@ fn capped(admission: &Admission, kind: Kind, asked: LeaseState) -> LeaseState {
         asked.without(LeaseState::WRITE.union(LeaseState::HANDLE))
     } else {
         asked
+    }
+}
+
+/// What of a state an operation would leave alone.
+fn untouched(kind: Kind, operation: Operation, state: LeaseState) -> LeaseState {
+    let rule = operation.rule();
+    match kind {
+        Kind::Lease => state.without(rule.revokes),
+        Kind::Oplock => {
+            let levels = [Level::Batch, Level::Exclusive, Level::II];
+            let mut within = levels.into_iter().filter(|level| state.contains(level.caches()));
+            within.find(|level| rule.oplock(*level) == *level).map_or(LeaseState::NONE, Level::caches)
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::lease::LeaseName;
 use super::profile::{LeaseIdentity, LockReach, Profile};
 use super::ranges;
 use super::records::{File, FileSlot, Job, Open};
-use super::scale::{HolderId, OpenSlot};
+use super::scale::{HolderId, OpenSlot, Route};
 use super::shard::Shard;
 use crate::locks::range::{LockKind, Range};
 use crate::locks::share::Claim;
@@ -30,14 +30,19 @@ impl Shard {
                 let session = self.sessions.find(create.origin.session);
                 let of_session = session.and_then(|session| self.sessions.get(session));
                 let of_session = of_session.map_or(0, |session| session.opens.len());
+                let new_session = session.is_none() && self.sessions.is_full();
+                let new_lane = self.lanes.is_full() && self.lanes.find(create.origin.conn).is_none();
+                let new_lease = self.leases.is_full()
+                    && admission.name().is_some_and(|name| self.leases.find(name).is_none());
                 room(
                     self.opens.len() < limits.opens
                         && of_file < limits.opens_per_file
-                        && of_session < limits.opens_per_session,
+                        && of_session < limits.opens_per_session
+                        && !(new_session || new_lane || new_lease),
                 )?;
                 Ok(Party { own, operation, condition: Condition::Shared(admission.claim()) })
             }
-            Job::Operate { actor, origin, intent, .. } => {
+            Job::Operate { actor, origin, intent, since, .. } => {
                 let session = origin.map(|origin| origin.session);
                 let own = match actor {
                     Actor::Open(file_id) => self.own(file, *file_id, session)?,
@@ -45,7 +50,7 @@ impl Shard {
                     Actor::Other => Own::default(),
                 };
                 room(self.running.len() < limits.running)?;
-                Ok(Party::of_intent(own, *intent, &self.config.profile))
+                Ok(Party::of_intent(own, *intent, *since, &self.config.profile))
             }
             Job::Lock(lock) => {
                 let own = self.own(file, lock.file_id, Some(lock.origin.session))?;
@@ -75,6 +80,17 @@ impl Shard {
     pub(super) fn judge(&mut self, slot: FileSlot, party: Party) -> Result<Verdict, Status> {
         let Party { own, operation, condition } = party;
         self.breaks.clear();
+        if let (Condition::Shared(claim), Some(file)) = (condition, self.files.get(slot)) {
+            if file.goes() {
+                return Err(Status::DELETE_PENDING);
+            }
+            // Whoever was told to proceed has the file to itself until it is done.
+            let barred = file.evictions > 0 || (file.guards > 0 && claim.deletes());
+            // MS-FSA 2.1.5.1.2: BATCH comes down before sharing is looked at.
+            if barred || self.judge_batch(slot, operation) == Verdict::Wait {
+                return Ok(Verdict::Wait);
+            }
+        }
         let Some(file) = self.files.get(slot) else { return Err(Status::INSUFFICIENT_RESOURCES) };
         let (conflict, denied) = match condition {
             Condition::None => return Ok(self.judge_operation(slot, own, operation)),
@@ -82,10 +98,8 @@ impl Shard {
                 let verdict = self.judge_operation(slot, own, operation);
                 return Ok(if self.is_locked_out(slot, own, range, kind) { Verdict::Wait } else { verdict });
             }
-            Condition::Shared(_) if file.goes() => return Err(Status::DELETE_PENDING),
-            // MS-FSA 2.1.5.1.2: BATCH comes down before sharing is looked at.
-            Condition::Shared(_) if self.judge_batch(slot, operation) == Verdict::Wait => {
-                return Ok(Verdict::Wait);
+            Condition::Shared(claim) if file.shares.fit(claim) => {
+                return Ok(self.judge_operation(slot, own, operation));
             }
             Condition::Shared(claim) => {
                 (self.conflict(slot, own, |open| !claim.fits(open.claim)), Status::SHARING_VIOLATION)
@@ -94,15 +108,27 @@ impl Shard {
                 let foreign = |open: &Open| open.claim.deletes() && !self.is_own(own, open);
                 (self.conflict(slot, own, foreign), Status::SHARING_VIOLATION)
             }
-            Condition::Closed => (self.conflict(slot, own, |_| true), Status::ACCESS_DENIED),
+            Condition::Closed { since } => {
+                // MS-FSA 2.1.5.15.12, as Samba has it: an open that came meanwhile ends the wait.
+                let opens = file.opens.iter(&self.opens, |open| &open.in_file);
+                if opens.into_iter().any(|(_, open)| Route::serial_of(open.file_id) >= since) {
+                    return Err(Status::ACCESS_DENIED);
+                }
+                (self.conflict(slot, own, |_| true), Status::ACCESS_DENIED)
+            }
         };
         // MS-FSA 2.1.5.1.2.2: nothing else is broken for what may fail yet.
-        match (conflict, condition) {
-            (Conflict::None, Condition::Shared(_)) => Ok(self.judge_operation(slot, own, operation)),
-            (Conflict::None, _) => Ok(Verdict::Go),
-            (Conflict::Curable, Condition::Closed) => Ok(self.judge_operation(slot, own, Operation::Evict)),
-            (Conflict::Curable, _) => Ok(self.judge_operation(slot, own, Operation::ShareConflict)),
-            (Conflict::Certain, _) => Err(denied),
+        let cure = match (conflict, condition) {
+            (Conflict::None, Condition::Shared(_)) => return Ok(self.judge_operation(slot, own, operation)),
+            (Conflict::None, _) => return Ok(Verdict::Go),
+            (Conflict::Curable, Condition::Closed { .. }) => Operation::Evict,
+            (Conflict::Curable, _) => Operation::ShareConflict,
+            (Conflict::Certain, _) => return Err(denied),
+        };
+        match self.judge_operation(slot, own, cure) {
+            Verdict::Wait => Ok(Verdict::Wait),
+            // Nobody comes down, so nobody goes.
+            Verdict::Go => Err(denied),
         }
     }
 
@@ -173,7 +199,7 @@ pub(super) struct Party {
 }
 
 impl Party {
-    fn of_intent(own: Own, intent: Intent, profile: &Profile) -> Self {
+    fn of_intent(own: Own, intent: Intent, since: u64, profile: &Profile) -> Self {
         let plain = |operation| Self { own, operation, condition: Condition::None };
         match intent {
             Intent::Read { .. } => plain(Operation::Read),
@@ -189,9 +215,11 @@ impl Party {
             Intent::Link { .. } => plain(Operation::Link),
             Intent::Delete { pending: true } => plain(Operation::Delete),
             // Nobody is spared whose open stands in the way.
-            Intent::Replaced | Intent::AncestorMoved => {
-                Self { own: Own::default(), operation: Operation::Evict, condition: Condition::Closed }
-            }
+            Intent::Replaced | Intent::AncestorMoved => Self {
+                own: Own::default(),
+                operation: Operation::Evict,
+                condition: Condition::Closed { since },
+            },
             Intent::RenameWithin => {
                 Self { own, operation: Operation::ShareConflict, condition: Condition::NoDeleter }
             }
@@ -233,8 +261,10 @@ enum Condition {
     Shared(Claim),
     /// Nobody else may delete it.
     NoDeleter,
-    /// Nobody has it open.
-    Closed,
+    /// Nobody has it open, and nobody opens it meanwhile: serial numbers of opens tell.
+    Closed {
+        since: u64,
+    },
     /// A lock that would rather wait than fail.
     Unlocked(Range, LockKind),
 }

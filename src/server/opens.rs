@@ -10,7 +10,7 @@ use super::event::{Opened, Origin};
 use super::granting::entry_of;
 use super::judging::Own;
 use super::operations::tell_directory;
-use super::records::{Fate, FileSlot, Job, Lane, LaneSlot, Open, Session, SessionSlot, Stage};
+use super::records::{Fate, FileSlot, Job, Lane, LaneSlot, Open, Place, Session, SessionSlot, Stage};
 use super::scale::{Admission, HolderId, LeaseSlot, OpenSlot, Route, Scope};
 use super::shard::{Out, Shard, perform, release};
 use crate::locks::range::Owner;
@@ -20,7 +20,7 @@ use crate::stats::count;
 use crate::status::Status;
 use crate::store::list::{Links, List};
 use crate::store::table::Full;
-use crate::types::{ConnId, FileId, RequestId, SessionId, TreeId};
+use crate::types::{ConnId, FileId, LeaseKey, RequestId, SessionId, TreeId};
 
 impl Shard {
     /// Reserves the open and has the driver open the file. Until it has, nobody is granted what this open takes away.
@@ -61,6 +61,7 @@ impl Shard {
             bound,
             place,
             modified: false,
+            waiting: 0,
             locks: Owner::new(open),
             stage: Stage::Reserved { admission, lane },
             in_file: Links::default(),
@@ -69,6 +70,7 @@ impl Shard {
         });
         if let Some(file) = self.files.get_mut(slot) {
             file.opens.push_back(&mut self.opens, open, |open| &mut open.in_file);
+            file.shares.add(claim);
         }
         if let Some(session) = self.sessions.get_mut(session) {
             session.opens.push_back(&mut self.opens, open, |open| &mut open.in_session);
@@ -96,23 +98,26 @@ impl Shard {
                 self.admissions.recycle(admission);
             }
             (Some(admission), Err(status)) => {
+                let Some(place) = self.opens.get(slot).map(|open| open.place) else { return };
                 let file = self.forget(slot);
                 self.refuse(Job::Create(admission), status, out);
-                self.unlink_if_last(file, out);
+                self.unlink_if_last(file, place, out);
                 self.settle(file, out);
             }
             (None, Ok(opened)) => {
+                let Some(Open { place, file, .. }) = self.opens.get(slot) else { return };
+                let (place, file) = (*place, *file);
                 // Nobody is told, but what was created or overwritten is.
-                if let Some(place) = self.opens.get(slot).map(|open| open.place) {
-                    entry_of(opened, place, out);
-                }
+                entry_of(opened, place, out);
                 self.shut(slot, out);
+                self.settle(file, out);
             }
             (None, Err(_)) => {
-                let name = self.opens.get(slot).and_then(|open| open.bound);
+                let Some(Open { place, bound, .. }) = self.opens.get(slot) else { return };
+                let (place, name) = (*place, *bound);
                 let file = self.forget(slot);
                 release(name, out);
-                self.unlink_if_last(file, out);
+                self.unlink_if_last(file, place, out);
                 self.settle(file, out);
             }
         }
@@ -134,55 +139,57 @@ impl Shard {
 
     /// CLOSE (MS-SMB2 3.3.5.10).
     pub(super) fn close(&mut self, request: RequestId, session: SessionId, file_id: FileId, out: Out<'_>) {
-        let Some((slot, _)) = self.live(file_id, Some(session)) else {
+        let Some((slot, open)) = self.live(file_id, Some(session)) else {
             count(&mut self.stats.refused);
             return perform(out, Action::Refused { request, status: Status::FILE_CLOSED });
         };
+        let file = open.file;
         self.shut(slot, out);
+        self.settle(file, out);
         perform(out, Action::Closed { request });
     }
 
-    /// Closes an open, however it came to that (MS-SMB2 3.3.4.17).
+    /// Closes an open, however it came to that (MS-SMB2 3.3.4.17). Its file has to be settled.
     fn shut(&mut self, slot: OpenSlot, out: Out<'_>) {
         let Some(open) = self.opens.get(slot) else { return };
         let (file, file_id, name, lease) = (open.file, open.file_id, open.bound, open.lease());
         let (place, modified) = (open.place, open.modified);
         let delete = open.options.contains(CreateOptions::DELETE_ON_CLOSE);
-        self.answer_for(file, file_id, out);
+        self.answer_for(slot, out);
         self.forget(slot);
         self.leave_lease(lease, out);
         if delete {
             if let Some(file) = self.files.get_mut(file) {
-                file.dispose(true, place);
+                file.dispose(true, place.parent);
             }
             self.judge_operation(file, Own { lease: name, ..Own::default() }, Operation::DeleteOnClose);
             self.tell_holders(out);
         }
         release(name, out);
-        let fate = self.files.get(file).filter(|file| file.opens.vacant()).map(|file| file.fate);
-        match fate {
-            Some(Fate::Goes(by)) => {
-                perform(out, Action::CloseFile { file_id, link: Link::Remove });
-                // Choice: as Samba has it, a directory lease is spared only by those who asked for it from first to last.
-                tell_directory(out, place.directory, place.parent.filter(|_| by.parent == place.parent));
-            }
-            Some(Fate::Stays) | None => {
-                perform(out, Action::CloseFile { file_id, link: Link::Keep });
-                if modified {
-                    tell_directory(out, place.directory, place.parent);
-                }
-            }
+        let goes = self.goes_now(file);
+        let link = if goes.is_some() { Link::Remove } else { Link::Keep };
+        perform(out, Action::CloseFile { file_id, link });
+        if let Some(by) = goes {
+            removed(place, by, out);
+        } else if modified {
+            tell_directory(out, place.directory, place.parent);
         }
-        self.settle(file, out);
     }
 
-    /// A file that was to be deleted lived on for an open that came to nothing: no close is left to take its name along.
-    fn unlink_if_last(&self, file: FileSlot, out: Out<'_>) {
-        if let Some(file) = self.files.get(file).filter(|file| file.opens.vacant()) {
-            if let Fate::Goes(by) = file.fate {
-                perform(out, Action::Unlink { file: file.key });
-                tell_directory(out, by.directory, None);
-            }
+    /// Who made a file go, if it goes and nobody has it open any more.
+    fn goes_now(&self, file: FileSlot) -> Option<Option<LeaseKey>> {
+        match self.files.get(file).filter(|file| file.opens.vacant())?.fate {
+            Fate::Goes(by) => Some(by),
+            Fate::Stays => None,
+        }
+    }
+
+    /// A file that was to be deleted lived on for an open that came to nothing, or was to be deleted when its last handle had
+    /// been closed: no close is left to take its name along.
+    pub(super) fn unlink_if_last(&self, file: FileSlot, place: Place, out: Out<'_>) {
+        if let (Some(by), Some(record)) = (self.goes_now(file), self.files.get(file)) {
+            perform(out, Action::Unlink { file: record.key });
+            removed(place, by, out);
         }
     }
 
@@ -194,6 +201,7 @@ impl Shard {
         self.stop_deadline(HolderId::Oplock(slot));
         if let (Some(record), Some(open)) = (self.files.get_mut(file), self.opens.get_mut(slot)) {
             record.locks.release(&mut self.ranges, &mut open.locks);
+            record.shares.remove(open.claim);
             if open.oplock().is_some_and(|oplock| oplock.level() != Level::None) {
                 record.oplocks = record.oplocks.saturating_sub(1);
             }
@@ -221,7 +229,7 @@ impl Shard {
         }
         let (file, name) = (lease.file, lease.name);
         // What follows under the same key is another lease.
-        self.relax(Some(name), false, out);
+        self.relax(file, Some(name), false, out);
         self.stop_deadline(HolderId::Lease(slot));
         if let Some(file) = self.files.get_mut(file) {
             file.leases.remove(&mut self.leases.records, slot, |lease| &mut lease.in_file);
@@ -236,22 +244,32 @@ impl Shard {
             return self.resume(file, out);
         }
         record.fate = Fate::Stays;
+        self.send_back(file, |_| true, out);
+        self.reap(file);
+    }
+
+    /// Requests that wait for a file are sent to look where their names lead now.
+    pub(super) fn send_back(&mut self, file: FileSlot, which: impl Fn(&Job) -> bool, out: Out<'_>) {
         let mut waiting = self.waiting(file);
         for slot in waiting.drain(..) {
-            let Some(job) = self.unpark(slot) else { continue };
+            let concerned = self.waiters.get(slot).is_some_and(|waiter| which(&waiter.job));
+            let Some(job) = concerned.then(|| self.unpark(slot)).flatten() else { continue };
             let request = job.request();
             self.unbind(job, out);
             perform(out, Action::Resolve { request });
         }
         self.scratch = waiting;
-        self.reap(file);
     }
 
-    /// Operations that wait on behalf of an open are answered before it goes.
-    fn answer_for(&mut self, file: FileSlot, file_id: FileId, out: Out<'_>) {
+    /// Operations that wait on behalf of an open are answered before it goes. O(1) if there are none.
+    fn answer_for(&mut self, open: OpenSlot, out: Out<'_>) {
+        let Some(Open { file, file_id, .. }) = self.opens.get(open).filter(|open| open.waiting > 0) else {
+            return;
+        };
+        let (file, file_id) = (*file, *file_id);
         let mut waiting = self.waiting(file);
         for slot in waiting.drain(..) {
-            let acts = self.waiters.get(slot).is_some_and(|waiter| waiter.job.acts_for(file_id));
+            let acts = self.waiters.get(slot).is_some_and(|waiter| waiter.job.open() == Some(file_id));
             if let Some(job) = acts.then(|| self.unpark(slot)).flatten() {
                 let status = match job {
                     // Choice: as Windows has it.
@@ -269,12 +287,20 @@ impl Shard {
     pub(super) fn sweep(&mut self, session: SessionId, tree: Option<TreeId>, out: Out<'_>) {
         let opens = self.sessions.find(session).and_then(|session| self.sessions.get(session));
         let mut next = opens.and_then(|session| session.opens.head());
+        let mut unsettled = mem::take(&mut self.unsettled);
         while let Some(slot) = next {
             let Some(open) = self.opens.get(slot) else { break };
             next = open.in_session.next();
             if tree.is_none_or(|tree| open.tree == tree) {
+                let file = open.file;
                 match open.stage {
-                    Stage::Live(_) => self.shut(slot, out),
+                    Stage::Live(_) => {
+                        self.shut(slot, out);
+                        if let Some(record) = self.files.get_mut(file).filter(|file| !file.unsettled) {
+                            record.unsettled = true;
+                            unsettled.push(file);
+                        }
+                    }
                     // The driver is opening the file: it is closed, and the lease key free, when that has ended.
                     Stage::Reserved { .. } => {
                         let status = match tree {
@@ -291,6 +317,14 @@ impl Shard {
                 }
             }
         }
+        // Once for each file, however many of its opens went.
+        for file in unsettled.drain(..) {
+            if let Some(record) = self.files.get_mut(file) {
+                record.unsettled = false;
+            }
+            self.settle(file, out);
+        }
+        self.unsettled = unsettled;
     }
 
     /// A connection, or a session or tree connect on it, is gone: what it has waiting is answered, or dropped where nobody
@@ -339,4 +373,10 @@ impl Shard {
             self.lanes.remove(lane);
         }
     }
+}
+
+/// A name is gone from its directory. *Choice:* as Samba has it, a lease there is spared only by those who asked for it from
+/// first to last.
+fn removed(place: Place, by: Option<LeaseKey>, out: Out<'_>) {
+    tell_directory(out, place.directory, place.parent.filter(|_| by == place.parent));
 }

@@ -3,7 +3,7 @@
 use super::action::Action;
 use super::judging::{Own, Party};
 use super::lease::LeaseName;
-use super::records::{FileSlot, Place, Run};
+use super::records::{FileSlot, Job, Place, Run};
 use super::scale::{OpenSlot, RegistryInput, Route, Ticket};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::range::Range;
@@ -33,6 +33,7 @@ impl Shard {
         let run = self.running.insert(run);
         let Some(file) = self.files.get_mut(slot) else { return };
         file.running.push_back(&mut self.running, run, |run| &mut run.in_file);
+        file.bar(intent, |count| count.saturating_add(1));
         let route = Route::of_file(file.key, self.config.route_seed);
         perform(out, Action::Proceed { request, ticket: Ticket::new(route, run) });
     }
@@ -72,44 +73,77 @@ impl Shard {
         if let Some(record) = self.files.get_mut(file) {
             record.running.remove(&mut self.running, slot, |run| &mut run.in_file);
         }
-        if let Some(run) = self.running.remove(slot).filter(|_| result.is_ok()) {
+        let Some(run) = self.running.remove(slot) else { return };
+        let barred = match self.files.get_mut(file) {
+            Some(record) => record.bar(run.intent, |count| count.saturating_sub(1)),
+            None => false,
+        };
+        if result.is_ok() {
             self.follow(&run, out);
+        }
+        if barred {
+            self.resume(file, out);
         }
         self.reap(file);
     }
 
     /// What follows from an operation that has succeeded: for the file's fate, and for the leases of directories.
     fn follow(&mut self, run: &Run, out: Out<'_>) {
-        let place = run.by.map(|(_, place)| place);
-        let by = run.by.and_then(|(slot, _)| Some((slot, self.opens.get_mut(slot)?)));
+        let Some((slot, then)) = run.by else { return self.follow_anybody(run, out) };
+        // Where the name stands by now; where it stood, if the open is closed.
+        let now = self.opens.get_mut(slot).map(|open| {
+            open.modified |= matches!(run.intent, Intent::Write { .. });
+            open.place
+        });
+        let place = now.unwrap_or(then);
         match run.intent {
-            Intent::Write { .. } => match (by, place) {
-                // MS-FSA 2.1.5.5: the directory hears of it when the handle is closed.
-                (Some((_, open)), _) => open.modified = true,
-                (None, Some(place)) => tell_directory(out, place.directory, place.parent),
-                (None, None) => {}
-            },
-            Intent::SetSize | Intent::SetAttributes => {
-                if let Some(place) = place {
-                    tell_directory(out, place.directory, place.parent);
-                }
+            // MS-FSA 2.1.5.5: the directory hears of a write when the handle is closed.
+            Intent::Write { .. } if now.is_some() => {}
+            Intent::Write { .. } | Intent::SetSize | Intent::SetAttributes => {
+                tell_directory(out, place.directory, place.parent);
             }
-            Intent::Link { to } => {
-                if let Some(place) = place {
-                    tell_directory(out, to, place.parent);
+            Intent::Link { to } => tell_directory(out, to, place.parent),
+            Intent::Rename { to } => self.moved(run, place, to, out),
+            Intent::Delete { pending } => {
+                if let Some(file) = self.files.get_mut(run.file) {
+                    file.dispose(pending, place.parent);
                 }
+                // MS-SMB2 3.3.5.21.1: whatever the value is.
+                self.relax(run.file, run.own.lease, true, out);
+                // The close did not wait: nothing is left to take the name along.
+                self.unlink_if_last(run.file, place, out);
+                self.settle(run.file, out);
             }
-            Intent::Rename { to } => {
-                if let Some(from) = place {
-                    self.moved(run, from, to, out);
-                }
-            }
-            Intent::Delete { pending } => self.dispose(run, pending, out),
             Intent::Read { .. }
             | Intent::Flush
             | Intent::SetSecurity
             | Intent::Replaced
             | Intent::AncestorMoved
+            | Intent::RenameWithin
+            | Intent::EntryChanged { .. } => self.follow_anybody(run, out),
+        }
+    }
+
+    /// What follows whoever did it.
+    fn follow_anybody(&mut self, run: &Run, out: Out<'_>) {
+        match run.intent {
+            Intent::Delete { pending } => {
+                if let Some(file) = self.files.get_mut(run.file).filter(|file| !file.opens.vacant()) {
+                    file.dispose(pending, None);
+                }
+            }
+            // The names that led here lead elsewhere.
+            Intent::Replaced | Intent::AncestorMoved => {
+                self.send_back(run.file, |job| matches!(job, Job::Create(_)), out)
+            }
+            Intent::Rename { .. }
+            | Intent::Read { .. }
+            | Intent::Write { .. }
+            | Intent::Flush
+            | Intent::SetSize
+            | Intent::SetAttributes
+            | Intent::SetSecurity
+            | Intent::Link { .. }
             | Intent::RenameWithin
             | Intent::EntryChanged { .. } => {}
         }
@@ -129,27 +163,20 @@ impl Shard {
             }
         }
         // MS-SMB2 3.3.5.21.1: the lease has the new name.
-        self.relax(run.by.and(run.own.lease), false, out);
+        self.relax(run.file, run.own.lease, false, out);
+        // Who waits to open it came by the old name.
+        let by_the_old_name = |job: &Job| match job {
+            Job::Create(admission) => admission.create.directory == from.directory,
+            Job::Operate { .. } | Job::Lock(_) => false,
+        };
+        self.send_back(run.file, by_the_old_name, out);
     }
 
-    /// FileDispositionInformation has been set (MS-FSA 2.1.5.15.3).
-    fn dispose(&mut self, run: &Run, pending: bool, out: Out<'_>) {
-        let place = run.by.map_or(Place { directory: None, parent: None }, |(_, place)| place);
-        if let Some(file) = self.files.get_mut(run.file) {
-            file.dispose(pending, place);
-        }
-        // MS-SMB2 3.3.5.21.1: whatever the value is.
-        self.relax(run.by.and(run.own.lease), true, out);
-        if self.files.get(run.file).is_some_and(|file| file.goes() && file.opens.vacant()) {
-            self.settle(run.file, out);
-        }
-    }
-
-    /// Lease.FileDeleteOnClose.
-    pub(super) fn relax(&mut self, name: Option<LeaseName>, relaxed: bool, out: Out<'_>) {
+    /// Lease.FileDeleteOnClose of a lease on that file.
+    pub(super) fn relax(&mut self, file: FileSlot, name: Option<LeaseName>, relaxed: bool, out: Out<'_>) {
         let Some((client, key)) = name else { return };
         let lease = self.leases.find((client, key)).and_then(|slot| self.leases.get_mut(slot));
-        if let Some(lease) = lease.filter(|lease| lease.relaxed != relaxed) {
+        if let Some(lease) = lease.filter(|lease| lease.file == file && lease.relaxed != relaxed) {
             lease.relaxed = relaxed;
             tell(out, RegistryInput::Relaxed { client, key, relaxed });
         }

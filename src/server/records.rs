@@ -10,7 +10,7 @@ use super::lease::LeaseName;
 use super::oplock::Oplock;
 use super::scale::{Admission, LeaseSlot, OpenSlot, RunSlot};
 use crate::locks::range::{Locks, Owner};
-use crate::locks::share::Claim;
+use crate::locks::share::{Claim, Shares};
 use crate::locks::{Actor, Intent, Operation};
 use crate::state::{Access, CreateOptions, Disposition};
 use crate::store::list::{Links, List};
@@ -32,7 +32,15 @@ pub(super) struct File {
     pub(super) leases: List<LeaseSlot>,
     /// How many of the opens hold an oplock that is not NONE.
     pub(super) oplocks: u32,
+    /// The share modes of the opens.
+    pub(super) shares: Shares,
     pub(super) locks: Locks,
+    /// How many operations run that need the file not to be open.
+    pub(super) evictions: u32,
+    /// How many operations run that need nobody to be able to delete the file.
+    pub(super) guards: u32,
+    /// Whether it waits to be settled.
+    pub(super) unsettled: bool,
     /// In order of arrival, which is the order in which they are judged again.
     pub(super) waiters: List<WaiterSlot>,
     pub(super) running: List<RunSlot>,
@@ -43,8 +51,8 @@ pub(super) struct File {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Stays,
-    /// Delete-pending (MS-FSA 2.1.5.5): no new opens.
-    Goes(Place),
+    /// Delete-pending (MS-FSA 2.1.5.5): no new opens. Who wanted it names this parent.
+    Goes(Option<LeaseKey>),
 }
 
 /// Where a name stands, and whose directory lease is spared when something about it changes.
@@ -62,6 +70,10 @@ impl File {
             opens: List::default(),
             leases: List::default(),
             oplocks: 0,
+            shares: Shares::default(),
+            evictions: 0,
+            guards: 0,
+            unsettled: false,
             locks: Locks::default(),
             waiters: List::default(),
             running: List::default(),
@@ -70,10 +82,10 @@ impl File {
     }
 
     /// Makes it go with its last open, or stay after all. Who made it go first is who counts.
-    pub(super) fn dispose(&mut self, goes: bool, place: Place) {
+    pub(super) fn dispose(&mut self, goes: bool, parent: Option<LeaseKey>) {
         match (self.fate, goes) {
             (Fate::Goes(_), true) => {}
-            (Fate::Stays, true) => self.fate = Fate::Goes(place),
+            (Fate::Stays, true) => self.fate = Fate::Goes(parent),
             (Fate::Goes(_) | Fate::Stays, false) => self.fate = Fate::Stays,
         }
     }
@@ -81,6 +93,26 @@ impl File {
     /// Whether it is to go with its last open.
     pub(super) fn goes(&self) -> bool {
         matches!(self.fate, Fate::Goes(_))
+    }
+
+    /// Counts an operation that keeps others from opening the file while it runs. Returns whether it does.
+    pub(super) fn bar(&mut self, intent: Intent, next: impl Fn(u32) -> u32) -> bool {
+        let count = match intent {
+            Intent::Replaced | Intent::AncestorMoved => &mut self.evictions,
+            Intent::RenameWithin => &mut self.guards,
+            Intent::Read { .. }
+            | Intent::Write { .. }
+            | Intent::Flush
+            | Intent::SetSize
+            | Intent::SetAttributes
+            | Intent::SetSecurity
+            | Intent::Rename { .. }
+            | Intent::Link { .. }
+            | Intent::Delete { .. }
+            | Intent::EntryChanged { .. } => return false,
+        };
+        *count = next(*count);
+        true
     }
 
     pub(super) fn idle(&self) -> bool {
@@ -104,6 +136,8 @@ pub(super) struct Open {
     pub(super) place: Place,
     /// Whether it wrote: its close breaks the leases of the directory (MS-FSA 2.1.5.5).
     pub(super) modified: bool,
+    /// How many operations wait on its behalf.
+    pub(super) waiting: u32,
     pub(super) locks: Owner<OpenSlot>,
     pub(super) stage: Stage,
     pub(super) in_file: Links<OpenSlot>,
@@ -203,7 +237,14 @@ pub(super) struct Waiter {
 #[derive(Clone, Debug)]
 pub(super) enum Job {
     Create(Box<Admission>),
-    Operate { request: RequestId, origin: Option<Origin>, actor: Actor, intent: Intent },
+    Operate {
+        request: RequestId,
+        origin: Option<Origin>,
+        actor: Actor,
+        intent: Intent,
+        /// The serial number of the next open when it came.
+        since: u64,
+    },
     Lock(Lock),
 }
 
@@ -224,12 +265,12 @@ impl Job {
         }
     }
 
-    /// Whether it is an operation on behalf of that open.
-    pub(super) fn acts_for(&self, file_id: FileId) -> bool {
+    /// The open on whose behalf it is.
+    pub(super) fn open(&self) -> Option<FileId> {
         match self {
-            Self::Create(_) => false,
-            Self::Operate { actor, .. } => *actor == Actor::Open(file_id),
-            Self::Lock(lock) => lock.file_id == file_id,
+            Self::Operate { actor: Actor::Open(file_id), .. } => Some(*file_id),
+            Self::Create(_) | Self::Operate { .. } => None,
+            Self::Lock(lock) => Some(lock.file_id),
         }
     }
 }

@@ -83,6 +83,12 @@ impl Route {
         (serial < SERIALS - 1).then_some((u64::from(self.0) << 48) | serial)
     }
 
+    /// The serial number in the persistent half.
+    pub(super) fn serial_of(id: FileId) -> u64 {
+        const SERIAL: u64 = (1 << 48) - 1;
+        id.persistent & SERIAL
+    }
+
     pub(super) fn shard(self, shards: NonZeroU16) -> ShardId {
         ShardId(self.0 % shards)
     }

@@ -59,6 +59,8 @@ pub struct Shard {
     pub(super) breaks: Vec<Break<HolderId>>,
     /// Of `waiting`, kept for its capacity.
     pub(super) scratch: Vec<WaiterSlot>,
+    /// Files that a sweep has closed opens of, kept for its capacity.
+    pub(super) unsettled: Vec<FileSlot>,
 }
 
 /// Where a shard appends what it has to say.
@@ -84,6 +86,7 @@ impl Shard {
             stats: Stats::default(),
             breaks: Vec::new(),
             scratch: Vec::new(),
+            unsettled: Vec::new(),
             config,
         }
     }
@@ -115,7 +118,8 @@ impl Machine for Shard {
                 self.arrive(admission.create.file, Job::Create(admission), out);
             }
             ShardInput::Operate { request, origin, file, actor, intent } => {
-                self.arrive(file, Job::Operate { request, origin, actor, intent }, out);
+                let since = self.serial;
+                self.arrive(file, Job::Operate { request, origin, actor, intent, since }, out);
             }
             ShardInput::Opened { file_id, result } => self.opened(file_id, result, out),
             ShardInput::Done { ticket, result } => self.done(ticket, result, out),
@@ -217,6 +221,7 @@ impl Shard {
             return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
         }
         self.tell_holders(out);
+        self.count_waiting(&job, |count| count.saturating_add(1));
         let waiter = Waiter { file, lane, job, in_file: Links::default(), in_lane: Links::default() };
         let Ok(slot) = self.waiters.insert(waiter) else { return self.anomaly("no room for a waiter") };
         if let Some(file) = self.files.get_mut(file) {
@@ -248,7 +253,17 @@ impl Shard {
             lane.waiters.remove(&mut self.waiters.records, slot, |waiter| &mut waiter.in_lane);
         }
         self.reap_lane(lane);
-        self.waiters.remove(slot).map(|waiter| waiter.job)
+        let job = self.waiters.remove(slot).map(|waiter| waiter.job)?;
+        self.count_waiting(&job, |count| count.saturating_sub(1));
+        Some(job)
+    }
+
+    /// Counts what waits on behalf of an open.
+    fn count_waiting(&mut self, job: &Job, next: impl Fn(u32) -> u32) {
+        let open = job.open().and_then(|file_id| self.open(file_id)).map(|(slot, _)| slot);
+        if let Some(open) = open.and_then(|slot| self.opens.get_mut(slot)) {
+            open.waiting = next(open.waiting);
+        }
     }
 
     /// Judges every request that waits for a file again, in order of arrival. One that must go on waiting keeps its place.

@@ -90,6 +90,11 @@ impl<Id: Key, T: Keyed> Table<Id, T> {
     pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
+
+    /// Whether the limit is reached.
+    pub(crate) fn is_full(&self) -> bool {
+        self.records.len() >= self.limit
+    }
 }
 
 /// Bits from the middle: hashbrown takes the low ones for the bucket and the top seven for the tag.
