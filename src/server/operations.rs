@@ -131,6 +131,7 @@ impl Shard {
                 if let Some(file) = self.files.get_mut(run.file).filter(|file| !file.opens.vacant()) {
                     file.dispose(pending, None);
                 }
+                self.settle(run.file, out);
             }
             // The names that led here lead elsewhere.
             Intent::Replaced | Intent::AncestorMoved => {

@@ -104,6 +104,7 @@ pub fn state(model: &Model) -> Result<(), String> {
                 }
                 let range = blockers.iter().any(|blocker| match blocker {
                     Blocker::Range(owner) => model.open(*owner).is_some_and(|open| open.phase == Phase::Live),
+                    Blocker::Operation(_) => true,
                     _ => false,
                 });
                 if !range && !ends(model, waiter.file) {

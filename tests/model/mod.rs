@@ -202,8 +202,16 @@ impl Open {
 #[derive(Clone, Debug)]
 pub enum What {
     Create(Box<Ask>),
-    Operation { who: Who, intent: Intent },
-    Lock { who: Who, lock: Lock },
+    /// And the last open that there was when it came.
+    Operation {
+        who: Who,
+        intent: Intent,
+        since: u64,
+    },
+    Lock {
+        who: Who,
+        lock: Lock,
+    },
 }
 
 /// A request that waits.
@@ -238,6 +246,8 @@ struct Running {
     file: FileKey,
     who: Who,
     intent: Intent,
+    /// Where the name of the open stood when it began, and its ParentLeaseKey.
+    place: Option<(Option<FileKey>, Option<LeaseKey>)>,
 }
 
 /// Whom a request waits for.
@@ -246,6 +256,8 @@ pub enum Blocker {
     Lease(Key),
     Oplock(RequestId),
     Range(RequestId),
+    /// An operation between `Proceed` and `Done`.
+    Operation(RequestId),
 }
 
 /// What becomes of a request.
@@ -604,10 +616,14 @@ impl Model {
             answers.into_iter().for_each(|request| self.refuse(request, status));
         }
         self.changes = Some(Vec::new());
+        let mut files = Vec::new();
         for open in live {
             let file = self.close(open);
-            self.judge_again(file);
+            if !files.contains(&file) {
+                files.push(file);
+            }
         }
+        files.into_iter().for_each(|file| self.judge_again(file));
         for (directory, spared) in self.changes.take().unwrap_or_default() {
             self.directory_changed(Some(directory), spared);
         }
@@ -667,6 +683,20 @@ impl Model {
         let file = create.file;
         if self.going.contains_key(&file) {
             return Judgment::refuse(Status::DELETE_PENDING);
+        }
+        // Whoever renames over the file, above it or into it has it to itself.
+        let uses = rules::uses(create.granted, create.disposition);
+        let bars = |running: &&Running| {
+            running.file == file
+                && match running.intent {
+                    Intent::Replaced | Intent::AncestorMoved => true,
+                    Intent::RenameWithin => uses.contains(ShareMode::DELETE),
+                    _ => false,
+                }
+        };
+        if let Some(running) = self.running.iter().find(bars) {
+            let outcome = Outcome::Wait(vec![Blocker::Operation(running.request)]);
+            return Judgment { breaches: Vec::new(), outcome };
         }
         let overwrites = create.disposition.overwrites();
         // BATCH goes before sharing is looked at.
@@ -754,7 +784,9 @@ impl Model {
     fn judge(&self, waiter: &Waiter) -> Judgment {
         match &waiter.what {
             What::Create(ask) => self.judge_create(ask),
-            What::Operation { who, intent } => self.judge_operation(waiter.file, *who, *intent),
+            What::Operation { who, intent, since } => {
+                self.judge_operation(waiter.file, *who, *intent, *since)
+            }
             What::Lock { who, lock } => self.judge_lock(waiter.file, *who, lock),
         }
     }
@@ -823,8 +855,10 @@ impl Model {
                 });
                 self.say(Said::OpenFile { request });
             }
-            What::Operation { who, intent } => {
-                self.running.push(Running { request, file: waiter.file, who, intent });
+            What::Operation { who, intent, .. } => {
+                let place =
+                    who.open.and_then(|open| self.open(open)).map(|open| (open.directory, open.parent));
+                self.running.push(Running { request, file: waiter.file, who, intent, place });
                 self.say(Said::Proceed { request });
             }
             What::Lock { who, lock } => {
@@ -851,7 +885,7 @@ impl Model {
                 self.opens.retain(|open| open.request() != request);
                 if self.going.contains_key(&file) && self.on(file).next().is_none() {
                     self.say(Said::Unlink { file });
-                    self.gone(file, &open);
+                    self.gone(file, open.directory, open.parent);
                 }
                 self.judge_again(file);
                 return;
@@ -981,7 +1015,12 @@ impl Model {
             }
             // What it takes once it is open, nobody gets meanwhile.
             if other.phase != Phase::Live {
-                state = state.without(rules::of_open(create.desired, create.disposition).takes);
+                state = rules::of_open(create.desired, create.disposition).leaves(state, who.lease.is_none());
+            }
+            // Whoever caches writes would write below its locks.
+            let locks = self.locks.get(&file).map_or(&[][..], Vec::as_slice);
+            if locks.iter().any(|lock| lock.owner == other.request()) {
+                state = state.without(LeaseState::WRITE);
             }
         }
         let foreign_write = |lease: &Lease| {
@@ -1000,7 +1039,7 @@ impl Model {
                 _ => self.same(running.who.lease, open.ask.key),
             };
             if !spared {
-                state = state.without(self.row(running.intent).takes);
+                state = self.row(running.intent).leaves(state, who.lease.is_none());
             }
         }
         // MS-FSA 2.1.5.18: behind a byte-range lock nobody caches but whoever is alone.
@@ -1038,16 +1077,18 @@ impl Model {
             Actor::Lease { client, key } => Who { lease: Some((client, key)), open: None },
             Actor::Other => Who::default(),
         };
-        self.arrive(Waiter { request, origin, file, what: What::Operation { who, intent } });
+        let since = self.serial;
+        self.arrive(Waiter { request, origin, file, what: What::Operation { who, intent, since } });
     }
 
-    fn judge_operation(&self, file: FileKey, who: Who, intent: Intent) -> Judgment {
+    fn judge_operation(&self, file: FileKey, who: Who, intent: Intent, since: u64) -> Judgment {
         let row = self.row(intent);
         match intent {
             // MS-FSA 2.1.5.15.12: no open may be left, and the caching ones may go.
             Intent::Replaced | Intent::AncestorMoved => {
                 let curable = |open: &Open| open.oplock == OplockLevel::Batch || self.holds_handle(open);
-                if !self.on(file).all(curable) {
+                // One that came meanwhile is not waited for.
+                if !self.on(file).all(|open| curable(open) && open.order <= since) {
                     return Judgment::refuse(Status::ACCESS_DENIED);
                 }
                 self.against(file, Who::default(), &row)
@@ -1085,43 +1126,70 @@ impl Model {
     fn done(&mut self, request: RequestId, result: Result<(), Status>) {
         let at = self.running.iter().position(|running| running.request == request).unwrap();
         let running = self.running.remove(at);
-        if result.is_err() {
-            return;
-        }
         let file = running.file;
+        if result.is_ok() {
+            self.follow(&running);
+        }
+        // Who was kept from opening it meanwhile.
+        if matches!(running.intent, Intent::Replaced | Intent::AncestorMoved | Intent::RenameWithin) {
+            self.judge_again(file);
+        }
+    }
+
+    fn follow(&mut self, running: &Running) {
+        let file = running.file;
+        if matches!(running.intent, Intent::Replaced | Intent::AncestorMoved) {
+            self.look_again(|waiter| waiter.file == file && matches!(waiter.what, What::Create(_)));
+        }
         let open = running.who.open.and_then(|open| self.open(open)).cloned();
+        // Where it stands now, or stood when its open was still there.
+        let place = open.as_ref().map(|open| (open.directory, open.parent)).or(running.place);
+        let of_lease = running
+            .place
+            .and(running.who.lease)
+            .filter(|key| self.lease(*key).is_some_and(|lease| lease.file == file));
         if let Intent::Delete { pending } = running.intent {
-            // Whoever did it; without a handle there is none whose close could remove it.
+            let anybody = self.on(file).next().is_some();
             if !pending {
                 self.going.remove(&file);
-            } else if self.on(file).next().is_some() {
-                self.goes(file, open.as_ref().and_then(|open| open.parent));
+            } else if anybody || place.is_some() {
+                self.goes(file, place.and_then(|(_, parent)| parent));
             }
+            // MS-SMB2 3.3.5.21.1, whatever the value.
+            self.deleting.extend(of_lease);
+            if let (true, false, Some((directory, parent))) = (self.going.contains_key(&file), anybody, place)
+            {
+                self.say(Said::Unlink { file });
+                self.gone(file, directory, parent);
+            }
+            self.judge_again(file);
         }
-        let Some(open) = open else { return };
-        let parent = open.parent;
+        let Some((directory, parent)) = place else { return };
         match running.intent {
-            Intent::Write { .. } => self.open_mut(open.request()).unwrap().modified = true,
-            Intent::SetSize | Intent::SetAttributes => self.directory_changed(open.directory, parent),
+            Intent::Write { .. } => match open {
+                Some(open) => self.open_mut(open.request()).unwrap().modified = true,
+                None => self.directory_changed(directory, parent),
+            },
+            Intent::SetSize | Intent::SetAttributes => self.directory_changed(directory, parent),
             Intent::Rename { to } => {
-                self.directory_changed(open.directory, parent);
-                if to != open.directory {
+                self.directory_changed(directory, parent);
+                if to != directory {
                     self.directory_changed(to, parent);
                 }
                 for other in self.opens.iter_mut().filter(|other| other.file() == file) {
-                    if other.directory == open.directory {
+                    if other.directory == directory {
                         other.directory = to;
                     }
                 }
-                if let Some(key) = open.ask.key {
+                if let Some(key) = of_lease {
                     self.deleting.remove(&key);
                 }
+                self.look_again(|waiter| {
+                    let old = |ask: &Ask| ask.create.directory == directory;
+                    waiter.file == file && matches!(&waiter.what, What::Create(ask) if old(ask))
+                });
             }
             Intent::Link { to } => self.directory_changed(to, parent),
-            Intent::Delete { .. } => {
-                // MS-SMB2 3.3.5.21.1, whatever the value.
-                self.deleting.extend(open.ask.key);
-            }
             _ => {}
         }
     }
@@ -1237,7 +1305,7 @@ impl Model {
         let last = self.on(file).next().is_none();
         if last && self.going.contains_key(&file) {
             self.say(Said::CloseFile { open: request, link: Link::Remove });
-            self.gone(file, &open);
+            self.gone(file, open.directory, open.parent);
         } else {
             if open.modified {
                 self.directory_changed(open.directory, open.parent);
@@ -1254,16 +1322,21 @@ impl Model {
     }
 
     /// The name is gone: who waited must resolve it again, and the directory has changed.
-    fn gone(&mut self, file: FileKey, last: &Open) {
+    fn gone(&mut self, file: FileKey, directory: Option<FileKey>, parent: Option<LeaseKey>) {
         let deleter = self.going.remove(&file).unwrap();
+        self.look_again(|waiter| waiter.file == file);
+        let spared = parent.filter(|parent| deleter == Some(*parent));
+        self.directory_changed(directory, spared);
+    }
+
+    /// Requests whose names lead elsewhere now.
+    fn look_again(&mut self, which: impl Fn(&Waiter) -> bool) {
         let all = std::mem::take(&mut self.waiters);
-        let (over, on): (Vec<_>, Vec<_>) = all.into_iter().partition(|waiter| waiter.file == file);
+        let (over, on): (Vec<_>, Vec<_>) = all.into_iter().partition(which);
         self.waiters = on;
         for waiter in over {
             self.say(Said::Resolve { request: waiter.request });
         }
-        let spared = last.parent.filter(|parent| deleter == Some(*parent));
-        self.directory_changed(last.directory, spared);
     }
 
     // ---- breaks

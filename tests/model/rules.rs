@@ -21,6 +21,22 @@ pub struct Row {
     pub behind_stages: bool,
 }
 
+impl Row {
+    /// What of a state nobody would lose to this: of a lease, or of the highest oplock level within it.
+    pub fn leaves(&self, state: LeaseState, oplock: bool) -> LeaseState {
+        if !oplock {
+            return state.without(self.takes);
+        }
+        let levels = [
+            (OplockLevel::Batch, self.batch.is_none()),
+            (OplockLevel::Exclusive, self.exclusive.is_none()),
+            (OplockLevel::II, !self.level_ii),
+        ];
+        let left = levels.into_iter().find(|(level, stays)| *stays && state.contains(as_state(*level)));
+        left.map_or(LeaseState::NONE, |(level, _)| as_state(level))
+    }
+}
+
 const NOTHING: Row = Row {
     takes: LeaseState::NONE,
     awaits: LeaseState::NONE,
