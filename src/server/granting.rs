@@ -34,6 +34,7 @@ impl Shard {
         if !leased {
             release(open.bound.take(), out);
         }
+        open.leased = matches!(caching, Caching::Lease(_) | Caching::Guest);
         open.stage = Stage::Live(caching);
         let (file_id, place, name) = (open.file_id, open.place, open.bound);
         let file = open.file;
@@ -175,7 +176,7 @@ impl Shard {
             let oplock = open.oplock();
             locked_by_others |= open.locks.lock_count() > 0;
             // Choice: foreign caching forbids W even at state NONE, as deployed servers have it.
-            let caching = open.bound.is_some() || oplock.is_some();
+            let caching = open.leased || oplock.is_some();
             if caching || locks::forbids_write_caching(open.desired, open.disposition) {
                 state = state.without(LeaseState::WRITE);
             }

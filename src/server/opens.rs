@@ -48,7 +48,7 @@ impl Shard {
         self.serial = self.serial.saturating_add(1);
         let (desired, disposition) = (admission.create.desired, admission.create.disposition);
         let (options, bound, claim) = (admission.create.options, admission.name(), admission.claim());
-        let place = admission.place();
+        let (place, leased) = (admission.place(), admission.lease.is_some());
         let open = self.opens.insert_with_key(|open| Open {
             file_id: FileId { persistent, volatile: open.data().as_ffi() },
             file: slot,
@@ -59,6 +59,7 @@ impl Shard {
             options,
             claim,
             bound,
+            leased,
             place,
             modified: false,
             waiting: 0,

@@ -133,6 +133,8 @@ pub(super) struct Open {
     pub(super) claim: Claim,
     /// The lease key that this open has bound, with or without a lease as yet.
     pub(super) bound: Option<LeaseName>,
+    /// Whether it is answered, or is to be answered, with a lease context.
+    pub(super) leased: bool,
     pub(super) place: Place,
     /// Whether it wrote: its close breaks the leases of the directory (MS-FSA 2.1.5.5).
     pub(super) modified: bool,

@@ -1316,9 +1316,7 @@ impl Model {
     }
 
     fn goes(&mut self, file: FileKey, deleter: Option<LeaseKey>) {
-        if !self.going.contains_key(&file) {
-            self.going.insert(file, deleter);
-        }
+        self.going.entry(file).or_insert(deleter);
     }
 
     /// The name is gone: who waited must resolve it again, and the directory has changed.
