@@ -1,12 +1,13 @@
 //! SMB2 and SMB3 leases, oplocks and durable handles without I/O: who may cache what, and which handles survive a failure.
 //!
-//! What is there as yet: every octet of all of it, and leases from end to end. The changelog says what follows.
+//! What is there as yet: every octet of all of it, leases at both ends, and everything that a server decides about live opens.
+//! The changelog says what follows.
 //!
 //! Events and time go in, actions come out. There is no socket, thread, clock or random number in here, so any runtime can
 //! drive it, every run can be replayed, and the same input gives the same output on every machine.
 //!
 //! * [`wire`]: byte-exact codecs of the create contexts and break messages of MS-SMB2. No allocation, no panic.
-//! * [`server`]: grants leases, breaks them, judges what has to wait.
+//! * [`server`]: leases, oplocks, share modes, byte-range locks and directories: who is granted what, what breaks, what waits.
 //! * [`client`]: tells a cache what it may do, and answers breaks when the cache is ready.
 //!
 //! # A driver
@@ -56,12 +57,19 @@
 //! | `wire/header.rs`, `wire/create.rs` | a convenience: header, CREATE | 2.2.1, 2.2.13, 2.2.14 |
 //! | `locks/rules.rs` | what breaks what, a row an operation | 3.3.1.4, MS-FSA 2.1.4.12 |
 //! | `locks/share.rs` | which opens exclude each other | MS-FSA 2.1.5.1.2.2 |
-//! | `locks/range.rs`, `locks/tree.rs` | byte-range locks of a file; not in use yet | 3.3.5.14, MS-FSA 2.1.4.10 |
+//! | `locks/mod.rs` | the arbiter: an operation against all holders of a file | 3.3.1.4 |
+//! | `locks/range.rs`, `locks/tree.rs` | byte-range locks of a file | 3.3.5.14, MS-FSA 2.1.4.10 |
 //! | `server/registry.rs` | clients, connections, lease keys | 3.3.1.11, 3.3.5.9.8, 3.3.7.1 |
 //! | `server/shard.rs` | requests: judged, waiting, running | 3.3.4.2, 3.3.5.9, 3.3.5.16 |
-//! | `server/opens.rs` | opens and what they are granted | 3.3.5.9.8, 3.3.5.9.11, 3.3.5.10, 3.3.4.17 |
-//! | `server/lease.rs` | one lease: its state, epoch and break | 3.3.1.12, 3.3.5.22.2 |
-//! | `server/breaking.rs` | breaks in flight, deadlines | 3.3.4.7, 3.3.2.5, 3.3.6.5 |
+//! | `server/judging.rs` | who acts, what stands in the way | 3.3.5.9, MS-FSA 2.1.5.1.2 |
+//! | `server/operations.rs` | what runs between `Proceed` and `Done`, and what follows from it | MS-FSA 2.1.5.3 to 2.1.5.15 |
+//! | `server/ranges.rs` | LOCK | 3.3.5.14 |
+//! | `server/opens.rs` | opens: reserved, closed, swept away | 3.3.1.10, 3.3.5.10, 3.3.4.17 |
+//! | `server/granting.rs` | what an open may cache | 3.3.5.9.8, 3.3.5.9.11, MS-FSA 2.1.5.18 |
+//! | `server/lease.rs`, `server/oplock.rs` | one lease, one oplock: acknowledgments, epochs | 3.3.1.12, 3.3.5.22 |
+//! | `server/hold.rs` | what either holds, was told, and has to come down to | 3.3.4.6, 3.3.4.7 |
+//! | `server/breaking.rs` | breaks in flight, deadlines | 3.3.4.6, 3.3.4.7, 3.3.2.1, 3.3.2.5, 3.3.6 |
+//! | `server/profile.rs` | where deployed servers differ | |
 //! | `client/mod.rs` | opens and breaks at the client | 3.2.4.3.8, 3.2.5.7, 3.2.5.19, 3.2.7.1 |
 //! | `client/file.rs` | a name with its lease, and the way down from it | 3.2.1.5 |
 //! | `client/grant.rs` | what a response does to a lease that is held | 3.2.5.7.4, 3.2.5.7.5 |

@@ -12,7 +12,8 @@ use crate::time::Instant;
 /// 3. Events from one connection arrive in the order in which the peer sent them.
 /// 4. [`poll_timeout`](Self::poll_timeout) changes only through the other two calls.
 /// 5. The same configuration and the same sequence of times and events give the same actions, on every platform.
-/// 6. A call costs no more than the holders of the file that it touches, or the timers that it finds expired.
+/// 6. A call costs no more than the opens and the waiting requests of the file that it touches, or of all files of the session
+///    that it ends, or the deadlines that it finds passed; each of these has a limit.
 pub trait Machine {
     /// What the machine is told.
     type Event;

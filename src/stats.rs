@@ -63,7 +63,7 @@ counters! {
     opens,
     /// Gauge: leases.
     leases,
-    /// Gauge: leases that are breaking.
+    /// Gauge: leases and oplocks that are breaking.
     breaking,
     /// Gauge: requests that wait.
     waiters,

@@ -12,6 +12,9 @@ use crate::wire::{Lease, LeaseAck, LeaseBreak, OplockBreak, ResponseContexts};
 pub enum Action {
     /// Open the file now, overwriting as the request says; answer with `Event::Opened`.
     ///
+    /// The file is that of the request's `FileKey`, to which the name led when it was looked up. If the name leads elsewhere by
+    /// now, open that file all the same, or fail with the status that the name deserves.
+    ///
     /// If that succeeds, the handle is the driver's until `CloseFile`, even if the CREATE is never granted.
     OpenFile {
         /// The CREATE.
@@ -19,17 +22,18 @@ pub enum Action {
         /// The open that is to be.
         file_id: FileId,
     },
-    /// The file that was judged has gone meanwhile: resolve the name again and send a new event.
+    /// The file that was judged has gone meanwhile, or has another name: resolve the name again and send a new event.
     Resolve {
         /// The request that waited for it.
         request: RequestId,
     },
-    /// Send STATUS_PENDING: the request waits for a break (MS-SMB2 3.3.4.2).
+    /// Send STATUS_PENDING: the request waits for a break, for a range to be unlocked, or for a rename to end (MS-SMB2 3.3.4.2).
     Interim {
         /// The request.
         request: RequestId,
     },
-    /// The operation may run; answer with `Event::Done`.
+    /// The operation may run; answer with `Event::Done`. Its open may be closed before that; then it is still the last to know
+    /// where the name stood.
     Proceed {
         /// The request.
         request: RequestId,

@@ -60,7 +60,8 @@ pub enum Event {
         /// What came of it.
         result: Result<Opened, Status>,
     },
-    /// Something is about to happen to a file: answered by `Proceed` when it may, or by `Refused`.
+    /// Something is about to happen to a file: answered by `Proceed` when it may, or by `Refused`. What concerns the whole file
+    /// (renames, links, deletion, attributes) names its unnamed stream. Access is for the driver to check.
     Operate {
         /// The request.
         request: RequestId,
@@ -80,7 +81,8 @@ pub enum Event {
         /// What came of it. What failed has changed nothing: no lease of a directory breaks for it.
         result: Result<(), Status>,
     },
-    /// LOCK (MS-SMB2 3.3.5.14): answered by `Accepted`, perhaps after waiting, or by `Refused`.
+    /// LOCK (MS-SMB2 3.3.5.14): answered by `Accepted`, perhaps after waiting, or by `Refused`. That the open may read or write
+    /// is for the driver to see to.
     Lock(Lock),
     /// CANCEL (MS-SMB2 3.3.5.16). A break once sent goes on.
     Cancel {

@@ -12,7 +12,7 @@ use crate::types::{ClientGuid, Epoch, LeaseKey};
 use crate::wire;
 use crate::wire::{BreakFlags, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2};
 
-/// What names a lease: two clients that use the same key never meet (MS-SMB2 3.3.1.11).
+/// What names a lease: two clients that use the same key never share one (MS-SMB2 3.3.1.11).
 pub(super) type LeaseName = (ClientGuid, LeaseKey);
 
 /// A lease (MS-SMB2 3.3.1.12). It lives as long as an open of it, with state NONE too.

@@ -277,7 +277,7 @@ impl Job {
     }
 }
 
-/// An operation between `Proceed` and `Done`: nobody is granted what it would have broken.
+/// An operation between `Proceed` and `Done`: nobody is granted what it would break.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) file: FileSlot,

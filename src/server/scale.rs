@@ -8,8 +8,9 @@
 //!
 //! A driver gives each core one [`Shard`](super::Shard) and one core a [`Registry`](super::Registry); what passes between
 //! them is opaque. What one machine says is passed on in its order, messages and actions alike, and a registry has one inbox:
-//! that a lease key is free when a CLOSE is answered rests on it. After a LOGOFF, which has no answer here, a key is free when
-//! the shards' messages have come in. Every id that a shard makes carries its route, so an answer finds its shard without a table.
+//! that a lease key is free when a CLOSE is answered rests on it. After a LOGOFF or a lost connection, which have no answer
+//! here, a key is free when the shards' messages have come in. Every id that a shard makes carries its route, so an answer
+//! finds its shard without a table.
 
 use core::num::{NonZeroU16, NonZeroU32};
 

@@ -47,7 +47,7 @@ pub struct FileSnapshot {
 pub struct OpenSnapshot {
     /// FileId
     pub file_id: FileId,
-    /// Its oplock; LEASE if it is part of a lease.
+    /// Its oplock; LEASE if it is part of a lease, NONE also if its lease key joined none.
     pub oplock: OplockLevel,
     /// What its client was told to come down to, and what it must come down to in the end; `None` if it is not breaking.
     pub breaking: Option<(OplockLevel, OplockLevel)>,
