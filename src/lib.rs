@@ -68,6 +68,7 @@
 //! | `server/granting.rs` | what an open may cache | 3.3.5.9.8, 3.3.5.9.11, MS-FSA 2.1.5.18 |
 //! | `server/lease.rs`, `server/oplock.rs` | one lease, one oplock: acknowledgments, epochs | 3.3.1.12, 3.3.5.22 |
 //! | `server/hold.rs` | what either holds, was told, and has to come down to | 3.3.4.6, 3.3.4.7 |
+//! | `server/durable.rs`, `server/reconnect.rs` | handles that survive their connection | 3.3.5.9.6, .7, .10, .12, 3.3.7.1 |
 //! | `server/breaking.rs` | breaks in flight, deadlines | 3.3.4.6, 3.3.4.7, 3.3.2.1, 3.3.2.5, 3.3.6 |
 //! | `server/profile.rs` | where deployed servers differ | |
 //! | `client/mod.rs` | opens and breaks at the client | 3.2.4.3.8, 3.2.5.7, 3.2.5.19, 3.2.7.1 |
@@ -135,7 +136,7 @@ pub use status::Status;
 pub use store::hash::HashKey;
 pub use time::Instant;
 pub use types::{
-    ClientGuid, ConnId, CreateGuid, Epoch, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId,
+    ClientGuid, ConnId, CreateGuid, Epoch, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId, UserId,
 };
 
 /// The README is code too.

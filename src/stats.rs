@@ -33,6 +33,14 @@ macro_rules! counters {
 counters! {
     /// CREATEs that were granted.
     granted,
+    /// Opens that were given back to their clients.
+    reconnected,
+    /// Opens that were kept when they lost their session.
+    orphaned,
+    /// Opens without a session whose time passed.
+    orphans_expired,
+    /// Opens without a session that a break closed.
+    orphans_purged,
     /// Requests of any kind that were refused.
     refused,
     /// Leases that were granted anew, with any state but none.
@@ -65,6 +73,8 @@ counters! {
     leases,
     /// Gauge: leases and oplocks that are breaking.
     breaking,
+    /// Gauge: opens without a session.
+    orphans,
     /// Gauge: requests that wait.
     waiters,
     /// Gauge: byte-range locks.

@@ -10,7 +10,7 @@ macro_rules! guid {
         ///
         /// On the wire the first three fields are little-endian (MS-DTYP 2.3.4.2). Comparison is that of the sixteen
         /// octets.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
         pub struct $name([u8; 16]);
 
@@ -96,6 +96,25 @@ number! {
     /// Names a request for as long as it is unanswered. Chosen by the driver, unique among the requests in flight.
     RequestId(u64)
 }
+/// Names a user: 128 bits that the driver makes of a security identifier, the same after a restart.
+///
+/// An open that survives its connection goes back to the user who made it, and to nobody else (MS-SMB2 3.3.5.9.7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct UserId([u8; 16]);
+
+impl UserId {
+    /// Wraps the octets.
+    pub const fn new(octets: [u8; 16]) -> Self {
+        Self(octets)
+    }
+
+    /// The octets.
+    pub const fn octets(self) -> [u8; 16] {
+        self.0
+    }
+}
+
 /// A file as the driver knows it: volume, file and **stream** in 128 bits of its choice.
 ///
 /// A named stream is a file of its own. A name that does not exist yet has a fresh key, one and the same for every

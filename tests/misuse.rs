@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 use leasehold::server::{
-    Action, Capabilities, Config, Create, Event, Misuse, ObjectKind, Opened, Origin, RouteSeed, Server, Terms,
+    Action, Capabilities, Config, Create, Event, Misuse, ObjectKind, Opened, Origin, RouteSeed, Server,
+    SessionEnd, Terms,
 };
 use leasehold::wire::LeaseAck;
 use leasehold::{
@@ -41,7 +42,10 @@ fn a_misuse_is_named_and_changes_nothing() {
         (Event::Connected { conn: ConnId::new(1), client, terms }, Misuse::DuplicateConnection),
         (Event::SessionBound { conn: unknown, session: SessionId::new(1) }, Misuse::UnknownConnection),
         (Event::Disconnected { conn: unknown }, Misuse::UnknownConnection),
-        (Event::SessionEnded { session: SessionId::new(9) }, Misuse::UnknownSession),
+        (
+            Event::SessionEnded { session: SessionId::new(9), end: SessionEnd::LoggedOff },
+            Misuse::UnknownSession,
+        ),
         (
             Event::TreeDisconnected { request, session: SessionId::new(9), tree: TreeId::new(1) },
             Misuse::UnknownSession,

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use leasehold::server::{
     Action, Capabilities, ChannelChoice, Config, Create, Event, FollowUp, FollowUpEpoch, LeaseIdentity, Link,
     Lock, LockElement, LockFlags, LockReach, ObjectKind, Opened, Origin, OvertakenAck, Profile, Protection,
-    RouteSeed, Share, ShareFlags, ShareKind, Terms, UnexpectedAck,
+    RouteSeed, SessionEnd, Share, ShareFlags, ShareKind, Terms, UnexpectedAck,
 };
 use leasehold::wire::{Lease, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
@@ -348,7 +348,7 @@ impl World {
                             slot.session = None;
                         }
                     }
-                    self.feed(Event::SessionEnded { session });
+                    self.feed(Event::SessionEnded { session, end: SessionEnd::LoggedOff });
                 }
             }
             Step::TreeDisconnect { slot, tree } => {

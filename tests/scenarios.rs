@@ -8,7 +8,7 @@ mod script;
 
 use leasehold::server::{
     Capabilities, Config, Create, Event, Lock, LockElement, LockFlags, ObjectKind, Opened, Origin, Profile,
-    RouteSeed, Share, ShareFlags, ShareKind, Terms,
+    RouteSeed, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 use leasehold::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
@@ -237,7 +237,7 @@ fn every_field_of_a_connection_can_be_written() {
     let both = [connected(Dialect::Smb202, 2), Event::SessionBound { conn, session }];
     let line = "connect c3 guid=Q dialect=2.0.2 no-directory-leasing session=s8";
     assert_eq!(read(line), format!("{both:?}"));
-    means("logoff s8", Event::SessionEnded { session });
+    means("logoff s8", Event::SessionEnded { session, end: SessionEnd::LoggedOff });
     let gone = |tree| Event::TreeDisconnected { request: R2, session, tree };
     means("tree-disconnect r2 s8", gone(TreeId::new(1)));
     means("tree-disconnect r2 s8 tree=t9", gone(TreeId::new(9)));

@@ -1,5 +1,6 @@
 //! What a server machine has its driver do.
 
+use super::durable::DurableGrant;
 use super::scale::{BreakId, Ticket};
 use crate::state::{CreateAction, OplockLevel};
 use crate::status::Status;
@@ -40,7 +41,8 @@ pub enum Action {
         /// For the answer.
         ticket: Ticket,
     },
-    /// Answer the CREATE.
+    /// Answer the CREATE. Where an open is given back, the volatile half of its FileId is new and the persistent one is not: that
+    /// one is the driver's name for its handle.
     Granted {
         /// The CREATE.
         request: RequestId,
@@ -150,6 +152,8 @@ pub struct Grant {
     pub action: CreateAction,
     /// OplockLevel
     pub level: OplockLevel,
+    /// How the open was made durable; `None` also where one is given back.
+    pub durable: Option<DurableGrant>,
     /// RqLs of the response, of the version that the lease has (MS-SMB2 3.3.5.9.8, 3.3.5.9.11).
     pub lease: Option<Lease>,
 }
@@ -157,6 +161,12 @@ pub struct Grant {
 impl Grant {
     /// The create contexts of the response that are ours.
     pub fn contexts(&self) -> ResponseContexts {
-        ResponseContexts { lease: self.lease, ..ResponseContexts::default() }
+        let mut contexts = ResponseContexts { lease: self.lease, ..ResponseContexts::default() };
+        match self.durable {
+            Some(DurableGrant::V1(response)) => contexts.durable = Some(response),
+            Some(DurableGrant::V2(response)) => contexts.durable_v2 = Some(response),
+            None => {}
+        }
+        contexts
     }
 }

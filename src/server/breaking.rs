@@ -8,7 +8,7 @@ use super::action::Action;
 use super::hold::{Hold, Notice};
 use super::lease::LeaseName;
 use super::records::{Caching, FileSlot, Stage};
-use super::scale::{Arrival, BreakId, HolderId, OpenSlot, Outgoing, RegistryInput, Route};
+use super::scale::{Arrival, BreakId, Due, HolderId, OpenSlot, Outgoing, RegistryInput, Route};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::{Break, Level};
 use crate::state::{LeaseState, OplockLevel};
@@ -20,6 +20,7 @@ use crate::wire::{LeaseAck, OplockBreak};
 impl Shard {
     /// Sends what the last judgement demands.
     pub(super) fn tell_holders(&mut self, out: Out<'_>) {
+        self.purge(out);
         let mut breaks: Vec<Break<HolderId>> = mem::take(&mut self.breaks);
         for Break { id, to } in breaks.drain(..) {
             let notice = match id {
@@ -71,7 +72,7 @@ impl Shard {
     fn start_deadline(&mut self, id: HolderId) {
         let due = self.now.saturating_add(self.timeout(id));
         self.stop_deadline(id);
-        let timer = self.timers.start(due, id);
+        let timer = self.timers.start(due, Due::Answer(id));
         match self.hold_mut(id) {
             Some(hold) => hold.timer = Some(timer),
             None => self.timers.stop(timer),
@@ -107,7 +108,7 @@ impl Shard {
                 .get(slot)
                 .map(|lease| (lease.file, Outgoing::Lease(lease.name.0, lease.notification(notice)))),
             HolderId::Oplock(slot) => self.opens.get(slot).and_then(|open| {
-                let session = self.sessions.get(open.session)?.id;
+                let session = self.sessions.get(open.session?)?.id;
                 let body =
                     OplockBreak { level: Level::within(notice.new_state()).on_wire(), file_id: open.file_id };
                 Some((open.file, Outgoing::Oplock(session, body)))

@@ -8,7 +8,7 @@ use super::scale::{BreakId, Ticket};
 use crate::locks::{Actor, Intent};
 use crate::state::{Access, CreateAction, CreateOptions, Dialect, Disposition, OplockLevel, ShareMode};
 use crate::status::Status;
-use crate::types::{ClientGuid, ConnId, FileId, FileKey, RequestId, SessionId, TreeId};
+use crate::types::{ClientGuid, ConnId, CreateGuid, FileId, FileKey, RequestId, SessionId, TreeId, UserId};
 use crate::wire::{Lease, LeaseAck, OplockBreak};
 
 /// An event of [`Server`](super::Server).
@@ -37,10 +37,12 @@ pub enum Event {
         /// The connection.
         conn: ConnId,
     },
-    /// LOGOFF, or the server ended the session itself (MS-SMB2 3.3.5.6).
+    /// A session has ended otherwise than with its last connection.
     SessionEnded {
         /// The session.
         session: SessionId,
+        /// How.
+        end: SessionEnd,
     },
     /// TREE_DISCONNECT: every open of the tree connect is closed (MS-SMB2 3.3.5.8).
     TreeDisconnected {
@@ -53,6 +55,8 @@ pub enum Event {
     },
     /// CREATE (MS-SMB2 3.3.5.9).
     Create(Create),
+    /// CREATE with DHnC or DH2C that counts (MS-SMB2 3.3.5.9.7, 3.3.5.9.12): an open that lost its connection is wanted back.
+    Reconnect(Reconnect),
     /// Answers `OpenFile`: the file system has opened the file, or not.
     Opened {
         /// From the action.
@@ -210,6 +214,10 @@ pub struct Create {
     /// The directory in which the name stands: its leases break when something about the file changes. `None` for a root,
     /// and for a named stream.
     pub directory: Option<FileKey>,
+    /// Who asks.
+    pub user: UserId,
+    /// DHnQ or DH2Q, if one counts: [`Asked::of`](super::Asked::of).
+    pub durability: Durability,
 }
 
 impl Create {
@@ -228,6 +236,8 @@ impl Create {
             lease: None,
             share: Share::DISK,
             directory: None,
+            user: UserId::new([0; 16]),
+            durability: Durability::None,
         }
     }
 
@@ -255,10 +265,88 @@ impl Create {
         Self { level, lease, ..self }
     }
 
+    /// For this user, made durable in this way if it can be.
+    #[must_use]
+    pub const fn durable(self, user: UserId, durability: Durability) -> Self {
+        Self { user, durability, ..self }
+    }
+
     /// On this share, with the name in this directory.
     #[must_use]
     pub const fn place(self, share: Share, directory: Option<FileKey>) -> Self {
         Self { share, directory, ..self }
+    }
+}
+
+/// How a session ends decides what survives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "a further one must not pass unnoticed")]
+pub enum SessionEnd {
+    /// LOGOFF: durable opens stay, whatever they cache (MS-SMB2 3.3.5.6).
+    LoggedOff,
+    /// Another session names it as PreviousSessionId: as if its last connection were lost (MS-SMB2 3.3.5.5.3).
+    Replaced,
+    /// Its user could not be authenticated again, or the server ends it: nothing stays (MS-SMB2 3.3.5.5.3).
+    Refused,
+}
+
+/// How long an open is to outlive its connection (MS-SMB2 2.2.13.2.3, 2.2.13.2.11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub enum Durability {
+    /// It is not.
+    #[default]
+    None,
+    /// DHnQ
+    V1,
+    /// DH2Q
+    V2 {
+        /// Timeout, in milliseconds; 0 leaves it to the server.
+        timeout: u32,
+        /// CreateGuid
+        create_guid: CreateGuid,
+    },
+}
+
+/// A CREATE that wants an open back (MS-SMB2 3.3.5.9.7, 3.3.5.9.12). Everything else in such a request is ignored by rule.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub struct Reconnect {
+    /// Answered by `Granted` or `Refused`.
+    pub request: RequestId,
+    /// Whence it came.
+    pub origin: Origin,
+    /// Who asks.
+    pub user: UserId,
+    /// FileId.Persistent: the volatile half says nothing any more.
+    pub persistent: u64,
+    /// CreateGuid of DH2C; `None` for DHnC.
+    pub create_guid: Option<CreateGuid>,
+    /// RqLs: its key and version are compared, its state is not.
+    pub lease: Option<Lease>,
+    /// What the name leads to; compared only if the open has a lease.
+    pub file: Option<FileKey>,
+}
+
+impl Reconnect {
+    /// Wants an open without a lease back, by DHnC.
+    pub const fn new(request: RequestId, origin: Origin, user: UserId, persistent: u64) -> Self {
+        Self { request, origin, user, persistent, create_guid: None, lease: None, file: None }
+    }
+
+    /// By DH2C.
+    #[must_use]
+    pub const fn with_guid(self, create_guid: CreateGuid) -> Self {
+        Self { create_guid: Some(create_guid), ..self }
+    }
+
+    /// With RqLs, by a name that leads to this file.
+    #[must_use]
+    pub const fn lease(self, lease: Lease, file: Option<FileKey>) -> Self {
+        Self { lease: Some(lease), file, ..self }
     }
 }
 

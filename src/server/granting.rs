@@ -42,7 +42,10 @@ impl Shard {
         if admission.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
             self.relax(file, name, true, out);
         }
-        let grant = Grant { file_id, action: opened.action, level, lease };
+        self.make_durable(slot, admission, opened);
+        let durable = self.opens.get(slot).and_then(|open| self.durables.get(open.durable?));
+        let durable = durable.and_then(|durable| durable.grant(admission.create.durability));
+        let grant = Grant { file_id, action: opened.action, level, durable, lease };
         count(&mut self.stats.granted);
         perform(out, Action::Granted { request: admission.create.request, grant });
         entry_of(opened, place, out);
@@ -181,7 +184,7 @@ impl Shard {
                 state = state.without(LeaseState::WRITE);
             }
             // What is being opened now has broken what it had to; nobody gets it back before that open is there.
-            if !open.live() {
+            if open.opening() {
                 let operation = locks::operation_of_open(open.desired, open.disposition);
                 state = untouched(kind, operation, state);
             }

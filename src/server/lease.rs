@@ -26,6 +26,8 @@ pub(super) struct Lease {
     version: Version,
     parent: Option<LeaseKey>,
     pub(super) opens: u32,
+    /// How many of them have lost their connection.
+    pub(super) orphans: u32,
     /// Lease.FileDeleteOnClose: the key may name another file meanwhile.
     pub(super) relaxed: bool,
     pub(super) in_file: Links<LeaseSlot>,
@@ -54,8 +56,22 @@ impl Lease {
             },
             parent: asked.parent(),
             opens: 0,
+            orphans: 0,
             relaxed: false,
             in_file: Links::default(),
+        }
+    }
+
+    /// Whether nobody is connected who could be told of a break.
+    pub(super) fn deserted(&self) -> bool {
+        self.orphans >= self.opens
+    }
+
+    /// Whether a context is of the version of the lease (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
+    pub(super) fn is_of_version(&self, context: &wire::Lease) -> bool {
+        match context {
+            wire::Lease::V1(_) => self.version == Version::V1,
+            wire::Lease::V2(_) => self.version == Version::V2,
         }
     }
 

@@ -5,6 +5,7 @@
 
 mod action;
 mod breaking;
+mod durable;
 mod event;
 mod granting;
 mod hold;
@@ -15,6 +16,7 @@ mod operations;
 mod oplock;
 mod profile;
 mod ranges;
+mod reconnect;
 mod records;
 mod registry;
 mod scale;
@@ -27,9 +29,10 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 pub use action::{Action, Grant, Link, Protection};
+pub use durable::{Asked, DurableGrant};
 pub use event::{
-    Capabilities, Create, Event, Lock, LockElement, LockFlags, ObjectKind, Opened, Origin, Share, ShareFlags,
-    ShareKind, Terms,
+    Capabilities, Create, Durability, Event, Lock, LockElement, LockFlags, ObjectKind, Opened, Origin,
+    Reconnect, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 pub use profile::{
     ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Profile, UnexpectedAck,
@@ -66,6 +69,12 @@ pub struct Config {
     pub lease_break_timeout: Duration,
     /// How long a client may take to acknowledge an oplock break: 35 s (MS-SMB2 3.3.2.1 <217>).
     pub oplock_break_timeout: Duration,
+    /// How long an open made durable by DHnQ is kept without a connection: 120 s (MS-SMB2 3.3.5.9.6 <335>).
+    pub durable_timeout: Duration,
+    /// As above for DH2Q, if the client leaves it to the server: 60 s (MS-SMB2 3.3.5.9.10 <344>).
+    pub durable_v2_timeout: Duration,
+    /// As above, if the client asks for more: 300 s (MS-SMB2 3.3.5.9.10).
+    pub durable_v2_max: Duration,
     /// Where deployed servers differ.
     pub profile: Profile,
 }
@@ -81,6 +90,9 @@ impl Config {
             expected_leases: 0,
             lease_break_timeout: Duration::from_secs(35),
             oplock_break_timeout: Duration::from_secs(35),
+            durable_timeout: Duration::from_secs(120),
+            durable_v2_timeout: Duration::from_secs(60),
+            durable_v2_max: Duration::from_secs(300),
             profile: Profile::default(),
         }
     }

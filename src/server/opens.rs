@@ -6,7 +6,7 @@ use core::mem;
 use slotmap::Key;
 
 use super::action::{Action, Link};
-use super::event::{Opened, Origin};
+use super::event::{Opened, Origin, SessionEnd};
 use super::granting::entry_of;
 use super::judging::Own;
 use super::operations::tell_directory;
@@ -52,7 +52,7 @@ impl Shard {
         let open = self.opens.insert_with_key(|open| Open {
             file_id: FileId { persistent, volatile: open.data().as_ffi() },
             file: slot,
-            session,
+            session: Some(session),
             tree: origin.tree,
             desired,
             disposition,
@@ -63,7 +63,8 @@ impl Shard {
             place,
             modified: false,
             waiting: 0,
-            locks: Owner::new(open),
+            durable: None,
+            locks: Owner::new(persistent),
             stage: Stage::Reserved { admission, lane },
             in_file: Links::default(),
             in_session: Links::default(),
@@ -82,7 +83,7 @@ impl Shard {
         Ok(FileId { persistent, volatile: open.data().as_ffi() })
     }
 
-    fn session(&mut self, id: SessionId) -> Result<SessionSlot, Full> {
+    pub(super) fn session(&mut self, id: SessionId) -> Result<SessionSlot, Full> {
         match self.sessions.find(id) {
             Some(session) => Ok(session),
             None => self.sessions.insert(Session { id, opens: List::default() }),
@@ -151,14 +152,14 @@ impl Shard {
     }
 
     /// Closes an open, however it came to that (MS-SMB2 3.3.4.17). Its file has to be settled.
-    fn shut(&mut self, slot: OpenSlot, out: Out<'_>) {
+    pub(super) fn shut(&mut self, slot: OpenSlot, out: Out<'_>) {
         let Some(open) = self.opens.get(slot) else { return };
         let (file, file_id, name, lease) = (open.file, open.file_id, open.bound, open.lease());
-        let (place, modified) = (open.place, open.modified);
+        let (place, modified, orphan) = (open.place, open.modified, open.orphaned());
         let delete = open.options.contains(CreateOptions::DELETE_ON_CLOSE);
         self.answer_for(slot, out);
         self.forget(slot);
-        self.leave_lease(lease, out);
+        self.leave_lease(lease, orphan, out);
         if delete {
             if let Some(file) = self.files.get_mut(file) {
                 file.dispose(true, place.parent);
@@ -178,7 +179,7 @@ impl Shard {
     }
 
     /// Who made a file go, if it goes and nobody has it open any more.
-    fn goes_now(&self, file: FileSlot) -> Option<Option<LeaseKey>> {
+    pub(super) fn goes_now(&self, file: FileSlot) -> Option<Option<LeaseKey>> {
         match self.files.get(file).filter(|file| file.opens.vacant())?.fate {
             Fate::Goes(by) => Some(by),
             Fate::Stays => None,
@@ -196,9 +197,14 @@ impl Shard {
 
     /// Takes an open out of everything it is in. Returns its file.
     fn forget(&mut self, slot: OpenSlot) -> FileSlot {
-        let Some((file, session)) = self.opens.get(slot).map(|open| (open.file, open.session)) else {
+        let Some((file, durable)) = self.opens.get(slot).map(|open| (open.file, open.durable)) else {
             return FileSlot::null();
         };
+        if let Some(timer) =
+            durable.and_then(|slot| self.durables.remove(slot)).and_then(|durable| durable.timer)
+        {
+            self.timers.stop(timer);
+        }
         self.stop_deadline(HolderId::Oplock(slot));
         if let (Some(record), Some(open)) = (self.files.get_mut(file), self.opens.get_mut(slot)) {
             record.locks.release(&mut self.ranges, &mut open.locks);
@@ -208,23 +214,19 @@ impl Shard {
             }
             record.opens.remove(&mut self.opens, slot, |open| &mut open.in_file);
         }
-        if let Some(record) = self.sessions.get_mut(session) {
-            record.opens.remove(&mut self.opens, slot, |open| &mut open.in_session);
-            if record.opens.vacant() {
-                self.sessions.remove(session);
-            }
-        }
+        self.leave_session(slot);
         self.opens.remove(slot);
         file
     }
 
     /// An open of the lease is gone; with the last one goes the lease, and with it a break in flight
     /// (MS-SMB2 3.3.4.17 <251>).
-    fn leave_lease(&mut self, lease: Option<LeaseSlot>, out: Out<'_>) {
+    fn leave_lease(&mut self, lease: Option<LeaseSlot>, orphan: bool, out: Out<'_>) {
         let Some((slot, lease)) = lease.and_then(|slot| Some((slot, self.leases.get_mut(slot)?))) else {
             return;
         };
         lease.opens = lease.opens.saturating_sub(1);
+        lease.orphans = lease.orphans.saturating_sub(orphan.into());
         if lease.opens > 0 {
             return;
         }
@@ -255,15 +257,13 @@ impl Shard {
         for slot in waiting.drain(..) {
             let concerned = self.waiters.get(slot).is_some_and(|waiter| which(&waiter.job));
             let Some(job) = concerned.then(|| self.unpark(slot)).flatten() else { continue };
-            let request = job.request();
-            self.unbind(job, out);
-            perform(out, Action::Resolve { request });
+            self.look_again(job, out);
         }
         self.scratch = waiting;
     }
 
     /// Operations that wait on behalf of an open are answered before it goes. O(1) if there are none.
-    fn answer_for(&mut self, open: OpenSlot, out: Out<'_>) {
+    pub(super) fn answer_for(&mut self, open: OpenSlot, out: Out<'_>) {
         let Some(Open { file, file_id, .. }) = self.opens.get(open).filter(|open| open.waiting > 0) else {
             return;
         };
@@ -285,7 +285,11 @@ impl Shard {
 
     /// Closes the opens of a session, or of one of its tree connects, and answers the CREATEs that are being carried out.
     /// Those of a lost connection were abandoned before, without an answer. O(opens of the session).
-    pub(super) fn sweep(&mut self, session: SessionId, tree: Option<TreeId>, out: Out<'_>) {
+    pub(super) fn sweep(&mut self, session: SessionId, what: Swept, out: Out<'_>) {
+        let tree = match what {
+            Swept::Tree(tree) => Some(tree),
+            Swept::Session(_) => None,
+        };
         let opens = self.sessions.find(session).and_then(|session| self.sessions.get(session));
         let mut next = opens.and_then(|session| session.opens.head());
         let mut unsettled = mem::take(&mut self.unsettled);
@@ -294,8 +298,11 @@ impl Shard {
             next = open.in_session.next();
             if tree.is_none_or(|tree| open.tree == tree) {
                 let file = open.file;
-                match open.stage {
-                    Stage::Live(_) => {
+                match (&open.stage, what) {
+                    (Stage::Live(_), Swept::Session(end)) if self.is_kept(slot, end) => {
+                        self.orphan(slot, out)
+                    }
+                    (Stage::Live(_), _) => {
                         self.shut(slot, out);
                         if let Some(record) = self.files.get_mut(file).filter(|file| !file.unsettled) {
                             record.unsettled = true;
@@ -303,7 +310,7 @@ impl Shard {
                         }
                     }
                     // The driver is opening the file: it is closed, and the lease key free, when that has ended.
-                    Stage::Reserved { .. } => {
+                    (Stage::Reserved { .. }, _) => {
                         let status = match tree {
                             Some(_) => Status::NETWORK_NAME_DELETED,
                             None => Status::USER_SESSION_DELETED,
@@ -314,7 +321,7 @@ impl Shard {
                             self.admissions.recycle(admission);
                         }
                     }
-                    Stage::Abandoned => {}
+                    (Stage::Abandoned | Stage::Orphaned(_), _) => {}
                 }
             }
         }
@@ -374,6 +381,14 @@ impl Shard {
             self.lanes.remove(lane);
         }
     }
+}
+
+/// What is swept away.
+#[derive(Clone, Copy)]
+pub(super) enum Swept {
+    Tree(TreeId),
+    /// All of a session that ended so.
+    Session(SessionEnd),
 }
 
 /// A name is gone from its directory. *Choice:* as Samba has it, a lease there is spared only by those who asked for it from

@@ -42,6 +42,7 @@ impl Shard {
     /// 2.1.5.4).
     fn locked(&self, file: FileSlot, who: Option<OpenSlot>, intent: Intent) -> bool {
         let Some(file) = self.files.get(file).filter(|file| !file.locks.vacant()) else { return false };
+        let who = who.and_then(|open| self.opens.get(open)).map(|open| open.file_id.persistent);
         // Nothing is stored beyond 2^64 - 1.
         let range = |offset: u64, len: u64| {
             Range::new(offset, len)

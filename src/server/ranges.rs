@@ -107,8 +107,9 @@ impl Shard {
 
     /// Whether a lock cannot be had as yet.
     pub(super) fn is_locked_out(&self, file: FileSlot, own: Own, range: Range, kind: LockKind) -> bool {
-        let (Some(file), Some(slot)) = (self.files.get(file), own.open) else { return false };
-        file.locks.conflict_with_lock(&self.ranges, range, kind, slot).is_some()
+        let open = own.open.and_then(|open| self.opens.get(open));
+        let (Some(file), Some(open)) = (self.files.get(file), open) else { return false };
+        file.locks.conflict_with_lock(&self.ranges, range, kind, open.file_id.persistent).is_some()
     }
 
     /// Locks all or nothing, and answers.

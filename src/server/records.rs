@@ -22,6 +22,7 @@ new_key_type! {
     pub(super) struct SessionSlot;
     pub(super) struct LaneSlot;
     pub(super) struct WaiterSlot;
+    pub(super) struct DurableSlot;
 }
 
 /// A file with anything on it. Gone when the last list is empty.
@@ -125,7 +126,8 @@ impl File {
 pub(super) struct Open {
     pub(super) file_id: FileId,
     pub(super) file: FileSlot,
-    pub(super) session: SessionSlot,
+    /// `None` while nobody is connected.
+    pub(super) session: Option<SessionSlot>,
     pub(super) tree: TreeId,
     pub(super) desired: Access,
     pub(super) disposition: Disposition,
@@ -140,7 +142,10 @@ pub(super) struct Open {
     pub(super) modified: bool,
     /// How many operations wait on its behalf.
     pub(super) waiting: u32,
-    pub(super) locks: Owner<OpenSlot>,
+    /// What lets it outlive its connection.
+    pub(super) durable: Option<DurableSlot>,
+    /// Its locks, by the persistent half of the FileId, which stays.
+    pub(super) locks: Owner<u64>,
     pub(super) stage: Stage,
     pub(super) in_file: Links<OpenSlot>,
     pub(super) in_session: Links<OpenSlot>,
@@ -149,7 +154,7 @@ pub(super) struct Open {
 }
 
 /// ```text
-/// Reserved ──Opened(Ok)──► Live ──► closed
+/// Reserved ──Opened(Ok)──► Live ◄──► Orphaned ──► closed
 ///    │  └────Opened(Err)──► refused
 ///    └─connection, session or tree gone─► Abandoned ──Opened──► closed without an answer
 /// ```
@@ -163,6 +168,8 @@ pub(super) enum Stage {
     /// The driver is opening the file for nobody.
     Abandoned,
     Live(Caching),
+    /// Nobody is connected, and the open is kept for its client (MS-SMB2 3.3.7.1).
+    Orphaned(Caching),
 }
 
 /// Under what an open may cache.
@@ -178,31 +185,41 @@ pub(super) enum Caching {
 }
 
 impl Open {
+    pub(super) fn caching(&self) -> Option<&Caching> {
+        match &self.stage {
+            Stage::Live(caching) | Stage::Orphaned(caching) => Some(caching),
+            Stage::Reserved { .. } | Stage::Abandoned => None,
+        }
+    }
+
     pub(super) fn lease(&self) -> Option<LeaseSlot> {
-        match self.stage {
-            Stage::Live(Caching::Lease(lease)) => Some(lease),
-            Stage::Live(Caching::Nothing | Caching::Guest | Caching::Oplock(_))
-            | Stage::Reserved { .. }
-            | Stage::Abandoned => None,
+        match self.caching()? {
+            Caching::Lease(lease) => Some(*lease),
+            Caching::Nothing | Caching::Guest | Caching::Oplock(_) => None,
         }
     }
 
     pub(super) fn oplock(&self) -> Option<&Oplock> {
-        match &self.stage {
-            Stage::Live(Caching::Oplock(oplock)) => Some(oplock),
-            Stage::Live(Caching::Nothing | Caching::Guest | Caching::Lease(_))
-            | Stage::Reserved { .. }
-            | Stage::Abandoned => None,
+        match self.caching()? {
+            Caching::Oplock(oplock) => Some(oplock),
+            Caching::Nothing | Caching::Guest | Caching::Lease(_) => None,
         }
     }
 
     pub(super) fn oplock_mut(&mut self) -> Option<&mut Oplock> {
         match &mut self.stage {
-            Stage::Live(Caching::Oplock(oplock)) => Some(oplock),
-            Stage::Live(Caching::Nothing | Caching::Guest | Caching::Lease(_))
-            | Stage::Reserved { .. }
-            | Stage::Abandoned => None,
+            Stage::Live(Caching::Oplock(oplock)) | Stage::Orphaned(Caching::Oplock(oplock)) => Some(oplock),
+            Stage::Live(_) | Stage::Orphaned(_) | Stage::Reserved { .. } | Stage::Abandoned => None,
         }
+    }
+
+    pub(super) fn orphaned(&self) -> bool {
+        matches!(self.stage, Stage::Orphaned(_))
+    }
+
+    /// Whether the driver is opening the file as yet.
+    pub(super) fn opening(&self) -> bool {
+        matches!(self.stage, Stage::Reserved { .. } | Stage::Abandoned)
     }
 
     pub(super) fn live(&self) -> bool {

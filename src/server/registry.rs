@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use slotmap::new_key_type;
 
 use super::action::Action;
-use super::event::{Capabilities, Create, Event, Origin, ShareKind, Terms};
+use super::event::{Capabilities, Create, Event, Origin, SessionEnd, ShareKind, Terms};
 use super::lease::LeaseName;
 use super::profile::{ChannelChoice, Profile};
 use super::scale::{
@@ -156,7 +156,7 @@ impl Registry {
             Event::Connected { conn, client, terms } => return self.connect(conn, client, terms),
             Event::SessionBound { conn, session } => return self.bind_session(conn, session),
             Event::Disconnected { conn } => return self.disconnect(conn, out),
-            Event::SessionEnded { session } => return self.end_session(session, out),
+            Event::SessionEnded { session, end } => return self.end_session(session, end, out),
             Event::TreeDisconnected { request, session, tree } => {
                 let channels = self.channels(session).ok_or(Misuse::UnknownSession)?;
                 for conn in channels.iter().filter_map(|conn| self.conns.get(*conn)) {
@@ -166,6 +166,11 @@ impl Registry {
                 self.sweeps.push((request, self.shards.get()));
             }
             Event::Create(create) => return self.create(create, out),
+            Event::Reconnect(reconnect) => {
+                let (_, client) = self.known(reconnect.origin)?;
+                let route = Route::of_persistent(reconnect.persistent);
+                self.forward(out, route, ShardInput::Reconnect { reconnect, client });
+            }
             Event::Opened { file_id, result } => {
                 self.forward(out, Route::of_id(file_id), ShardInput::Opened { file_id, result });
             }
@@ -253,7 +258,8 @@ impl Registry {
             let Some(record) = self.sessions.get_mut(session) else { continue };
             record.channels.retain(|channel| *channel != slot);
             if record.channels.is_empty() {
-                broadcast(out, ShardInput::SessionGone { session: record.id });
+                // As if it were replaced: what is durable stays.
+                broadcast(out, ShardInput::SessionGone { session: record.id, end: SessionEnd::Replaced });
                 self.sessions.remove(session);
             }
         }
@@ -264,7 +270,7 @@ impl Registry {
         Ok(())
     }
 
-    fn end_session(&mut self, id: SessionId, out: Out<'_>) -> Result<(), Misuse> {
+    fn end_session(&mut self, id: SessionId, end: SessionEnd, out: Out<'_>) -> Result<(), Misuse> {
         let slot = self.sessions.find(id).ok_or(Misuse::UnknownSession)?;
         let Some(session) = self.sessions.remove(slot) else { return Err(Misuse::UnknownSession) };
         for channel in session.channels {
@@ -272,7 +278,7 @@ impl Registry {
             conn.sessions.retain(|other| *other != slot);
             broadcast(out, ShardInput::Abandon { conn: conn.id, scope: Scope::Session(id) });
         }
-        broadcast(out, ShardInput::SessionGone { session: id });
+        broadcast(out, ShardInput::SessionGone { session: id, end });
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 use slotmap::{Key, KeyData, new_key_type};
 
 use super::action::Action;
-use super::event::{Create, Event, Lock, Opened, Origin};
+use super::event::{Create, Event, Lock, Opened, Origin, Reconnect, SessionEnd};
 use super::lease::LeaseName;
 use super::records::Place;
 use crate::locks::share::Claim;
@@ -74,7 +74,11 @@ impl Route {
 
     /// The upper sixteen bits of the persistent half.
     pub(super) fn of_id(id: FileId) -> Self {
-        let [.., low, high] = id.persistent.to_le_bytes();
+        Self::of_persistent(id.persistent)
+    }
+
+    pub(super) fn of_persistent(persistent: u64) -> Self {
+        let [.., low, high] = persistent.to_le_bytes();
         Self(u16::from_le_bytes([low, high]))
     }
 
@@ -137,6 +141,15 @@ enum RawHolder {
 pub(super) enum HolderId {
     Lease(LeaseSlot),
     Oplock(OpenSlot),
+}
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// The answer to a break.
+    Answer(HolderId),
+    /// The return of the client of an open.
+    Return(OpenSlot),
 }
 
 impl BreakId {
@@ -262,6 +275,11 @@ pub(super) enum ShardInput {
     /// The last channel of the session is gone, or it was logged off.
     SessionGone {
         session: SessionId,
+        end: SessionEnd,
+    },
+    Reconnect {
+        reconnect: Reconnect,
+        client: ClientGuid,
     },
     TreeGone {
         request: RequestId,

@@ -16,14 +16,16 @@ use core::mem;
 use slotmap::{KeyData, SlotMap};
 
 use super::action::Action;
+use super::durable::Durable;
 use super::judging::Party;
 use super::lease::{Lease, LeaseName};
+use super::opens::Swept;
 use super::records::{
-    File, FileSlot, Job, Lane, LaneSlot, Open, Run, Session, SessionSlot, Waiter, WaiterSlot,
+    DurableSlot, File, FileSlot, Job, Lane, LaneSlot, Open, Run, Session, SessionSlot, Waiter, WaiterSlot,
 };
 use super::scale::{
-    Admission, HolderId, LeaseSlot, OpenSlot, RegistryInput, RunSlot, ShardAction, ShardInput, ToRegistry,
-    ToShard,
+    Admission, Due, HolderId, LeaseSlot, OpenSlot, RegistryInput, RunSlot, ShardAction, ShardInput,
+    ToRegistry, ToShard,
 };
 use super::{Config, Misuse};
 use crate::locks::range::RangeArena;
@@ -45,12 +47,14 @@ pub struct Shard {
     pub(super) files: Table<FileSlot, File>,
     pub(super) leases: Table<LeaseSlot, Lease>,
     pub(super) opens: SlotMap<OpenSlot, Open>,
+    /// What lets opens outlive their connections, by the persistent half of the FileId.
+    pub(super) durables: Table<DurableSlot, Durable>,
     pub(super) sessions: Table<SessionSlot, Session>,
     pub(super) lanes: Table<LaneSlot, Lane>,
     pub(super) waiters: Table<WaiterSlot, Waiter>,
     pub(super) running: SlotMap<RunSlot, Run>,
-    pub(super) timers: Timers<HolderId>,
-    pub(super) ranges: RangeArena<OpenSlot>,
+    pub(super) timers: Timers<Due>,
+    pub(super) ranges: RangeArena<u64>,
     pub(super) admissions: Pool<Admission>,
     pub(super) serial: u64,
     pub(super) now: Instant,
@@ -74,6 +78,7 @@ impl Shard {
             files: Table::with_room(hash_key, limits.files, expected_leases),
             leases: Table::with_room(hash_key, limits.leases, expected_leases),
             opens: SlotMap::with_capacity_and_key(expected_leases.min(limits.opens)),
+            durables: Table::new(hash_key, limits.opens),
             sessions: Table::new(hash_key, limits.sessions),
             lanes: Table::new(hash_key, limits.connections),
             waiters: Table::new(hash_key, limits.waiters),
@@ -97,6 +102,7 @@ impl Shard {
             opens: self.opens.len() as u64,
             leases: self.leases.len() as u64,
             breaking: self.timers.len() as u64,
+            orphans: self.durables.records.values().filter(|durable| durable.timer.is_some()).count() as u64,
             waiters: self.waiters.len() as u64,
             locks: self.ranges.len() as u64,
             ..self.stats
@@ -134,9 +140,10 @@ impl Machine for Shard {
             ShardInput::Undelivered { id, tried } => self.redeliver(id, tried, out),
             ShardInput::Undeliverable { id } => self.undeliverable(id, out),
             ShardInput::Abandon { conn, scope } => self.abandon(conn, scope, out),
-            ShardInput::SessionGone { session } => self.sweep(session, None, out),
+            ShardInput::SessionGone { session, end } => self.sweep(session, Swept::Session(end), out),
+            ShardInput::Reconnect { reconnect, client } => self.reconnect(&reconnect, client, out),
             ShardInput::TreeGone { request, session, tree } => {
-                self.sweep(session, Some(tree), out);
+                self.sweep(session, Swept::Tree(tree), out);
                 tell(out, RegistryInput::TreeSwept { request });
             }
         }
@@ -146,12 +153,17 @@ impl Machine for Shard {
     fn handle_timeout(&mut self, now: Instant, out: Out<'_>) {
         self.now = self.now.max(now);
         for _ in 0..self.config.limits.deadlines_per_call {
-            let Some(id) = self.timers.expire(self.now) else { break };
-            if let Some(hold) = self.hold_mut(id) {
-                hold.timer = None;
+            match self.timers.expire(self.now) {
+                None => break,
+                Some(Due::Return(open)) => self.expire(open, out),
+                Some(Due::Answer(holder)) => {
+                    if let Some(hold) = self.hold_mut(holder) {
+                        hold.timer = None;
+                    }
+                    count(&mut self.stats.breaks_timed_out);
+                    self.give_up(holder, out);
+                }
             }
-            count(&mut self.stats.breaks_timed_out);
-            self.give_up(id, out);
         }
     }
 
@@ -164,7 +176,7 @@ impl Shard {
     /// What only a driver can get wrong, before anything is changed.
     fn check(&self, event: &ShardInput) -> Result<(), Misuse> {
         let known = match event {
-            ShardInput::Opened { file_id, .. } => self.open(*file_id).is_some_and(|(_, open)| !open.live()),
+            ShardInput::Opened { file_id, .. } => self.open(*file_id).is_some_and(|(_, open)| open.opening()),
             ShardInput::Done { ticket, .. } => self.running.contains_key(ticket.slot()),
             ShardInput::Create(_)
             | ShardInput::Operate { .. }
@@ -178,6 +190,7 @@ impl Shard {
             | ShardInput::Undeliverable { .. }
             | ShardInput::Abandon { .. }
             | ShardInput::SessionGone { .. }
+            | ShardInput::Reconnect { .. }
             | ShardInput::TreeGone { .. } => true,
         };
         if known { Ok(()) } else { Err(Misuse::UnknownTicket) }
@@ -189,10 +202,25 @@ impl Shard {
         let Some(file) = known.or_else(|| self.files.insert(File::new(key)).ok()) else {
             return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
         };
-        match self.party(file, &job).and_then(|party| Ok((self.judge(file, party)?, party))) {
-            Ok((Verdict::Go, party)) => self.admit(file, job, party, out),
-            Ok((Verdict::Wait, _)) => self.park(file, job, out),
-            Err(status) => self.refuse(job, status, out),
+        let mut purged = false;
+        let heard = loop {
+            let heard = self.party(file, &job).and_then(|party| Ok((self.judge(file, party)?, party)));
+            if heard.is_err() || !self.purge(out) {
+                break heard;
+            }
+            purged = true;
+        };
+        if purged && self.goes_now(file).is_some() {
+            self.look_again(job, out);
+        } else {
+            match heard {
+                Ok((Verdict::Go, party)) => self.admit(file, job, party, out),
+                Ok((Verdict::Wait, _)) => self.park(file, job, out),
+                Err(status) => self.refuse(job, status, out),
+            }
+        }
+        if purged {
+            self.settle(file, out);
         }
         self.reap(file);
     }
@@ -269,10 +297,16 @@ impl Shard {
     /// Judges every request that waits for a file again, in order of arrival. One that must go on waiting keeps its place.
     pub(super) fn resume(&mut self, file: FileSlot, out: Out<'_>) {
         let mut waiting = self.waiting(file);
+        let mut again = false;
         for slot in waiting.drain(..) {
             let Some(waiter) = self.waiters.get(slot) else { continue };
             let party = self.party(file, &waiter.job);
             let verdict = party.and_then(|party| Ok((self.judge(file, party)?, party)));
+            if verdict.is_ok() && self.purge(out) {
+                // From the start: with those that are left.
+                again = true;
+                break;
+            }
             if let Ok((Verdict::Wait, _)) = verdict {
                 self.tell_holders(out);
                 continue;
@@ -283,7 +317,11 @@ impl Shard {
                 Err(status) => self.refuse(job, status, out),
             }
         }
+        waiting.clear();
         self.scratch = waiting;
+        if again {
+            return self.settle(file, out);
+        }
         self.reap(file);
     }
 
@@ -293,6 +331,13 @@ impl Shard {
         let waiters = self.files.get(file).map(|file| file.waiters).unwrap_or_default();
         waiting.extend(waiters.iter(&self.waiters.records, |waiter| &waiter.in_file).map(|(slot, _)| slot));
         waiting
+    }
+
+    /// The name of a request leads elsewhere.
+    pub(super) fn look_again(&mut self, job: Job, out: Out<'_>) {
+        let request = job.request();
+        self.unbind(job, out);
+        perform(out, Action::Resolve { request });
     }
 
     /// Answers a request with an error. It holds its lease key no longer.
@@ -337,7 +382,7 @@ impl Shard {
     /// An open that its client knows of. With `session`, only if it belongs to it.
     pub(super) fn live(&self, file_id: FileId, session: Option<SessionId>) -> Option<(OpenSlot, &Open)> {
         let (slot, open) = self.open(file_id)?;
-        let of = self.sessions.get(open.session)?.id;
+        let of = self.sessions.get(open.session?)?.id;
         let known = open.live() && session.is_none_or(|session| session == of);
         known.then_some((slot, open))
     }

@@ -47,11 +47,13 @@ pub struct FileSnapshot {
 pub struct OpenSnapshot {
     /// FileId
     pub file_id: FileId,
+    /// Whether its client is connected; else it waits to be wanted back.
+    pub connected: bool,
     /// Its oplock; LEASE if it is part of a lease, NONE also if its lease key joined none.
     pub oplock: OplockLevel,
     /// What its client was told to come down to, and what it must come down to in the end; `None` if it is not breaking.
     pub breaking: Option<(OplockLevel, OplockLevel)>,
-    /// How long its client has left to answer.
+    /// How long its client has left to answer, or to come back.
     pub remaining: Option<Duration>,
 }
 
@@ -112,13 +114,13 @@ impl Shard {
             let locks = file.locks.iter(&self.ranges).filter_map(|lock| {
                 let Lock { range, owner, kind } = lock;
                 let (offset, len, exclusive) = (range.offset(), range.len(), kind == LockKind::Exclusive);
-                let file_id = self.opens.get(owner)?.file_id;
+                let file_id = opens().find(|open| open.file_id.persistent == owner)?.file_id;
                 Some(LockSnapshot { offset, len, file_id, exclusive })
             });
             FileSnapshot {
                 key: file.key,
-                opens: opens().filter(|open| open.live()).map(|open| self.open_snapshot(open)).collect(),
-                opening: opens().filter(|open| !open.live()).map(|open| open.file_id).collect(),
+                opens: opens().filter(|open| !open.opening()).map(|open| self.open_snapshot(open)).collect(),
+                opening: opens().filter(|open| open.opening()).map(|open| open.file_id).collect(),
                 locks: locks.collect(),
                 goes: file.goes(),
                 leases,
@@ -141,7 +143,13 @@ impl Shard {
         let level = |state| Level::within(state).on_wire();
         let breaking = hold.and_then(Hold::breaking).map(|(told, needed)| (level(told), level(needed)));
         let remaining = hold.and_then(|hold| self.remaining(hold));
-        OpenSnapshot { file_id: open.file_id, oplock, breaking, remaining }
+        let remaining = remaining.or_else(|| self.time_left(open));
+        OpenSnapshot { file_id: open.file_id, connected: !open.orphaned(), oplock, breaking, remaining }
+    }
+
+    fn time_left(&self, open: &Open) -> Option<Duration> {
+        let timer = self.durables.get(open.durable?)?.timer?;
+        Some(self.timers.due(timer)?.saturating_since(self.now))
     }
 
     fn remaining(&self, hold: &Hold) -> Option<Duration> {
@@ -153,6 +161,7 @@ impl Shard {
         self.files.len() == 0
             && self.leases.len() == 0
             && self.opens.is_empty()
+            && self.durables.len() == 0
             && self.sessions.len() == 0
             && self.lanes.len() == 0
             && self.waiters.len() == 0

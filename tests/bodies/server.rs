@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use arbitrary::{Arbitrary, Unstructured};
 use leasehold::server::{
     Action, BreakId, Capabilities, Config, Create, Event, FileSnapshot, LeaseSnapshot, Link, ObjectKind,
-    Opened, Origin, RouteSeed, Server, Terms, Ticket,
+    Opened, Origin, RouteSeed, Server, SessionEnd, Terms, Ticket,
 };
 use leasehold::wire::{BreakFlags, Lease, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
@@ -172,7 +172,10 @@ impl World {
             Step::EndSession { conn } => {
                 let conn = u64::from(conn) % CONNS;
                 if self.sessions.remove(&conn).is_some() {
-                    self.handle(Event::SessionEnded { session: session_of(conn) });
+                    self.handle(Event::SessionEnded {
+                        session: session_of(conn),
+                        end: SessionEnd::LoggedOff,
+                    });
                 }
             }
             Step::EndTree { conn } => {

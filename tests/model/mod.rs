@@ -516,7 +516,7 @@ impl Model {
                 self.sessions.entry(*session).or_default().push((serial, *conn));
             }
             Event::Disconnected { conn } => self.disconnected(*conn),
-            Event::SessionEnded { session } => {
+            Event::SessionEnded { session, .. } => {
                 self.sessions.remove(session);
                 self.end(|origin| origin.session == *session, Some(Status::USER_SESSION_DELETED));
             }

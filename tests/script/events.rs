@@ -1,7 +1,8 @@
 //! Event lines.
 
 use leasehold::server::{
-    Capabilities, Create, Event, Lock, ObjectKind, Opened, Origin, Share, ShareFlags, ShareKind, Terms,
+    Capabilities, Create, Event, Lock, ObjectKind, Opened, Origin, SessionEnd, Share, ShareFlags, ShareKind,
+    Terms,
 };
 use leasehold::wire::{Lease, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
@@ -25,7 +26,10 @@ pub(crate) fn read(verb: &str, words: &mut Words<'_>, names: &mut Names) -> Resu
             session: session(words.next("the session")?)?,
         }],
         "disconnect" => vec![Event::Disconnected { conn: conn(words.next("the connection")?)? }],
-        "logoff" => vec![Event::SessionEnded { session: session(words.next("the session")?)? }],
+        "logoff" => vec![Event::SessionEnded {
+            session: session(words.next("the session")?)?,
+            end: SessionEnd::LoggedOff,
+        }],
         "tree-disconnect" => vec![Event::TreeDisconnected {
             request: fresh(words, names)?,
             session: session(words.next("the session")?)?,

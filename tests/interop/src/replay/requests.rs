@@ -14,7 +14,7 @@
 //! | IOCTL 0x83848003 | left out: it has one server, for tests, take a connection for dead; when it does, that is recorded |
 //! | all others | not supported yet |
 
-use leasehold::server::{Event, Lock, LockElement, Origin};
+use leasehold::server::{Event, Lock, LockElement, Origin, SessionEnd};
 use leasehold::wire::{LeaseAck, OplockBreak};
 use leasehold::{FileId, LeaseKey, LeaseState, OplockLevel, RequestId, Status};
 
@@ -144,7 +144,7 @@ impl Driver<'_> {
                 Ok(session) => {
                     let id = self.peers.session_id(session);
                     self.peers.end_session(session);
-                    self.feed(Event::SessionEnded { session: id })?;
+                    self.feed(Event::SessionEnded { session: id, end: SessionEnd::LoggedOff })?;
                     self.answer(seq, Status::SUCCESS, Body::Nothing);
                     Ok(())
                 }
@@ -171,7 +171,7 @@ impl Driver<'_> {
         let replaced = previous.filter(|previous| *previous != session && self.peers.end_session(previous));
         if let Some(replaced) = replaced {
             let id = self.peers.session_id(replaced);
-            self.feed(Event::SessionEnded { session: id })?;
+            self.feed(Event::SessionEnded { session: id, end: SessionEnd::LoggedOff })?;
         }
         self.peers.bind(conn, session);
         let (conn, session) = (self.peers.conn_id(conn), self.peers.session_id(session));
