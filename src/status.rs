@@ -46,6 +46,10 @@ statuses! {
     RANGE_NOT_LOCKED = 0xc000_007e,
     /// A lock of octets beyond offset 2^64 - 1 (MS-FSA 2.1.5.8).
     INVALID_LOCK_RANGE = 0xc000_01a1,
+    /// A request that may not be carried out any more, or not as yet (MS-SMB2 3.3.5.2.10, 3.3.5.9).
+    FILE_NOT_AVAILABLE = 0xc000_0467,
+    /// A CreateGuid that is in use (MS-SMB2 3.3.5.9.10).
+    DUPLICATE_OBJECTID = 0xc000_022a,
     /// A file or directory that is open is in the way of a rename (MS-FSA 2.1.5.15.12).
     ACCESS_DENIED = 0xc000_0022,
     /// An oplock acknowledgment that nothing asked for, by the text (MS-SMB2 3.3.5.22.1).

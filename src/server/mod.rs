@@ -5,6 +5,7 @@
 
 mod action;
 mod breaking;
+mod channel;
 mod durable;
 mod event;
 mod granting;
@@ -20,6 +21,7 @@ mod reconnect;
 mod records;
 mod registry;
 mod scale;
+mod sequence;
 mod shard;
 mod snapshot;
 
@@ -29,6 +31,7 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 pub use action::{Action, Grant, Link, Protection};
+pub use channel::{ChannelSequence, Effect, Outstanding};
 pub use durable::{Asked, DurableGrant};
 pub use event::{
     Capabilities, Create, Durability, Event, Lock, LockElement, LockFlags, ObjectKind, Opened, Origin,
@@ -41,6 +44,7 @@ pub use registry::Registry;
 pub use scale::{
     BreakId, RegistryAction, RegistryEvent, RouteSeed, ShardAction, ShardId, Ticket, ToRegistry, ToShard,
 };
+pub use sequence::{LockSequence, LockSequences};
 pub use shard::Shard;
 pub use snapshot::{FileSnapshot, LeaseSnapshot, LockSnapshot, OpenSnapshot, Snapshot};
 
