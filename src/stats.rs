@@ -35,6 +35,8 @@ counters! {
     granted,
     /// Opens that were given back to their clients.
     reconnected,
+    /// CREATEs that were answered as before.
+    replayed,
     /// Opens that were kept when they lost their session.
     orphaned,
     /// Opens without a session whose time passed.

@@ -154,6 +154,9 @@ pub struct Grant {
     pub level: OplockLevel,
     /// How the open was made durable; `None` also where one is given back.
     pub durable: Option<DurableGrant>,
+    /// Whether the CREATE can be replayed until the open is used: of any use but `Operate`, `Lock` and acknowledgments the
+    /// machine is told by `Event::Used`.
+    pub replayable: bool,
     /// RqLs of the response, of the version that the lease has (MS-SMB2 3.3.5.9.8, 3.3.5.9.11).
     pub lease: Option<Lease>,
 }

@@ -140,6 +140,7 @@ impl Shard {
             Ok((held, notice)) => (Ok(LeaseAck { key: name.1, state: held }), notice),
             Err(status) => (Err(status), None),
         };
+        self.lease_used(slot, out);
         self.count_acknowledgment(HolderId::Lease(slot), result.is_ok());
         let accepted = result.is_ok();
         perform(out, Action::AnswerLeaseAck { request, result });
@@ -172,6 +173,7 @@ impl Shard {
             None if leased => (Err(Status::INVALID_OPLOCK_PROTOCOL), None),
             None => (Err(profile.unexpected_ack.status()), None),
         };
+        self.used(slot, out);
         self.count_acknowledgment(HolderId::Oplock(slot), result.is_ok());
         let result = result.map(|level| OplockBreak { level, file_id });
         perform(out, Action::AnswerOplockAck { request, result });

@@ -55,6 +55,12 @@ pub enum Event {
     },
     /// CREATE (MS-SMB2 3.3.5.9).
     Create(Create),
+    /// The open was used in a way that the machine does not see: IOCTL, QUERY_INFO, QUERY_DIRECTORY, CHANGE_NOTIFY. Its CREATE
+    /// cannot be replayed any more (MS-SMB2 3.3.5.9.10).
+    Used {
+        /// The open.
+        file_id: FileId,
+    },
     /// CREATE with DHnC or DH2C that counts (MS-SMB2 3.3.5.9.7, 3.3.5.9.12): an open that lost its connection is wanted back.
     Reconnect(Reconnect),
     /// Answers `OpenFile`: the file system has opened the file, or not.
@@ -218,6 +224,8 @@ pub struct Create {
     pub user: UserId,
     /// DHnQ or DH2Q, if one counts: [`Asked::of`](super::Asked::of).
     pub durability: Durability,
+    /// SMB2_FLAGS_REPLAY_OPERATION of the header.
+    pub replay: bool,
 }
 
 impl Create {
@@ -238,6 +246,7 @@ impl Create {
             directory: None,
             user: UserId::new([0; 16]),
             durability: Durability::None,
+            replay: false,
         }
     }
 
@@ -269,6 +278,12 @@ impl Create {
     #[must_use]
     pub const fn durable(self, user: UserId, durability: Durability) -> Self {
         Self { user, durability, ..self }
+    }
+
+    /// Sent again, by SMB2_FLAGS_REPLAY_OPERATION.
+    #[must_use]
+    pub const fn replayed(self) -> Self {
+        Self { replay: true, ..self }
     }
 
     /// On this share, with the name in this directory.

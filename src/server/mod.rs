@@ -20,6 +20,7 @@ mod ranges;
 mod reconnect;
 mod records;
 mod registry;
+mod replay;
 mod scale;
 mod sequence;
 mod shard;

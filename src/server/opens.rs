@@ -46,6 +46,7 @@ impl Shard {
             return Err(admission);
         };
         self.serial = self.serial.saturating_add(1);
+        let guid = admission.guid();
         let (desired, disposition) = (admission.create.desired, admission.create.disposition);
         let (options, bound, claim) = (admission.create.options, admission.name(), admission.claim());
         let (place, leased) = (admission.place(), admission.lease.is_some());
@@ -63,6 +64,7 @@ impl Shard {
             place,
             modified: false,
             waiting: 0,
+            replay: None,
             durable: None,
             locks: Owner::new(persistent),
             stage: Stage::Reserved { admission, lane },
@@ -73,6 +75,10 @@ impl Shard {
         if let Some(file) = self.files.get_mut(slot) {
             file.opens.push_back(&mut self.opens, open, |open| &mut open.in_file);
             file.shares.add(claim);
+        }
+        let replay = guid.and_then(|name| self.guid_opens(name, open));
+        if let Some(open) = self.opens.get_mut(open) {
+            open.replay = replay;
         }
         if let Some(session) = self.sessions.get_mut(session) {
             session.opens.push_back(&mut self.opens, open, |open| &mut open.in_session);
@@ -101,7 +107,7 @@ impl Shard {
             }
             (Some(admission), Err(status)) => {
                 let Some(place) = self.opens.get(slot).map(|open| open.place) else { return };
-                let file = self.forget(slot);
+                let file = self.forget(slot, out);
                 self.refuse(Job::Create(admission), status, out);
                 self.unlink_if_last(file, place, out);
                 self.settle(file, out);
@@ -117,7 +123,7 @@ impl Shard {
             (None, Err(_)) => {
                 let Some(Open { place, bound, .. }) = self.opens.get(slot) else { return };
                 let (place, name) = (*place, *bound);
-                let file = self.forget(slot);
+                let file = self.forget(slot, out);
                 release(name, out);
                 self.unlink_if_last(file, place, out);
                 self.settle(file, out);
@@ -158,7 +164,7 @@ impl Shard {
         let (place, modified, orphan) = (open.place, open.modified, open.orphaned());
         let delete = open.options.contains(CreateOptions::DELETE_ON_CLOSE);
         self.answer_for(slot, out);
-        self.forget(slot);
+        self.forget(slot, out);
         self.leave_lease(lease, orphan, out);
         if delete {
             if let Some(file) = self.files.get_mut(file) {
@@ -196,7 +202,7 @@ impl Shard {
     }
 
     /// Takes an open out of everything it is in. Returns its file.
-    fn forget(&mut self, slot: OpenSlot) -> FileSlot {
+    fn forget(&mut self, slot: OpenSlot, out: Out<'_>) -> FileSlot {
         let Some((file, durable)) = self.opens.get(slot).map(|open| (open.file, open.durable)) else {
             return FileSlot::null();
         };
@@ -205,6 +211,7 @@ impl Shard {
         {
             self.timers.stop(timer);
         }
+        self.used(slot, out);
         self.stop_deadline(HolderId::Oplock(slot));
         if let (Some(record), Some(open)) = (self.files.get_mut(file), self.opens.get_mut(slot)) {
             record.locks.release(&mut self.ranges, &mut open.locks);

@@ -52,7 +52,8 @@ impl Shard {
         let Some((slot, open)) = self.live(lock.file_id, Some(lock.origin.session)) else {
             return refuse(self, Status::FILE_CLOSED, out);
         };
-        let file = open.file;
+        let (file, before) = (open.file, open.locks.lock_count());
+        self.used(slot, out);
         let Some(first) = lock.elements.first() else {
             return refuse(self, Status::INVALID_PARAMETER, out);
         };
@@ -60,7 +61,6 @@ impl Shard {
             return refuse(self, Status::INSUFFICIENT_RESOURCES, out);
         }
         if first.flags == LockFlags::UNLOCK {
-            let before = open.locks.lock_count();
             let result = self.unlock(file, slot, &lock.elements);
             match result {
                 Ok(()) => perform(out, Action::Accepted { request: lock.request }),

@@ -7,7 +7,7 @@ use slotmap::Key;
 
 use super::action::{Action, Grant};
 use super::durable::{Durable, survives};
-use super::event::{Durability, ObjectKind, Opened, Reconnect, SessionEnd};
+use super::event::{Durability, ObjectKind, Opened, Origin, Reconnect, SessionEnd};
 use super::lease::Lease;
 use super::records::{Caching, Open, Stage};
 use super::scale::{Admission, Due, HolderId, LeaseSlot, OpenSlot};
@@ -142,7 +142,8 @@ impl Shard {
 
     /// DHnC, DH2C (MS-SMB2 3.3.5.9.7, 3.3.5.9.12). Whatever fails leaves the open as it is.
     pub(super) fn reconnect(&mut self, reconnect: &Reconnect, client: ClientGuid, out: Out<'_>) {
-        let found = self.reclaimable(reconnect, client).and_then(|slot| self.give_back(slot, reconnect));
+        let found =
+            self.reclaimable(reconnect, client).and_then(|slot| self.give_back(slot, reconnect.origin));
         let request = reconnect.request;
         match found {
             Ok(grant) => {
@@ -162,12 +163,9 @@ impl Shard {
         let durable = self.durables.find(reconnect.persistent).and_then(|slot| self.durables.get(slot));
         let durable = durable.ok_or(gone)?;
         let open = self.opens.get(durable.open).filter(|open| open.orphaned()).ok_or(gone)?;
-        // Its time may have passed in a call that had no room for its deadline.
-        let due = durable.timer.and_then(|timer| self.timers.due(timer));
-        let in_time = due.is_none_or(|due| due > self.now);
         // A CreateGuid of zeros is that of an open made durable by DHnQ, and DHnC asks for none.
         let same_guid = reconnect.create_guid.is_none_or(|guid| guid == durable.create_guid);
-        if !in_time || !same_guid {
+        if !self.in_time(open) || !same_guid {
             return Err(gone);
         }
         let lease = open.lease().and_then(|lease| self.leases.get(lease));
@@ -194,9 +192,16 @@ impl Shard {
         Ok(durable.open)
     }
 
+    /// Whether an open may still be wanted back. Its time may have passed in a call that had no room for its deadline.
+    pub(super) fn in_time(&self, open: &Open) -> bool {
+        let timer =
+            open.durable.and_then(|durable| self.durables.get(durable)).and_then(|durable| durable.timer);
+        timer.and_then(|timer| self.timers.due(timer)).is_some_and(|due| due > self.now)
+    }
+
     /// Gives an open to the session of the request: with a new volatile half, so that nobody mistakes it for what it was.
-    fn give_back(&mut self, slot: OpenSlot, reconnect: &Reconnect) -> Result<Grant, Status> {
-        let session = self.session(reconnect.origin.session).map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
+    pub(super) fn give_back(&mut self, slot: OpenSlot, origin: Origin) -> Result<Grant, Status> {
+        let session = self.session(origin.session).map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
         let gone = Status::OBJECT_NAME_NOT_FOUND;
         let file = self.opens.get(slot).map(|open| open.file).ok_or(gone)?;
         if let Some(file) = self.files.get_mut(file) {
@@ -204,7 +209,7 @@ impl Shard {
         }
         let mut open = self.opens.remove(slot).ok_or(gone)?;
         (open.in_file, open.in_session) = (Links::default(), Links::default());
-        (open.session, open.tree) = (Some(session), reconnect.origin.tree);
+        (open.session, open.tree) = (Some(session), origin.tree);
         open.stage = match mem::replace(&mut open.stage, Stage::Abandoned) {
             Stage::Orphaned(caching) => Stage::Live(caching),
             other @ (Stage::Live(_) | Stage::Reserved { .. } | Stage::Abandoned) => other,
@@ -220,6 +225,9 @@ impl Shard {
             session.opens.push_back(&mut self.opens, slot, |open| &mut open.in_session);
         }
         self.move_deadlines(slot);
+        if let Some(entry) = self.opens.get(slot).and_then(|open| self.replays.get_mut(open.replay?)) {
+            entry.open = Some(slot);
+        }
         let open = self.opens.get(slot).ok_or(gone)?;
         let (file_id, lease) = (open.file_id, open.lease());
         let level = match (open.oplock(), lease) {
@@ -231,7 +239,8 @@ impl Shard {
             lease.orphans = lease.orphans.saturating_sub(1);
         }
         let lease = lease.and_then(|lease| self.leases.get(lease)).map(Lease::context);
-        Ok(Grant { file_id, action: CreateAction::Opened, level, durable: None, lease })
+        let replayable = open.replay.is_some();
+        Ok(Grant { file_id, action: CreateAction::Opened, level, durable: None, lease, replayable })
     }
 
     /// The deadlines of an open that has moved.

@@ -23,6 +23,7 @@ new_key_type! {
     pub(super) struct LaneSlot;
     pub(super) struct WaiterSlot;
     pub(super) struct DurableSlot;
+    pub(super) struct ReplaySlot;
 }
 
 /// A file with anything on it. Gone when the last list is empty.
@@ -142,6 +143,8 @@ pub(super) struct Open {
     pub(super) modified: bool,
     /// How many operations wait on its behalf.
     pub(super) waiting: u32,
+    /// Until it is used.
+    pub(super) replay: Option<ReplaySlot>,
     /// What lets it outlive its connection.
     pub(super) durable: Option<DurableSlot>,
     /// Its locks, by the persistent half of the FileId, which stays.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use slotmap::new_key_type;
 
 use super::action::Action;
-use super::event::{Capabilities, Create, Event, Origin, SessionEnd, ShareKind, Terms};
+use super::event::{Capabilities, Create, Durability, Event, Origin, SessionEnd, ShareKind, Terms};
 use super::lease::LeaseName;
 use super::profile::{ChannelChoice, Profile};
 use super::scale::{
@@ -21,7 +21,7 @@ use crate::stats::{Stats, count};
 use crate::status::Status;
 use crate::store::table::{Keyed, Table};
 use crate::time::Instant;
-use crate::types::{ClientGuid, ConnId, FileKey, LeaseKey, RequestId, SessionId};
+use crate::types::{ClientGuid, ConnId, CreateGuid, FileKey, LeaseKey, RequestId, SessionId};
 use crate::wire::{Lease, OplockBreak};
 
 new_key_type! {
@@ -29,6 +29,7 @@ new_key_type! {
     struct ConnSlot;
     struct SessionSlot;
     struct BindingSlot;
+    struct GuidSlot;
 }
 
 /// Clients, connections, sessions and lease keys: the machine in front of the shards.
@@ -40,6 +41,7 @@ pub struct Registry {
     conns: Table<ConnSlot, Conn>,
     sessions: Table<SessionSlot, Session>,
     bindings: Table<BindingSlot, Binding>,
+    guids: Table<GuidSlot, Guid>,
     /// TREE_DISCONNECTs that not every shard has carried out.
     sweeps: Vec<(RequestId, u16)>,
     arrivals: u64,
@@ -53,6 +55,8 @@ struct Client {
     /// In order of arrival.
     conns: Vec<ConnSlot>,
     bindings: u32,
+    /// CreateGuids in use.
+    guids: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +89,13 @@ struct Binding {
 /// A lease name with the client's slot for its GUID.
 type BindingName = (ClientSlot, LeaseKey);
 
+/// A CreateGuid in use, and where the file is (MS-SMB2 3.3.5.9.10).
+#[derive(Clone, Debug)]
+struct Guid {
+    name: (ClientSlot, CreateGuid),
+    route: Route,
+}
+
 type Out<'a> = &'a mut Vec<RegistryAction>;
 
 impl Registry {
@@ -97,6 +108,7 @@ impl Registry {
             conns: Table::new(hash_key, limits.connections),
             sessions: Table::new(hash_key, limits.sessions),
             bindings: Table::with_room(hash_key, limits.leases, config.expected_leases),
+            guids: Table::new(hash_key, limits.opens.saturating_add(limits.waiters)),
             sweeps: Vec::new(),
             arrivals: 0,
             stats: Stats::default(),
@@ -115,6 +127,7 @@ impl Registry {
             && self.conns.len() == 0
             && self.sessions.len() == 0
             && self.bindings.len() == 0
+            && self.guids.len() == 0
             && self.sweeps.is_empty()
     }
 }
@@ -136,6 +149,8 @@ impl Machine for Registry {
                         self.forward(out, route, ShardInput::EntryChanged { directory, parent });
                     }
                     RegistryInput::Released { client, key } => self.unbind((client, key)),
+                    RegistryInput::GuidReleased { client, guid } => self.free_guid((client, guid)),
+                    RegistryInput::Anew { admission } => return self.create(admission.create, out),
                     RegistryInput::TreeSwept { request } => self.swept(request, out),
                 }
                 Ok(())
@@ -166,6 +181,9 @@ impl Registry {
                 self.sweeps.push((request, self.shards.get()));
             }
             Event::Create(create) => return self.create(create, out),
+            Event::Used { file_id } => {
+                self.forward(out, Route::of_id(file_id), ShardInput::Used { file_id });
+            }
             Event::Reconnect(reconnect) => {
                 let (_, client) = self.known(reconnect.origin)?;
                 let route = Route::of_persistent(reconnect.persistent);
@@ -223,7 +241,7 @@ impl Registry {
         if self.conns.len() >= limits.connections || crowded {
             return Err(Misuse::TooManyConnections);
         }
-        let fresh = Client { guid, conns: Vec::new(), bindings: 0 };
+        let fresh = Client { guid, conns: Vec::new(), bindings: 0, guids: 0 };
         let client = known.or_else(|| self.clients.insert(fresh).ok()).ok_or(Misuse::TooManyConnections)?;
         let conn = Conn { id, client, arrival: Arrival(self.arrivals), terms, sessions: Vec::new() };
         let slot = self.conns.insert(conn).map_err(|_| Misuse::TooManyConnections)?;
@@ -253,6 +271,13 @@ impl Registry {
     fn disconnect(&mut self, id: ConnId, out: Out<'_>) -> Result<(), Misuse> {
         let slot = self.conns.find(id).ok_or(Misuse::UnknownConnection)?;
         let Some(conn) = self.conns.remove(slot) else { return Err(Misuse::UnknownConnection) };
+        for session in &conn.sessions {
+            let Some(record) = self.sessions.get(*session) else { continue };
+            let heir = record.channels.iter().find(|channel| **channel != slot);
+            if let Some(heir) = heir.and_then(|heir| self.conns.get(*heir)) {
+                broadcast(out, ShardInput::Inherit { session: record.id, from: id, to: heir.id });
+            }
+        }
         broadcast(out, ShardInput::Abandon { conn: id, scope: Scope::Connection });
         for session in conn.sessions {
             let Some(record) = self.sessions.get_mut(session) else { continue };
@@ -300,6 +325,25 @@ impl Registry {
             return Ok(());
         }
         let lease = effective_lease(terms, &create, &self.config.profile);
+        let guid = match create.durability {
+            Durability::V2 { create_guid, .. } => self.clients.find(client).map(|slot| (slot, create_guid)),
+            Durability::None | Durability::V1 => None,
+        };
+        let negotiated = terms.capabilities.contains(Capabilities::DIRECTORY_LEASING);
+        let directory_leasing = if negotiated && terms.dialect >= Dialect::Smb300 {
+            DirectoryLeasing::Negotiated
+        } else {
+            DirectoryLeasing::Absent
+        };
+        let dialect = terms.dialect;
+        // MS-SMB2 3.3.5.9: whoever has the CreateGuid decides.
+        if let Some(known) = guid.and_then(|name| self.guids.find(name)).and_then(|slot| self.guids.get(slot))
+        {
+            let route = known.route;
+            let admission = Admission { create, client, lease, joins: false, dialect, directory_leasing };
+            self.forward(out, route, ShardInput::Again(admission));
+            return Ok(());
+        }
         let bound = lease.map_or(Ok(false), |lease| self.bind((client, lease.key()), create.file));
         let joins = match bound {
             Ok(joins) => joins,
@@ -308,14 +352,13 @@ impl Registry {
                 return Ok(());
             }
         };
-        let negotiated = terms.capabilities.contains(Capabilities::DIRECTORY_LEASING);
-        let directory_leasing = if negotiated && terms.dialect >= Dialect::Smb300 {
-            DirectoryLeasing::Negotiated
-        } else {
-            DirectoryLeasing::Absent
-        };
         let route = Route::of_file(create.file, self.config.route_seed);
-        let dialect = terms.dialect;
+        // A table that is full forgets: the CREATE cannot be replayed, and is carried out all the same.
+        if guid.is_some_and(|name| self.guids.insert(Guid { name, route }).is_ok()) {
+            if let Some(client) = self.clients.find(client).and_then(|slot| self.clients.get_mut(slot)) {
+                client.guids = client.guids.saturating_add(1);
+            }
+        }
         let admission = Admission { create, client, lease, joins, dialect, directory_leasing };
         self.forward(out, route, ShardInput::Create(admission));
         Ok(())
@@ -341,6 +384,17 @@ impl Registry {
         }
         client.bindings = client.bindings.saturating_add(1);
         Ok(true)
+    }
+
+    fn free_guid(&mut self, (client, guid): (ClientGuid, CreateGuid)) {
+        let Some(client) = self.clients.find(client) else { return };
+        if self.guids.find((client, guid)).and_then(|slot| self.guids.remove(slot)).is_none() {
+            return;
+        }
+        if let Some(record) = self.clients.get_mut(client) {
+            record.guids = record.guids.saturating_sub(1);
+        }
+        self.reap(client);
     }
 
     fn binding(&self, name: LeaseName) -> Option<BindingSlot> {
@@ -461,7 +515,11 @@ impl Registry {
 
     /// Forgets a client of whom nothing is left.
     fn reap(&mut self, client: ClientSlot) {
-        if self.clients.get(client).is_some_and(|client| client.conns.is_empty() && client.bindings == 0) {
+        if self
+            .clients
+            .get(client)
+            .is_some_and(|client| client.conns.is_empty() && client.bindings == 0 && client.guids == 0)
+        {
             self.clients.remove(client);
         }
     }
@@ -517,6 +575,14 @@ impl Keyed for Session {
 
     fn key(&self) -> SessionId {
         self.id
+    }
+}
+
+impl Keyed for Guid {
+    type Key = (ClientSlot, CreateGuid);
+
+    fn key(&self) -> Self::Key {
+        self.name
     }
 }
 

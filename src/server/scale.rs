@@ -14,6 +14,7 @@
 
 use core::num::{NonZeroU16, NonZeroU32};
 
+use alloc::boxed::Box;
 use slotmap::{Key, KeyData, new_key_type};
 
 use super::action::Action;
@@ -25,7 +26,7 @@ use crate::locks::{Actor, Intent};
 use crate::state::{Dialect, LeaseState, OplockLevel};
 use crate::status::Status;
 use crate::store::hash::HashKey;
-use crate::types::{ClientGuid, ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
+use crate::types::{ClientGuid, ConnId, CreateGuid, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
 use crate::wire::{Lease, LeaseBreak, OplockBreak};
 
 new_key_type! {
@@ -211,13 +212,24 @@ pub enum ShardAction {
 pub struct ToShard(pub(super) ShardInput);
 
 /// From a shard to its registry. Opaque: only the crate looks inside.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ToRegistry(pub(super) RegistryInput);
 
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "a box would be allocated for each request")]
 pub(super) enum ShardInput {
     Create(Admission),
+    /// A CREATE whose CreateGuid is in use here.
+    Again(Admission),
+    Used {
+        file_id: FileId,
+    },
+    /// CREATEs of a session that can be replayed are answered for another of its connections, where one is lost.
+    Inherit {
+        session: SessionId,
+        from: ConnId,
+        to: ConnId,
+    },
     Opened {
         file_id: FileId,
         result: Result<Opened, Status>,
@@ -340,7 +352,7 @@ pub(super) enum Outgoing {
     Oplock(SessionId, OplockBreak),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum RegistryInput {
     /// Choose a connection and send. After `after`, if it was tried there already.
     Break { id: BreakId, after: Option<Arrival>, what: Outgoing },
@@ -348,6 +360,10 @@ pub(super) enum RegistryInput {
     Relaxed { client: ClientGuid, key: LeaseKey, relaxed: bool },
     /// Break the leases of a directory.
     EntryChanged { directory: FileKey, parent: Option<LeaseKey> },
+    /// A CreateGuid is free.
+    GuidReleased { client: ClientGuid, guid: CreateGuid },
+    /// A CREATE that came too late to be a replay.
+    Anew { admission: Box<Admission> },
     /// One reference to a lease key is gone.
     Released { client: ClientGuid, key: LeaseKey },
     /// A shard has closed the opens of a tree connect.

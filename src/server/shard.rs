@@ -21,15 +21,17 @@ use super::judging::Party;
 use super::lease::{Lease, LeaseName};
 use super::opens::Swept;
 use super::records::{
-    DurableSlot, File, FileSlot, Job, Lane, LaneSlot, Open, Run, Session, SessionSlot, Waiter, WaiterSlot,
+    DurableSlot, File, FileSlot, Job, Lane, LaneSlot, Open, ReplaySlot, Run, Session, SessionSlot, Waiter,
+    WaiterSlot,
 };
+use super::replay::Replayable;
 use super::scale::{
     Admission, Due, HolderId, LeaseSlot, OpenSlot, RegistryInput, RunSlot, ShardAction, ShardInput,
     ToRegistry, ToShard,
 };
 use super::{Config, Misuse};
 use crate::locks::range::RangeArena;
-use crate::locks::{Break, Verdict};
+use crate::locks::{Actor, Break, Verdict};
 use crate::machine::Machine;
 use crate::stats::{Stats, count};
 use crate::status::Status;
@@ -49,6 +51,8 @@ pub struct Shard {
     pub(super) opens: SlotMap<OpenSlot, Open>,
     /// What lets opens outlive their connections, by the persistent half of the FileId.
     pub(super) durables: Table<DurableSlot, Durable>,
+    /// CREATEs that can be replayed, by client and CreateGuid.
+    pub(super) replays: Table<ReplaySlot, Replayable>,
     pub(super) sessions: Table<SessionSlot, Session>,
     pub(super) lanes: Table<LaneSlot, Lane>,
     pub(super) waiters: Table<WaiterSlot, Waiter>,
@@ -79,6 +83,7 @@ impl Shard {
             leases: Table::with_room(hash_key, limits.leases, expected_leases),
             opens: SlotMap::with_capacity_and_key(expected_leases.min(limits.opens)),
             durables: Table::new(hash_key, limits.opens),
+            replays: Table::new(hash_key, limits.opens.saturating_add(limits.waiters)),
             sessions: Table::new(hash_key, limits.sessions),
             lanes: Table::new(hash_key, limits.connections),
             waiters: Table::new(hash_key, limits.waiters),
@@ -120,10 +125,14 @@ impl Machine for Shard {
         self.handle_timeout(now, out);
         match event.0 {
             ShardInput::Create(admission) => {
+                self.note_guid(&admission, out);
                 let admission = self.admissions.put(admission);
                 self.arrive(admission.create.file, Job::Create(admission), out);
             }
             ShardInput::Operate { request, origin, file, actor, intent } => {
+                if let Actor::Open(file_id) = actor {
+                    self.used_by_name(file_id, out);
+                }
                 let since = self.serial;
                 self.arrive(file, Job::Operate { request, origin, actor, intent, since }, out);
             }
@@ -141,6 +150,9 @@ impl Machine for Shard {
             ShardInput::Undeliverable { id } => self.undeliverable(id, out),
             ShardInput::Abandon { conn, scope } => self.abandon(conn, scope, out),
             ShardInput::SessionGone { session, end } => self.sweep(session, Swept::Session(end), out),
+            ShardInput::Again(admission) => self.again(admission, out),
+            ShardInput::Used { file_id } => self.used_by_name(file_id, out),
+            ShardInput::Inherit { session, from, to } => self.inherit(session, from, to),
             ShardInput::Reconnect { reconnect, client } => self.reconnect(&reconnect, client, out),
             ShardInput::TreeGone { request, session, tree } => {
                 self.sweep(session, Swept::Tree(tree), out);
@@ -191,6 +203,9 @@ impl Shard {
             | ShardInput::Abandon { .. }
             | ShardInput::SessionGone { .. }
             | ShardInput::Reconnect { .. }
+            | ShardInput::Again(_)
+            | ShardInput::Used { .. }
+            | ShardInput::Inherit { .. }
             | ShardInput::TreeGone { .. } => true,
         };
         if known { Ok(()) } else { Err(Misuse::UnknownTicket) }
@@ -356,6 +371,7 @@ impl Shard {
         match job {
             Job::Create(admission) => {
                 release(admission.name(), out);
+                self.free_guid(&admission, out);
                 self.admissions.recycle(admission);
             }
             Job::Operate { .. } | Job::Lock(_) => {}

@@ -162,6 +162,7 @@ impl Shard {
             && self.leases.len() == 0
             && self.opens.is_empty()
             && self.durables.len() == 0
+            && self.replays.len() == 0
             && self.sessions.len() == 0
             && self.lanes.len() == 0
             && self.waiters.len() == 0

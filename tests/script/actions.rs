@@ -1,6 +1,6 @@
 //! Action lines.
 
-use leasehold::server::{Action, Grant, Link, Misuse, Protection};
+use leasehold::server::{Action, DurableGrant, Grant, Link, Misuse, Protection};
 use leasehold::wire::{BreakFlags, LeaseFlags};
 use leasehold::{CreateAction, OplockLevel};
 
@@ -23,7 +23,10 @@ pub(crate) fn line(names: &mut Names, action: Action) -> String {
             names.proceeds(request, ticket);
             format!("proceed r{}", request.get())
         }
-        Action::Granted { request, grant } => format!("granted r{} {}", request.get(), granted(&grant)),
+        Action::Granted { request, grant } => {
+            names.given_back(grant.file_id);
+            format!("granted r{} {}", request.get(), granted(&grant))
+        }
         Action::Refused { request, status } => format!("refused r{} {status}", request.get()),
         Action::Closed { request } => format!("closed r{}", request.get()),
         Action::Accepted { request } => format!("accepted r{}", request.get()),
@@ -103,6 +106,11 @@ fn granted(grant: &Grant) -> String {
     let unknown = flags(unknown.difference(LeaseFlags::BREAK_IN_PROGRESS).bits());
     if grant.action != CreateAction::Opened {
         words.push(action_name(grant.action).to_owned());
+    }
+    match grant.durable {
+        Some(DurableGrant::V1(_)) => words.push("durable".to_owned()),
+        Some(DurableGrant::V2(response)) => words.push(format!("durable={}", response.timeout)),
+        None => {}
     }
     words.join(" ") + &unknown
 }

@@ -26,6 +26,9 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
     let limits = &mut config.limits;
     let profile = &mut config.profile;
     match name {
+        "durable-timeout" => config.durable_timeout = Duration::from_millis(integer(value)?),
+        "durable-v2-timeout" => config.durable_v2_timeout = Duration::from_millis(integer(value)?),
+        "durable-v2-max" => config.durable_v2_max = Duration::from_millis(integer(value)?),
         "first-serial" => config.first_serial = integer(value)?,
         "lease-break-timeout" => config.lease_break_timeout = Duration::from_millis(integer(value)?),
         "oplock-break-timeout" => config.oplock_break_timeout = Duration::from_millis(integer(value)?),

@@ -1,8 +1,8 @@
 //! Event lines.
 
 use leasehold::server::{
-    Capabilities, Create, Event, Lock, ObjectKind, Opened, Origin, SessionEnd, Share, ShareFlags, ShareKind,
-    Terms,
+    Capabilities, Create, Durability, Event, Lock, ObjectKind, Opened, Origin, Reconnect, SessionEnd, Share,
+    ShareFlags, ShareKind, Terms,
 };
 use leasehold::wire::{Lease, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
@@ -12,8 +12,8 @@ use leasehold::{
 
 use super::names::Names;
 use super::values::{
-    access, conn, dialect, disposition, file, guid, integer, integer32, key, lease_flags, level,
-    lock_element, range, request, session, sharing, small, state, status, tree,
+    access, conn, create_guid, dialect, disposition, file, guid, integer, integer32, key, lease_flags, level,
+    lock_element, range, request, session, sharing, small, state, status, tree, user,
 };
 use super::words::Words;
 
@@ -28,7 +28,13 @@ pub(crate) fn read(verb: &str, words: &mut Words<'_>, names: &mut Names) -> Resu
         "disconnect" => vec![Event::Disconnected { conn: conn(words.next("the connection")?)? }],
         "logoff" => vec![Event::SessionEnded {
             session: session(words.next("the session")?)?,
-            end: SessionEnd::LoggedOff,
+            end: if words.has("replaced") {
+                SessionEnd::Replaced
+            } else if words.has("refused") {
+                SessionEnd::Refused
+            } else {
+                SessionEnd::LoggedOff
+            },
         }],
         "tree-disconnect" => vec![Event::TreeDisconnected {
             request: fresh(words, names)?,
@@ -36,6 +42,8 @@ pub(crate) fn read(verb: &str, words: &mut Words<'_>, names: &mut Names) -> Resu
             tree: words.read("tree", tree)?.unwrap_or(TreeId::new(1)),
         }],
         "create" => vec![Event::Create(create(words, names)?)],
+        "reconnect" => vec![reconnect(words, names)?],
+        "used" => vec![Event::Used { file_id: names.open(words.next("the open")?)? }],
         "opened" => vec![opened(words, names)?],
         "operate" => vec![operate(words, names)?],
         "done" => {
@@ -135,13 +143,41 @@ fn create(words: &mut Words<'_>, names: &mut Names) -> Result<Create, String> {
     let level = level_of(words, lease.is_some())?;
     let share = share(words)?;
     let directory = words.read("in", self::file)?;
+    let durability = match words.read("guid", create_guid)? {
+        Some(create_guid) => {
+            let timeout = words.read("timeout", integer32)?.unwrap_or(0);
+            Durability::V2 { timeout, create_guid }
+        }
+        None if words.has("durable") => Durability::V1,
+        None => Durability::None,
+    };
+    let user = words.read("user", user)?.unwrap_or_default();
+    let replay = words.has("replay");
     names.asked(request, file);
-    Ok(Create::new(request, origin, file)
+    let create = Create::new(request, origin, file)
         .access(desired, sharing)
         .granted(granted)
         .disposition(disposition, options)
         .caching(level, lease)
-        .place(share, directory))
+        .durable(user, durability)
+        .place(share, directory);
+    Ok(if replay { create.replayed() } else { create })
+}
+
+/// `reconnect r5 c2 r1 [guid=G] [user=U] [lease=K1:R ...] [file=F]`
+fn reconnect(words: &mut Words<'_>, names: &mut Names) -> Result<Event, String> {
+    let (request, origin) = (fresh(words, names)?, origin(words)?);
+    let persistent = names.open(words.next("the open")?)?.persistent;
+    let user = words.read("user", user)?.unwrap_or_default();
+    let mut reconnect = Reconnect::new(request, origin, user, persistent);
+    if let Some(guid) = words.read("guid", create_guid)? {
+        reconnect = reconnect.with_guid(guid);
+    }
+    let file = words.read("file", file)?;
+    if let Some(lease) = lease(words)? {
+        reconnect = reconnect.lease(lease, file);
+    }
+    Ok(Event::Reconnect(reconnect))
 }
 
 fn disposition_of(words: &mut Words<'_>) -> Result<Disposition, String> {

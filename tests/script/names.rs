@@ -53,6 +53,15 @@ impl Names {
         }
     }
 
+    /// The open was given back to its client: the same one, by another volatile half.
+    pub(crate) fn given_back(&mut self, id: FileId) {
+        for open in self.opens.values_mut() {
+            if open.id.is_some_and(|known| known.persistent == id.persistent) {
+                open.id = Some(id);
+            }
+        }
+    }
+
     pub(crate) fn proceeds(&mut self, request: RequestId, ticket: Ticket) {
         self.running.insert(request, ticket);
     }

@@ -3,8 +3,8 @@
 use leasehold::server::{LockElement, LockFlags};
 use leasehold::wire::LeaseFlags;
 use leasehold::{
-    Access, ClientGuid, ConnId, CreateAction, Dialect, Disposition, FileKey, LeaseKey, LeaseState,
-    OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId,
+    Access, ClientGuid, ConnId, CreateAction, CreateGuid, Dialect, Disposition, FileKey, LeaseKey,
+    LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId, UserId,
 };
 
 /// A number in decimal, or in hexadecimal behind `0x`.
@@ -45,6 +45,23 @@ pub(crate) fn tree(word: &str) -> Result<TreeId, String> {
 }
 
 /// One letter, of which the GUID has sixteen.
+/// One letter: a CreateGuid.
+pub(crate) fn create_guid(word: &str) -> Result<CreateGuid, String> {
+    match word.as_bytes() {
+        b"zero" => Ok(CreateGuid::default()),
+        [letter] if letter.is_ascii_alphanumeric() => Ok(CreateGuid::from_wire([*letter; 16])),
+        _ => Err(format!("a CreateGuid is one letter, not {word}")),
+    }
+}
+
+/// One letter: a user.
+pub(crate) fn user(word: &str) -> Result<UserId, String> {
+    match word.as_bytes() {
+        [letter] if letter.is_ascii_alphanumeric() => Ok(UserId::new([*letter; 16])),
+        _ => Err(format!("a user is one letter, not {word}")),
+    }
+}
+
 pub(crate) fn guid(word: &str) -> Result<ClientGuid, String> {
     match word.as_bytes() {
         [letter] if letter.is_ascii_alphanumeric() => Ok(ClientGuid::from_wire([*letter; 16])),
