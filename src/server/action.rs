@@ -61,7 +61,7 @@ pub enum Action {
         /// The request.
         request: RequestId,
     },
-    /// A LOCK is done: everything it names is locked, or unlocked.
+    /// A LOCK is done: everything it names is locked, or unlocked. Or an open is resilient from now on.
     Accepted {
         /// The request.
         request: RequestId,

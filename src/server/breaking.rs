@@ -230,6 +230,21 @@ impl Shard {
         }
     }
 
+    /// Nobody can be told, and the opens stay: they cache nothing from now on.
+    pub(super) fn forsake(&mut self, id: HolderId) {
+        match id {
+            HolderId::Lease(slot) => {
+                if let Some(lease) = self.leases.get_mut(slot) {
+                    lease.hold.give_up();
+                }
+            }
+            HolderId::Oplock(slot) => {
+                self.change_oplock(slot, |oplock| oplock.hold.give_up());
+            }
+        }
+        self.stop_deadline(id);
+    }
+
     /// Nobody answers for the holder: it holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.6.1, 3.3.6.5).
     pub(super) fn give_up(&mut self, id: HolderId, out: Out<'_>) {
         let file = match id {

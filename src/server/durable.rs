@@ -76,8 +76,18 @@ pub(super) struct Durable {
     /// Zero for an open made durable by DHnQ.
     pub(super) create_guid: CreateGuid,
     pub(super) timeout: Duration,
+    pub(super) kind: Kind,
     /// Runs while nobody is connected.
     pub(super) timer: Option<TimerId>,
+}
+
+/// IsDurable or IsResilient: never both (MS-SMB2 3.3.5.15.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Kept as long as it may cache what it was granted, and purged by a break.
+    Durable,
+    /// Kept whatever it caches, and whatever others do.
+    Resilient,
 }
 
 impl Durable {

@@ -55,6 +55,19 @@ pub enum Event {
     },
     /// CREATE (MS-SMB2 3.3.5.9).
     Create(Create),
+    /// FSCTL_LMR_REQUEST_RESILIENCY (MS-SMB2 3.3.5.15.9): answered by `Accepted` or `Refused`.
+    RequestResilience {
+        /// The request.
+        request: RequestId,
+        /// Whence it came.
+        origin: Origin,
+        /// Who asks.
+        user: UserId,
+        /// The open.
+        file_id: FileId,
+        /// Timeout, in milliseconds; 0 leaves it to the server.
+        timeout: u32,
+    },
     /// The open was used in a way that the machine does not see: IOCTL, QUERY_INFO, QUERY_DIRECTORY, CHANGE_NOTIFY. Its CREATE
     /// cannot be replayed any more (MS-SMB2 3.3.5.9.10).
     Used {

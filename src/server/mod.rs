@@ -80,6 +80,11 @@ pub struct Config {
     pub durable_v2_timeout: Duration,
     /// As above, if the client asks for more: 300 s (MS-SMB2 3.3.5.9.10).
     pub durable_v2_max: Duration,
+    /// How long a resilient open is kept without a connection, if the client leaves it to the server: 120 s (MS-SMB2 3.3.5.15.9
+    /// <401>).
+    pub resilient_default: Duration,
+    /// The longest time that a client may ask for: 300 s (MS-SMB2 3.3.5.15.9 <226>).
+    pub resilient_max: Duration,
     /// Where deployed servers differ.
     pub profile: Profile,
 }
@@ -98,6 +103,8 @@ impl Config {
             durable_timeout: Duration::from_secs(120),
             durable_v2_timeout: Duration::from_secs(60),
             durable_v2_max: Duration::from_secs(300),
+            resilient_default: Duration::from_secs(120),
+            resilient_max: Duration::from_secs(300),
             profile: Profile::default(),
         }
     }

@@ -6,17 +6,17 @@ use core::time::Duration;
 use slotmap::Key;
 
 use super::action::{Action, Grant};
-use super::durable::{Durable, survives};
+use super::durable::{Durable, Kind, survives};
 use super::event::{Durability, ObjectKind, Opened, Origin, Reconnect, SessionEnd};
 use super::lease::Lease;
-use super::records::{Caching, Open, Stage};
+use super::records::{Caching, DurableSlot, Open, Stage};
 use super::scale::{Admission, Due, HolderId, LeaseSlot, OpenSlot};
 use super::shard::{Out, Shard, perform};
 use crate::state::{CreateAction, LeaseState, OplockLevel};
 use crate::stats::count;
 use crate::status::Status;
 use crate::store::list::Links;
-use crate::types::{ClientGuid, CreateGuid};
+use crate::types::{ClientGuid, CreateGuid, FileId, RequestId, SessionId, UserId};
 
 impl Shard {
     /// Makes an open durable, if what it was granted lets it be (MS-SMB2 3.3.5.9.6, 3.3.5.9.10).
@@ -35,11 +35,68 @@ impl Shard {
             return;
         }
         let (persistent, client, owner) = (open.file_id.persistent, admission.client, admission.create.user);
-        let durable = Durable { persistent, open: slot, client, owner, create_guid, timeout, timer: None };
+        let kind = Kind::Durable;
+        let durable =
+            Durable { persistent, open: slot, client, owner, create_guid, timeout, kind, timer: None };
         let durable = self.durables.insert(durable).ok();
         if let Some(open) = self.opens.get_mut(slot) {
             open.durable = durable;
         }
+    }
+
+    /// FSCTL_LMR_REQUEST_RESILIENCY (MS-SMB2 3.3.5.15.9): the open leaves the rules of durable ones.
+    pub(super) fn make_resilient(
+        &mut self,
+        request: RequestId,
+        (session, file_id): (SessionId, FileId),
+        (client, owner): (ClientGuid, UserId),
+        timeout: u32,
+        out: Out<'_>,
+    ) {
+        let timeout = match timeout {
+            0 => self.config.resilient_default,
+            millis => Duration::from_millis(millis.into()),
+        };
+        let open = self.live(file_id, Some(session)).map(|(slot, open)| (slot, open.durable));
+        let result = match open {
+            None => Err(Status::FILE_CLOSED),
+            Some(_) if timeout > self.config.resilient_max => Err(Status::INVALID_PARAMETER),
+            Some((slot, durable)) => self.set_resilient(slot, durable, (client, owner), timeout),
+        };
+        match result {
+            Ok(()) => {
+                self.used_by_name(file_id, out);
+                perform(out, Action::Accepted { request });
+            }
+            Err(status) => {
+                count(&mut self.stats.refused);
+                perform(out, Action::Refused { request, status });
+            }
+        }
+    }
+
+    fn set_resilient(
+        &mut self,
+        open: OpenSlot,
+        durable: Option<DurableSlot>,
+        (client, owner): (ClientGuid, UserId),
+        timeout: Duration,
+    ) -> Result<(), Status> {
+        let kind = Kind::Resilient;
+        if let Some(durable) = durable.and_then(|durable| self.durables.get_mut(durable)) {
+            (durable.kind, durable.timeout, durable.owner) = (kind, timeout, owner);
+            return Ok(());
+        }
+        let Some(record) = self.opens.get_mut(open) else { return Err(Status::FILE_CLOSED) };
+        let (persistent, create_guid) = (record.file_id.persistent, CreateGuid::default());
+        let durable = Durable { persistent, open, client, owner, create_guid, timeout, kind, timer: None };
+        record.durable = self.durables.insert(durable).ok();
+        if record.durable.is_some() { Ok(()) } else { Err(Status::INSUFFICIENT_RESOURCES) }
+    }
+
+    fn is_resilient(&self, open: &Open) -> bool {
+        let durable = open.durable.and_then(|durable| self.durables.get(durable));
+        durable.is_some_and(|durable| durable.kind == Kind::Resilient)
     }
 
     /// Whether what an open caches, and is not about to lose, lets it outlive its connection.
@@ -57,6 +114,7 @@ impl Shard {
         let Some(open) = self.opens.get(slot).filter(|open| open.durable.is_some()) else { return false };
         match end {
             SessionEnd::LoggedOff => true,
+            SessionEnd::Replaced if self.is_resilient(open) => true,
             // Choice: as Samba has it, locks are only kept for those who have W: others may read what is locked.
             SessionEnd::Replaced => {
                 self.may_survive(open) && (open.locks.lock_count() == 0 || self.caches_writes(open))
@@ -120,6 +178,11 @@ impl Shard {
             let others = mem::take(&mut self.breaks);
             match holder {
                 HolderId::Lease(lease) => self.purge_lease(lease, out),
+                HolderId::Oplock(open)
+                    if self.opens.get(open).is_some_and(|open| self.is_resilient(open)) =>
+                {
+                    self.forsake(holder);
+                }
                 HolderId::Oplock(open) => self.shut(open, out),
             }
             self.breaks = others;
@@ -134,10 +197,12 @@ impl Shard {
         while let Some(slot) = next {
             let Some(open) = self.opens.get(slot) else { break };
             next = open.in_file.next();
-            if open.lease() == Some(lease) {
+            if open.lease() == Some(lease) && !self.is_resilient(open) {
                 self.shut(slot, out);
             }
         }
+        // What is left of it are resilient opens: they stay, and cache nothing (MS-SMB2 3.3.4.7).
+        self.forsake(HolderId::Lease(lease));
     }
 
     /// DHnC, DH2C (MS-SMB2 3.3.5.9.7, 3.3.5.9.12). Whatever fails leaves the open as it is.
@@ -174,12 +239,12 @@ impl Shard {
                 let same = durable.client == client
                     && lease.name.1 == context.key()
                     && lease.is_of_version(context)
-                    && lease.hold.state().contains(LeaseState::HANDLE);
+                    && (durable.kind == Kind::Resilient || lease.hold.state().contains(LeaseState::HANDLE));
                 if !same {
                     return Err(gone);
                 }
             }
-            (None, None) if self.may_survive(open) => {}
+            (None, None) if durable.kind == Kind::Resilient || self.may_survive(open) => {}
             (Some(_), None) | (None, _) => return Err(gone),
         }
         if durable.owner != reconnect.user {

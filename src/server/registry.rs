@@ -181,6 +181,12 @@ impl Registry {
                 self.sweeps.push((request, self.shards.get()));
             }
             Event::Create(create) => return self.create(create, out),
+            Event::RequestResilience { request, origin, user, file_id, timeout } => {
+                let (_, client) = self.known(origin)?;
+                let session = origin.session;
+                let input = ShardInput::Resilience { request, session, file_id, client, user, timeout };
+                self.forward(out, Route::of_id(file_id), input);
+            }
             Event::Used { file_id } => {
                 self.forward(out, Route::of_id(file_id), ShardInput::Used { file_id });
             }

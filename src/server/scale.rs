@@ -26,7 +26,9 @@ use crate::locks::{Actor, Intent};
 use crate::state::{Dialect, LeaseState, OplockLevel};
 use crate::status::Status;
 use crate::store::hash::HashKey;
-use crate::types::{ClientGuid, ConnId, CreateGuid, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
+use crate::types::{
+    ClientGuid, ConnId, CreateGuid, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId, UserId,
+};
 use crate::wire::{Lease, LeaseBreak, OplockBreak};
 
 new_key_type! {
@@ -223,6 +225,14 @@ pub(super) enum ShardInput {
     Again(Admission),
     Used {
         file_id: FileId,
+    },
+    Resilience {
+        request: RequestId,
+        session: SessionId,
+        file_id: FileId,
+        client: ClientGuid,
+        user: UserId,
+        timeout: u32,
     },
     /// CREATEs of a session that can be replayed are answered for another of its connections, where one is lost.
     Inherit {

@@ -152,6 +152,9 @@ impl Machine for Shard {
             ShardInput::SessionGone { session, end } => self.sweep(session, Swept::Session(end), out),
             ShardInput::Again(admission) => self.again(admission, out),
             ShardInput::Used { file_id } => self.used_by_name(file_id, out),
+            ShardInput::Resilience { request, session, file_id, client, user, timeout } => {
+                self.make_resilient(request, (session, file_id), (client, user), timeout, out);
+            }
             ShardInput::Inherit { session, from, to } => self.inherit(session, from, to),
             ShardInput::Reconnect { reconnect, client } => self.reconnect(&reconnect, client, out),
             ShardInput::TreeGone { request, session, tree } => {
@@ -205,6 +208,7 @@ impl Shard {
             | ShardInput::Reconnect { .. }
             | ShardInput::Again(_)
             | ShardInput::Used { .. }
+            | ShardInput::Resilience { .. }
             | ShardInput::Inherit { .. }
             | ShardInput::TreeGone { .. } => true,
         };

@@ -26,6 +26,8 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
     let limits = &mut config.limits;
     let profile = &mut config.profile;
     match name {
+        "resilient-default" => config.resilient_default = Duration::from_millis(integer(value)?),
+        "resilient-max" => config.resilient_max = Duration::from_millis(integer(value)?),
         "durable-timeout" => config.durable_timeout = Duration::from_millis(integer(value)?),
         "durable-v2-timeout" => config.durable_v2_timeout = Duration::from_millis(integer(value)?),
         "durable-v2-max" => config.durable_v2_max = Duration::from_millis(integer(value)?),

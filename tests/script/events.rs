@@ -43,6 +43,13 @@ pub(crate) fn read(verb: &str, words: &mut Words<'_>, names: &mut Names) -> Resu
         }],
         "create" => vec![Event::Create(create(words, names)?)],
         "reconnect" => vec![reconnect(words, names)?],
+        "resilience" => {
+            let (request, origin) = (fresh(words, names)?, origin(words)?);
+            let file_id = names.open(words.next("the open")?)?;
+            let timeout = words.read("timeout", integer32)?.unwrap_or(0);
+            let user = words.read("user", user)?.unwrap_or_default();
+            vec![Event::RequestResilience { request, origin, user, file_id, timeout }]
+        }
         "used" => vec![Event::Used { file_id: names.open(words.next("the open")?)? }],
         "opened" => vec![opened(words, names)?],
         "operate" => vec![operate(words, names)?],
