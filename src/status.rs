@@ -48,6 +48,8 @@ statuses! {
     INVALID_LOCK_RANGE = 0xc000_01a1,
     /// A request that may not be carried out any more, or not as yet (MS-SMB2 3.3.5.2.10, 3.3.5.9).
     FILE_NOT_AVAILABLE = 0xc000_0467,
+    /// An application has failed over meanwhile, or is about to with a newer version (MS-SMB2 3.3.5.9.13).
+    FILE_FORCED_CLOSED = 0xc000_00b6,
     /// A CreateGuid that is in use (MS-SMB2 3.3.5.9.10).
     DUPLICATE_OBJECTID = 0xc000_022a,
     /// A file or directory that is open is in the way of a rename (MS-FSA 2.1.5.15.12).

@@ -9,7 +9,7 @@ use crate::locks::{Actor, Intent};
 use crate::state::{Access, CreateAction, CreateOptions, Dialect, Disposition, OplockLevel, ShareMode};
 use crate::status::Status;
 use crate::types::{ClientGuid, ConnId, CreateGuid, FileId, FileKey, RequestId, SessionId, TreeId, UserId};
-use crate::wire::{Lease, LeaseAck, OplockBreak};
+use crate::wire::{AppInstanceId, AppInstanceVersion, Lease, LeaseAck, OplockBreak};
 
 /// An event of [`Server`](super::Server).
 #[derive(Clone, Debug)]
@@ -239,6 +239,10 @@ pub struct Create {
     pub durability: Durability,
     /// SMB2_FLAGS_REPLAY_OPERATION of the header.
     pub replay: bool,
+    /// AppInstanceId and AppInstanceVersion: an application that fails over takes its opens along (MS-SMB2 3.3.5.9.13).
+    pub instance: Option<AppInstance>,
+    /// What the user could be granted at most: taking over needs GENERIC_READ of it.
+    pub maximal: Access,
 }
 
 impl Create {
@@ -260,6 +264,8 @@ impl Create {
             user: UserId::new([0; 16]),
             durability: Durability::None,
             replay: false,
+            instance: None,
+            maximal: Access::empty(),
         }
     }
 
@@ -291,6 +297,12 @@ impl Create {
     #[must_use]
     pub const fn durable(self, user: UserId, durability: Durability) -> Self {
         Self { user, durability, ..self }
+    }
+
+    /// For this instance of an application, of a user who could be granted that much.
+    #[must_use]
+    pub const fn instance(self, instance: AppInstance, maximal: Access) -> Self {
+        Self { instance: Some(instance), maximal, ..self }
     }
 
     /// Sent again, by SMB2_FLAGS_REPLAY_OPERATION.
@@ -336,6 +348,17 @@ pub enum Durability {
         /// CreateGuid
         create_guid: CreateGuid,
     },
+}
+
+/// An instance of an application, on whatever client it runs (MS-SMB2 2.2.13.2.13, 2.2.13.2.15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_structs, reason = "fixed by MS-SMB2 2.2.13.2.13")]
+pub struct AppInstance {
+    /// AppInstanceId
+    pub id: AppInstanceId,
+    /// AppInstanceVersion; it counts on dialect 3.1.1.
+    pub version: Option<AppInstanceVersion>,
 }
 
 /// A CREATE that wants an open back (MS-SMB2 3.3.5.9.7, 3.3.5.9.12). Everything else in such a request is ignored by rule.

@@ -8,6 +8,7 @@ mod breaking;
 mod channel;
 mod durable;
 mod event;
+mod failover;
 mod granting;
 mod hold;
 mod judging;
@@ -35,8 +36,8 @@ pub use action::{Action, Grant, Link, Protection};
 pub use channel::{ChannelSequence, Effect, Outstanding};
 pub use durable::{Asked, DurableGrant};
 pub use event::{
-    Capabilities, Create, Durability, Event, Lock, LockElement, LockFlags, ObjectKind, Opened, Origin,
-    Reconnect, SessionEnd, Share, ShareFlags, ShareKind, Terms,
+    AppInstance, Capabilities, Create, Durability, Event, Lock, LockElement, LockFlags, ObjectKind, Opened,
+    Origin, Reconnect, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 pub use profile::{
     ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Profile, UnexpectedAck,

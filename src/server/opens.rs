@@ -47,6 +47,7 @@ impl Shard {
         };
         self.serial = self.serial.saturating_add(1);
         let guid = admission.guid();
+        let instance = admission.instance().map(Box::new);
         let (desired, disposition) = (admission.create.desired, admission.create.disposition);
         let (options, bound, claim) = (admission.create.options, admission.name(), admission.claim());
         let (place, leased) = (admission.place(), admission.lease.is_some());
@@ -64,6 +65,7 @@ impl Shard {
             place,
             modified: false,
             waiting: 0,
+            instance,
             replay: None,
             durable: None,
             locks: Owner::new(persistent),

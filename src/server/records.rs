@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use slotmap::new_key_type;
 
-use super::event::{Lock, Origin};
+use super::event::{AppInstance, Lock, Origin};
 use super::judging::Own;
 use super::lease::LeaseName;
 use super::oplock::Oplock;
@@ -15,7 +15,7 @@ use crate::locks::{Actor, Intent, Operation};
 use crate::state::{Access, CreateOptions, Disposition};
 use crate::store::list::{Links, List};
 use crate::store::table::Keyed;
-use crate::types::{ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
+use crate::types::{ClientGuid, ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
 
 new_key_type! {
     pub(super) struct FileSlot;
@@ -143,6 +143,8 @@ pub(super) struct Open {
     pub(super) modified: bool,
     /// How many operations wait on its behalf.
     pub(super) waiting: u32,
+    /// The application that has it open.
+    pub(super) instance: Option<Box<Instance>>,
     /// Until it is used.
     pub(super) replay: Option<ReplaySlot>,
     /// What lets it outlive its connection.
@@ -154,6 +156,13 @@ pub(super) struct Open {
     pub(super) in_session: Links<OpenSlot>,
     /// In the lane of the connection, while the file is being opened.
     pub(super) in_lane: Links<OpenSlot>,
+}
+
+/// Open.AppInstanceId, Open.ApplicationInstanceVersion and Open.ClientGuid (MS-SMB2 3.3.1.10).
+#[derive(Clone, Debug)]
+pub(super) struct Instance {
+    pub(super) app: AppInstance,
+    pub(super) client: ClientGuid,
 }
 
 /// ```text

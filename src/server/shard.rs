@@ -222,6 +222,15 @@ impl Shard {
             return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
         };
         let mut purged = false;
+        if let Job::Create(admission) = &job {
+            match self.fail_over(file, admission, out) {
+                Ok(closed) => purged = closed,
+                Err(status) => {
+                    self.refuse(job, status, out);
+                    return self.reap(file);
+                }
+            }
+        }
         let heard = loop {
             let heard = self.party(file, &job).and_then(|party| Ok((self.judge(file, party)?, party)));
             if heard.is_err() || !self.purge(out) {

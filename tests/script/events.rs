@@ -1,10 +1,12 @@
 //! Event lines.
 
 use leasehold::server::{
-    Capabilities, Create, Durability, Event, Lock, ObjectKind, Opened, Origin, Reconnect, SessionEnd, Share,
-    ShareFlags, ShareKind, Terms,
+    AppInstance, Capabilities, Create, Durability, Event, Lock, ObjectKind, Opened, Origin, Reconnect,
+    SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
-use leasehold::wire::{Lease, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
+use leasehold::wire::{
+    AppInstanceId, AppInstanceVersion, Lease, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak,
+};
 use leasehold::{
     Access, Actor, ConnId, CreateAction, CreateOptions, Dialect, Disposition, Epoch, Intent, OplockLevel,
     RequestId, SessionId, ShareMode, Status, TreeId,
@@ -160,6 +162,8 @@ fn create(words: &mut Words<'_>, names: &mut Names) -> Result<Create, String> {
     };
     let user = words.read("user", user)?.unwrap_or_default();
     let replay = words.has("replay");
+    let instance = instance(words)?;
+    let maximal = words.read("maximal", access)?.unwrap_or(Access::GENERIC_ALL);
     names.asked(request, file);
     let create = Create::new(request, origin, file)
         .access(desired, sharing)
@@ -168,7 +172,25 @@ fn create(words: &mut Words<'_>, names: &mut Names) -> Result<Create, String> {
         .caching(level, lease)
         .durable(user, durability)
         .place(share, directory);
+    let create = match instance {
+        Some(instance) => create.instance(instance, maximal),
+        None => create,
+    };
     Ok(if replay { create.replayed() } else { create })
+}
+
+/// `app=X [version=1.5]`
+fn instance(words: &mut Words<'_>) -> Result<Option<AppInstance>, String> {
+    let Some(id) = words.read("app", create_guid)? else { return Ok(None) };
+    let version = match words.value("version")? {
+        None => None,
+        Some(version) => {
+            let (high, low) =
+                version.split_once('.').ok_or_else(|| format!("a version is HIGH.LOW, not {version}"))?;
+            Some(AppInstanceVersion { high: integer(high)?, low: integer(low)? })
+        }
+    };
+    Ok(Some(AppInstance { id: AppInstanceId { id: id.uuid() }, version }))
 }
 
 /// `reconnect r5 c2 r1 [guid=G] [user=U] [lease=K1:R ...] [file=F]`
