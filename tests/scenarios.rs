@@ -37,7 +37,7 @@ fn every_story_goes_as_it_is_written() {
         failed.push(format!("{}:{line}:{kind}\n", path.display()));
     }
     println!("{} stories", paths.len());
-    assert!(paths.len() >= 92, "stories are missing: {}", paths.len());
+    assert!(paths.len() >= 121, "stories are missing: {}", paths.len());
     assert!(failed.is_empty(), "{} of {} stories:\n\n{}", failed.len(), paths.len(), failed.join("\n"));
 }
 
@@ -48,6 +48,72 @@ fn every_story_that_the_readme_names_is_there() {
     for name in readme.split('`').filter(|name| name.ends_with(".txt")) {
         assert!(folder.join(name).exists(), "{name}");
     }
+}
+
+/// The rows of the README's table of bugs elsewhere: the reference, and where it is answered.
+fn bugs(readme: &str) -> Vec<(&str, &str)> {
+    let (_, table) = readme.split_once("## What went wrong elsewhere").unwrap();
+    let (table, _) = table.split_once("## ").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [reference, what, answered] = cells.as_slice() else { panic!("{row}") };
+        assert!(!reference.is_empty() && !what.is_empty() && !answered.is_empty(), "{row}");
+        (*reference, *answered)
+    })
+    .collect()
+}
+
+/// What a cell names as code.
+fn named(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_bug_elsewhere_has_its_row_and_every_row_its_answer() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let text = |path: &str| std::fs::read_to_string(tests.join(path)).unwrap();
+    let (readme, field, client) = (text("scenarios/README.md"), text("field.rs"), text("client.rs"));
+    let rows = bugs(&readme);
+    let of = |project: &str| rows.iter().filter(|(reference, _)| reference.starts_with(project)).count();
+    let counts = ["Samba ", "ksmbd ", "Linux cifs", "DittoFS ", "Chimera "].map(of);
+    assert_eq!((counts, rows.len()), ([29, 23, 9, 22, 16], 109));
+    let project = |reference: &str| reference.split(' ').next().unwrap().to_lowercase();
+    assert!(rows.is_sorted_by_key(|(reference, _)| project(reference)), "sorted by project");
+
+    // Whatever a row names is there ...
+    for name in rows.iter().flat_map(|(_, answered)| named(answered)) {
+        let function = format!("\nfn {name}() {{");
+        let there = if name.ends_with(".txt") {
+            tests.join("scenarios").join(name).exists()
+        } else {
+            field.contains(&function) || client.contains(&function)
+        };
+        assert!(there, "{name}");
+    }
+
+    // ... and whatever is named after a bug is named in the row that has its number.
+    let mut paths = Vec::new();
+    collect(tests.join("scenarios"), &mut paths);
+    let stories = paths.iter().map(|path| path.file_name().unwrap().to_str().unwrap());
+    let functions = field.split("#[test]\nfn ").skip(1).map(|rest| rest.split('(').next().unwrap());
+    let mut count = 0u32;
+    for name in stories.filter(|name| name.contains('-')).chain(functions) {
+        let words: Vec<&str> = name.split(['-', '_']).collect();
+        let (project, number) = match words.as_slice() {
+            [project, "cve", year, number, ..] => (*project, format!("cve-{year}-{number}")),
+            [project, number, ..] => (*project, (*number).to_owned()),
+            _ => panic!("{name}"),
+        };
+        let found = rows.iter().filter(|(_, answered)| named(answered).any(|other| other == name));
+        let found = found.map(|(reference, _)| reference.to_lowercase());
+        let has = |reference: &String| {
+            reference.starts_with(project) && reference.split([' ', ',']).any(|part| part == number)
+        };
+        assert!(found.collect::<Vec<_>>().iter().any(has), "{name} has no row");
+        count = count.checked_add(1).unwrap();
+    }
+    assert_eq!(count, 70, "stories and tests that are named after a bug");
 }
 
 fn collect(folder: PathBuf, paths: &mut Vec<PathBuf>) {

@@ -2,5 +2,10 @@
 
 #[path = "../../tests/bodies/mod.rs"]
 mod bodies;
+#[path = "../../tests/model/mod.rs"]
+mod model;
 
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| bodies::server::histories(octets));
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
+    bodies::server::histories(octets);
+    model::world::history(octets);
+});

@@ -148,10 +148,16 @@ pub fn step(before: &Model, after: &Model, event: Option<&Event>, said: &[Said])
         let again = usize::from(
             matches!(event, Some(Event::Undelivered { .. })) && told > 0 && old.serial == lease.serial,
         );
+        // What follows an acknowledgment that is not enough by now; what breaks behind one that is, breaks anew.
+        let followed = match event {
+            Some(Event::LeaseAck { ack, .. }) => old.breaking.is_some_and(|breaking| {
+                !breaking.needed.contains((ack.state & LeaseState::RWH).normalized())
+            }),
+            _ => false,
+        };
         let same_epoch = usize::from(
-            matches!(event, Some(Event::LeaseAck { .. }))
+            followed
                 && told > 0
-                && old.breaking.is_some()
                 && after.config.profile.follow_up_epoch == leasehold::server::FollowUpEpoch::Same,
         );
         let expected = (told - again - same_epoch) + usize::from(raised);

@@ -41,7 +41,15 @@ pub struct Harness {
     /// The FileId of every CREATE that got as far as `OpenFile`.
     pub ids: BTreeMap<RequestId, FileId>,
     chains: BTreeMap<super::Key, usize>,
-    journal: Vec<String>,
+    journal: Vec<Line>,
+}
+
+/// A line of the journal.
+#[derive(Clone, Debug)]
+enum Line {
+    Event(Instant, Event),
+    Time(Instant),
+    Said(Said),
 }
 
 impl Harness {
@@ -63,7 +71,7 @@ impl Harness {
     /// Lets time pass, then gives both an event; returns what the machine wants done.
     pub fn feed(&mut self, now: Instant, event: Event) -> Result<Vec<Action>, String> {
         self.now = self.now.max(now);
-        self.journal.push(format!("@{} {event:?}", self.now.as_millis()));
+        self.journal.push(Line::Event(self.now, event.clone()));
         let before = self.model.clone();
         let mut actions = Vec::new();
         if let Err(misuse) = self.server.handle(now, event.clone(), &mut actions) {
@@ -86,7 +94,7 @@ impl Harness {
     /// Lets time pass.
     pub fn tick(&mut self, now: Instant) -> Result<Vec<Action>, String> {
         self.now = self.now.max(now);
-        self.journal.push(format!("@{} time", self.now.as_millis()));
+        self.journal.push(Line::Time(self.now));
         let before = self.model.clone();
         let mut actions = Vec::new();
         self.server.handle_timeout(now, &mut actions);
@@ -98,7 +106,11 @@ impl Harness {
     fn report(&self, what: &str) -> String {
         let mut text = String::from("history:\n");
         for line in &self.journal {
-            let _ = writeln!(text, "  {line}");
+            let _ = match line {
+                Line::Event(now, event) => writeln!(text, "  @{} {event:?}", now.as_millis()),
+                Line::Time(now) => writeln!(text, "  @{} time", now.as_millis()),
+                Line::Said(said) => writeln!(text, "      > {said:?}"),
+            };
         }
         let _ = write!(text, "{what}");
         text
@@ -131,7 +143,7 @@ impl Harness {
         let mut said = Vec::new();
         for action in actions {
             let translated = self.translate(action).map_err(|error| self.report(&error))?;
-            self.journal.push(format!("    > {translated:?}"));
+            self.journal.push(Line::Said(translated));
             said.push(translated);
         }
         let mut left = said.clone();
@@ -236,33 +248,36 @@ impl Harness {
     }
 
     fn translate(&self, action: &Action) -> Result<Said, String> {
-        let open = |file_id: FileId| {
-            self.model.open_named(file_id).ok_or_else(|| format!("{file_id} was never given out"))
-        };
-        Ok(match *action {
-            Action::OpenFile { request, .. } => Said::OpenFile { request },
-            Action::Resolve { request } => Said::Resolve { request },
-            Action::Interim { request } => Said::Interim { request },
-            Action::Proceed { request, .. } => Said::Proceed { request },
-            Action::Granted { request, grant } => {
-                if open(grant.file_id)? != request {
-                    return Err(format!("{request:?} is granted another's {}", grant.file_id));
-                }
-                Said::Granted { request, action: grant.action, level: grant.level, lease: grant.lease }
-            }
-            Action::Refused { request, status } => Said::Refused { request, status },
-            Action::Closed { request } => Said::Closed { request },
-            Action::Accepted { request } => Said::Accepted { request },
-            Action::SendLeaseBreak { conn, body, .. } => Said::LeaseBreak { conn, body },
-            Action::SendOplockBreak { conn, session, body, .. } => {
-                Said::OplockBreak { conn, session, open: open(body.file_id)?, level: body.level }
-            }
-            Action::AnswerLeaseAck { request, result } => Said::LeaseAck { request, result },
-            Action::AnswerOplockAck { request, result } => {
-                Said::OplockAck { request, result: result.map(|body| body.level) }
-            }
-            Action::Unlink { file } => Said::Unlink { file },
-            Action::CloseFile { file_id, link } => Said::CloseFile { open: open(file_id)?, link },
-        })
+        translate(action, |file_id| self.model.open_named(file_id))
     }
+}
+
+/// An action with requests in place of FileIds.
+pub fn translate(action: &Action, named: impl Fn(FileId) -> Option<RequestId>) -> Result<Said, String> {
+    let open = |file_id: FileId| named(file_id).ok_or_else(|| format!("{file_id} was never given out"));
+    Ok(match *action {
+        Action::OpenFile { request, .. } => Said::OpenFile { request },
+        Action::Resolve { request } => Said::Resolve { request },
+        Action::Interim { request } => Said::Interim { request },
+        Action::Proceed { request, .. } => Said::Proceed { request },
+        Action::Granted { request, grant } => {
+            if open(grant.file_id)? != request {
+                return Err(format!("{request:?} is granted another's {}", grant.file_id));
+            }
+            Said::Granted { request, action: grant.action, level: grant.level, lease: grant.lease }
+        }
+        Action::Refused { request, status } => Said::Refused { request, status },
+        Action::Closed { request } => Said::Closed { request },
+        Action::Accepted { request } => Said::Accepted { request },
+        Action::SendLeaseBreak { conn, body, .. } => Said::LeaseBreak { conn, body },
+        Action::SendOplockBreak { conn, session, body, .. } => {
+            Said::OplockBreak { conn, session, open: open(body.file_id)?, level: body.level }
+        }
+        Action::AnswerLeaseAck { request, result } => Said::LeaseAck { request, result },
+        Action::AnswerOplockAck { request, result } => {
+            Said::OplockAck { request, result: result.map(|body| body.level) }
+        }
+        Action::Unlink { file } => Said::Unlink { file },
+        Action::CloseFile { file_id, link } => Said::CloseFile { open: open(file_id)?, link },
+    })
 }

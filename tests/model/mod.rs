@@ -9,6 +9,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
     clippy::wildcard_enum_match_arm,
     clippy::missing_errors_doc,
     unreachable_pub,
@@ -18,8 +19,11 @@
 
 pub mod check;
 pub mod harness;
+pub mod judge;
 pub mod locks;
 pub mod rules;
+pub mod steps;
+pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 

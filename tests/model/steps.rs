@@ -1,0 +1,444 @@
+//! Steps of a history: what happens to a server, in numbers that choose among what there is at the time; and the disk behind.
+
+use std::collections::BTreeSet;
+
+use leasehold::server::{
+    Capabilities, ChannelChoice, Create, FollowUp, FollowUpEpoch, LeaseIdentity, LockElement, LockFlags,
+    LockReach, ObjectKind, Origin, OvertakenAck, Profile, Protection, Share, ShareFlags, ShareKind, Terms,
+    UnexpectedAck,
+};
+use leasehold::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2};
+use leasehold::{
+    Access, CreateAction, CreateOptions, Dialect, Disposition, Epoch, FileKey, Intent, LeaseKey, LeaseState,
+    OplockLevel, RequestId, ShareMode, Status,
+};
+
+/// Places at which a client can be connected: who, with which dialect. The first two are one client with one session.
+pub const SLOTS: [(u8, Dialect); 5] = [
+    (1, Dialect::Smb311),
+    (1, Dialect::Smb311),
+    (2, Dialect::Smb300),
+    (3, Dialect::Smb210),
+    (4, Dialect::Smb202),
+];
+/// Names 0 to 2 are files, 3 and 4 are directories: the one of the files, and another.
+pub const FILES: usize = 3;
+pub const NAMES: usize = 5;
+
+pub const ACCESSES: [Access; 8] = [
+    Access::READ_DATA,
+    Access::WRITE_DATA,
+    Access::READ_DATA.union(Access::WRITE_DATA),
+    Access::READ_ATTRIBUTES,
+    Access::READ_CONTROL,
+    Access::DELETE,
+    Access::READ_DATA.union(Access::DELETE),
+    Access::MAXIMUM_ALLOWED,
+];
+
+/// One step. Numbers choose among what there is at the time, so that a history stays one when it is made shorter.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Connect {
+        slot: usize,
+    },
+    Disconnect {
+        slot: usize,
+    },
+    Logoff {
+        slot: usize,
+    },
+    TreeDisconnect {
+        slot: usize,
+        tree: u32,
+    },
+    Create(Wish),
+    Opened {
+        nth: usize,
+        fails: bool,
+        empty: bool,
+    },
+    Operate {
+        slot: usize,
+        nth: usize,
+        actor: u8,
+        local: bool,
+        name: usize,
+        what: u8,
+        offset: u64,
+        len: u64,
+    },
+    Done {
+        nth: usize,
+        fails: bool,
+    },
+    Lock {
+        slot: usize,
+        nth: usize,
+        empty: bool,
+        elements: Vec<LockElement>,
+    },
+    Cancel {
+        nth: usize,
+    },
+    Close {
+        slot: usize,
+        nth: usize,
+        own: bool,
+    },
+    /// Answers a notification: as told, with less, or with anything.
+    Ack {
+        slot: usize,
+        nth: usize,
+        how: u8,
+        level: u8,
+    },
+    Undelivered {
+        nth: usize,
+    },
+    Time {
+        millis: u64,
+    },
+}
+
+/// A CREATE.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub slot: usize,
+    pub name: usize,
+    pub tree: u32,
+    pub access: usize,
+    pub sharing: u32,
+    pub disposition: u32,
+    pub delete: bool,
+    pub opfilter: bool,
+    pub level: u8,
+    pub lease: Option<(u8, u32, bool, Option<u8>)>,
+    pub share: u8,
+}
+
+impl Wish {
+    /// The request that it is.
+    pub fn create(
+        &self,
+        request: RequestId,
+        origin: Origin,
+        (file, directory): (FileKey, Option<FileKey>),
+    ) -> Create {
+        let desired = ACCESSES[self.access];
+        let granted = if desired == Access::MAXIMUM_ALLOWED { Access::READ_DATA } else { desired };
+        // A handle is deleted through only with the right to.
+        let (desired, granted) = if self.delete {
+            (desired | Access::DELETE, granted | Access::DELETE)
+        } else {
+            (desired, granted)
+        };
+        let mut options = CreateOptions::empty();
+        options.set(CreateOptions::DELETE_ON_CLOSE, self.delete && self.name < FILES);
+        options.set(CreateOptions::RESERVE_OPFILTER, self.opfilter);
+        let disposition = match Disposition::from_wire(self.disposition).unwrap() {
+            Disposition::Overwrite | Disposition::OverwriteIf | Disposition::Supersede
+                if self.name >= FILES =>
+            {
+                Disposition::OpenIf
+            }
+            disposition => disposition,
+        };
+        let lease = self.lease.map(|(key, state, second, parent)| {
+            let (key, state) = (lease_key(key), LeaseState::from_bits_retain(state));
+            let flags = LeaseFlags::empty();
+            if second {
+                let parent = parent.map(|parent| lease_key(parent + 1));
+                Lease::V2(LeaseV2 { key, state, flags, parent, epoch: Epoch::new(0xffff) })
+            } else {
+                Lease::V1(LeaseV1 { key, state, flags })
+            }
+        });
+        let share = match self.share {
+            1 => Share::new(ShareKind::Disk, ShareFlags::FORCE_LEVEL_II),
+            2 => Share::new(ShareKind::Disk, ShareFlags::SCALE_OUT),
+            3 => Share::new(ShareKind::Pipe, ShareFlags::empty()),
+            _ => Share::DISK,
+        };
+        Create::new(request, origin, file)
+            .access(desired, ShareMode::from_bits_retain(self.sharing))
+            .granted(granted)
+            .disposition(disposition, options)
+            .caching(OplockLevel::from_wire(self.level), lease)
+            .place(share, directory)
+    }
+}
+
+/// What stands behind the names.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    /// What stands behind a name now, and the directory that it stands in.
+    pub names: Vec<(FileKey, Option<FileKey>)>,
+    exists: BTreeSet<FileKey>,
+}
+
+impl Disk {
+    /// Everything is there.
+    pub fn new() -> Self {
+        let names: Vec<_> =
+            (0..NAMES).map(|name| (key_of(name), (name < FILES).then(|| key_of(FILES)))).collect();
+        Self { exists: names.iter().map(|(file, _)| *file).collect(), names }
+    }
+
+    /// Whether it is one of the directories.
+    pub fn directory(&self, file: FileKey) -> bool {
+        self.names[FILES..].iter().any(|(known, _)| *known == file)
+    }
+
+    pub fn kind(&self, file: FileKey) -> ObjectKind {
+        if self.directory(file) { ObjectKind::Directory } else { ObjectKind::File }
+    }
+
+    /// A name that is free again leads to another file.
+    pub fn removed(&mut self, file: FileKey, fresh: FileKey) {
+        self.exists.remove(&file);
+        for (known, _) in &mut self.names {
+            if *known == file {
+                *known = fresh;
+            }
+        }
+    }
+
+    /// A name stands elsewhere.
+    pub fn renamed(&mut self, file: FileKey, to: Option<FileKey>) {
+        for (known, directory) in &mut self.names {
+            if *known == file {
+                *directory = to;
+            }
+        }
+    }
+
+    /// Opens a file.
+    pub fn open(&mut self, create: &Create, fails: bool) -> Result<CreateAction, Status> {
+        let there = self.exists.contains(&create.file);
+        let action = match create.disposition {
+            _ if fails => Err(Status::ACCESS_DENIED),
+            Disposition::Open | Disposition::Overwrite if !there => Err(Status::OBJECT_NAME_NOT_FOUND),
+            Disposition::Create if there => Err(Status::from_wire(0xc000_0035)),
+            _ if !there => Ok(CreateAction::Created),
+            Disposition::Supersede => Ok(CreateAction::Superseded),
+            Disposition::Overwrite | Disposition::OverwriteIf => Ok(CreateAction::Overwritten),
+            _ => Ok(CreateAction::Opened),
+        };
+        if action.is_ok() {
+            self.exists.insert(create.file);
+        }
+        action
+    }
+
+    /// The operation of that number, on a file under that name.
+    pub fn intent(&self, what: u8, name: usize, offset: u64, len: u64) -> Intent {
+        let to = if name == 1 { Some(self.names[FILES + 1].0) } else { Some(self.names[FILES].0) };
+        match what {
+            0 => Intent::Read { offset, len },
+            1 | 2 => Intent::Write { offset, len },
+            3 => Intent::Flush,
+            4 => Intent::SetSize,
+            5 => Intent::SetAttributes,
+            6 => Intent::SetSecurity,
+            7 => Intent::Rename { to },
+            8 => Intent::Link { to },
+            9 => Intent::Delete { pending: true },
+            10 => Intent::Delete { pending: false },
+            11 => Intent::Replaced,
+            12 => Intent::RenameWithin,
+            13 => Intent::AncestorMoved,
+            _ => Intent::EntryChanged { parent: (len > 1).then(|| lease_key(offset as u8)) },
+        }
+    }
+}
+
+/// What a connection of this dialect negotiates.
+pub fn terms_of(dialect: Dialect) -> Terms {
+    let mut capabilities = Capabilities::empty();
+    if dialect >= Dialect::Smb210 {
+        capabilities |= Capabilities::LEASING;
+    }
+    if dialect >= Dialect::Smb311 {
+        capabilities |= Capabilities::DIRECTORY_LEASING | Capabilities::MULTI_CHANNEL;
+    }
+    Terms::new(dialect, capabilities)
+}
+
+pub fn key_of(name: usize) -> FileKey {
+    FileKey::new(name as u128 + 1)
+}
+
+/// Keys 1 and 2 are for files as a rule, 3 and 4 for directories; 0 is none.
+pub fn lease_key(number: u8) -> LeaseKey {
+    LeaseKey::new([number; 16])
+}
+
+pub fn nth_of<T>(all: &[T], nth: usize) -> Option<&T> {
+    all.get(nth.checked_rem(all.len())?)
+}
+
+/// Any combination of choices.
+pub fn profile_of(choices: [bool; 12]) -> Profile {
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = choices;
+    let mut profile = Profile::default();
+    profile.follow_up_epoch = if a { FollowUpEpoch::Next } else { FollowUpEpoch::Same };
+    profile.follow_up = if b { FollowUp::ThroughRead } else { FollowUp::Straight };
+    profile.lease_identity = if c { LeaseIdentity::ClientAndKey } else { LeaseIdentity::KeyAlone };
+    profile.channel_choice = if d { ChannelChoice::FirstThenOthers } else { ChannelChoice::LatestOnly };
+    profile.unexpected_ack =
+        if e { UnexpectedAck::InvalidOplockProtocol } else { UnexpectedAck::InvalidDeviceState };
+    profile.overtaken_ack = if f { OvertakenAck::Accept } else { OvertakenAck::Refuse };
+    profile.lock_reach = if g { LockReach::Everywhere } else { LockReach::Allocation };
+    profile.oplock_break_protection = if h { Protection::Plain } else { Protection::OfSession };
+    profile.lease_break_protection = if i { Protection::Plain } else { Protection::OfSession };
+    profile.link_breaks_handles = j;
+    profile.security_breaks_handles = k;
+    profile.lease_v2_on_smb210 = l;
+    profile
+}
+
+/// Octets that spell steps. Behind the end there are zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct Octets<'a>(&'a [u8]);
+
+impl<'a> Octets<'a> {
+    pub fn new(octets: &'a [u8]) -> Self {
+        Self(octets)
+    }
+
+    pub fn exhausted(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn octet(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    /// A number below a bound.
+    pub fn below(&mut self, bound: u8) -> u8 {
+        self.octet() % bound
+    }
+
+    pub fn index(&mut self, bound: usize) -> usize {
+        usize::from(self.octet()) % bound
+    }
+
+    /// True once in so many times.
+    pub fn rarely(&mut self, times: u8) -> bool {
+        self.below(times) == times - 1
+    }
+
+    /// 0 stands for the default.
+    pub fn profile(&mut self) -> Profile {
+        let choices = u16::from_le_bytes([self.octet(), self.octet()]);
+        if choices == 0 {
+            return Profile::default();
+        }
+        profile_of(core::array::from_fn(|at| choices >> at & 1 == 1))
+    }
+
+    /// A CREATE of this name, or of any.
+    pub fn wish(&mut self, name: Option<usize>) -> Wish {
+        Wish {
+            slot: self.index(SLOTS.len()),
+            name: name.unwrap_or_else(|| self.index(NAMES)),
+            tree: u32::from(self.below(2)),
+            access: self.index(ACCESSES.len()),
+            // 0 is the most frequent choice.
+            sharing: u32::from(7 - self.below(8)),
+            disposition: [3, 1, 5, 0, 2, 4][self.index(6)],
+            delete: self.rarely(8),
+            opfilter: self.rarely(64),
+            level: [0xff, 0xff, 0xff, 0, 1, 8, 9, 0x33][self.index(8)],
+            lease: {
+                let (key, state, parent) = (self.below(8), self.octet(), self.below(8));
+                let second = state & 8 == 0;
+                (key < 6).then(|| {
+                    let key = [1, 2, 3, 1, 2, 0][usize::from(key)];
+                    (key, u32::from(7 - state % 8), second, (parent < 4).then_some(parent))
+                })
+            },
+            share: [0, 0, 0, 0, 1, 2, 3, 4][self.index(8)],
+        }
+    }
+
+    pub fn elements(&mut self) -> Vec<LockElement> {
+        const KINDS: [LockFlags; 8] = [
+            LockFlags::EXCLUSIVE,
+            LockFlags::SHARED,
+            LockFlags::SHARED.union(LockFlags::FAIL_IMMEDIATELY),
+            LockFlags::EXCLUSIVE.union(LockFlags::FAIL_IMMEDIATELY),
+            LockFlags::UNLOCK,
+            LockFlags::UNLOCK.union(LockFlags::FAIL_IMMEDIATELY),
+            LockFlags::SHARED.union(LockFlags::EXCLUSIVE),
+            LockFlags::empty(),
+        ];
+        let many = [1, 1, 1, 1, 2, 3, 0, 1][self.index(8)];
+        let element = |_| {
+            let offset = match self.below(16) {
+                15 => u64::MAX,
+                offset => u64::from(offset % 4),
+            };
+            LockElement { offset, len: u64::from(self.below(4)), flags: KINDS[self.index(8)] }
+        };
+        (0..many).map(element).collect()
+    }
+
+    pub fn operate(&mut self, name: Option<usize>) -> Step {
+        Step::Operate {
+            slot: self.index(SLOTS.len()),
+            nth: self.index(8),
+            actor: self.below(6),
+            local: self.below(4) == 3,
+            name: name.unwrap_or_else(|| self.index(NAMES)),
+            what: self.below(15),
+            offset: u64::from(self.below(4)),
+            len: u64::from(self.below(4)),
+        }
+    }
+
+    pub fn lock(&mut self) -> Step {
+        Step::Lock {
+            slot: self.index(SLOTS.len()),
+            nth: self.index(8),
+            empty: self.rarely(5),
+            elements: self.elements(),
+        }
+    }
+
+    /// Any step, as often as `tests/steps` has it; with this name, or any.
+    pub fn step(&mut self, name: Option<usize>) -> Step {
+        match self.below(64) {
+            0..16 => Step::Create(self.wish(name)),
+            16..24 => Step::Opened { nth: self.index(3), fails: self.rarely(10), empty: self.rarely(2) },
+            24..34 => self.operate(name),
+            34..39 => Step::Done { nth: self.index(3), fails: self.rarely(10) },
+            39..42 => self.lock(),
+            42 => Step::Cancel { nth: self.index(3) },
+            43..48 => {
+                Step::Close { slot: self.index(SLOTS.len()), nth: self.index(8), own: !self.rarely(20) }
+            }
+            48..56 => Step::Ack {
+                slot: self.index(SLOTS.len()),
+                nth: self.index(6),
+                how: self.below(10),
+                level: self.octet(),
+            },
+            56 => Step::Undelivered { nth: self.index(4) },
+            57 => Step::Disconnect { slot: self.index(SLOTS.len()) },
+            58 => Step::Logoff { slot: self.index(SLOTS.len()) },
+            59 => Step::TreeDisconnect { slot: self.index(SLOTS.len()), tree: u32::from(self.below(2)) },
+            60 | 61 => Step::Connect { slot: self.index(SLOTS.len()) },
+            _ => {
+                let millis = match self.octet() {
+                    millis @ 0..128 => u64::from(millis) * 300,
+                    millis => [1, 10_000, 35_000][usize::from(millis % 3)],
+                };
+                Step::Time { millis }
+            }
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! A driver with clients and a disk, in front of the machine and the model: it does what the steps say, and what it is told.
+
+use std::collections::BTreeMap;
+
+use leasehold::server::{Action, Config, Create, Event, Link, Lock, Opened, Origin, Profile, RouteSeed};
+use leasehold::wire::{LeaseAck, OplockBreak};
+use leasehold::{
+    Actor, ClientGuid, ConnId, CreateAction, FileId, FileKey, HashKey, Instant, Intent, LeaseState,
+    OplockLevel, RequestId, SessionId, Status, TreeId,
+};
+
+use super::harness::{About, Harness};
+use super::steps::{Disk, FILES, Octets, SLOTS, Step, Wish, lease_key, nth_of, terms_of};
+use super::{Lease, Open, Phase, Who, rules};
+
+/// A place at which a client may be.
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    conn: Option<ConnId>,
+    session: Option<SessionId>,
+}
+
+/// A driver with a file system of its own, and clients.
+#[derive(Debug)]
+pub struct World {
+    pub harness: Harness,
+    /// What happened, and what the machine wanted done; `None` stands for time that passes.
+    pub log: Vec<(Instant, Option<Event>, Vec<Action>)>,
+    slots: Vec<Slot>,
+    next: u64,
+    disk: Disk,
+    creates: BTreeMap<RequestId, Create>,
+    intents: BTreeMap<RequestId, (FileKey, Intent)>,
+    /// Granted opens that were not closed as far as the driver knows.
+    open: Vec<(RequestId, FileId)>,
+}
+
+impl World {
+    pub fn new(profile: Profile) -> Self {
+        let mut world = Self {
+            harness: Harness::new(config_of(profile)),
+            log: Vec::new(),
+            slots: vec![Slot::default(); SLOTS.len()],
+            next: 100,
+            disk: Disk::new(),
+            creates: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            open: Vec::new(),
+        };
+        for slot in 0..SLOTS.len() {
+            world.step(Step::Connect { slot });
+        }
+        world
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn request(&mut self) -> RequestId {
+        RequestId::new(self.number())
+    }
+
+    fn origin(&self, slot: usize, tree: u32) -> Option<Origin> {
+        let Slot { conn, session } = self.slots[slot];
+        Some(Origin::new(conn?, session?, TreeId::new(tree)))
+    }
+
+    /// One event for both, and what the driver does about it.
+    fn feed(&mut self, event: Event) {
+        let now = self.harness.now;
+        let actions = self.harness.feed(now, event.clone()).unwrap_or_else(|error| panic!("{error}"));
+        self.log.push((now, Some(event), actions.clone()));
+        self.perform(actions);
+    }
+
+    fn perform(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Granted { request, grant } => self.open.push((request, grant.file_id)),
+                Action::CloseFile { file_id, link } => {
+                    let file =
+                        self.harness.model.open_named(file_id).map(|request| self.creates[&request].file);
+                    self.open.retain(|(_, open)| *open != file_id);
+                    if link == Link::Remove {
+                        self.removed(file.unwrap());
+                    }
+                }
+                Action::Unlink { file } => self.removed(file),
+                Action::Proceed { request, .. } => self.check_read(request),
+                _ => {}
+            }
+        }
+        let live = self.harness.model.opens.iter().filter(|open| open.phase == Phase::Live).count();
+        assert_eq!(live, self.open.len(), "opens that the driver knows");
+    }
+
+    fn removed(&mut self, file: FileKey) {
+        let fresh = FileKey::new(u128::from(self.number()));
+        self.disk.removed(file, fresh);
+    }
+
+    /// No dirty data of another may be left when data are read.
+    fn check_read(&self, request: RequestId) {
+        let Some((file, Intent::Read { .. })) = self.intents.get(&request) else { return };
+        let model = &self.harness.model;
+        let who = model.who(request);
+        let write = |lease: &Lease| {
+            lease.file == *file
+                && lease.state.contains(LeaseState::WRITE)
+                && !model.same(Some(lease.key), who.lease)
+        };
+        assert!(!model.leases.iter().any(write), "a read beside dirty data");
+        let exclusive = |open: &Open| {
+            open.file() == *file && who.open != Some(open.request()) && rules::rank(open.oplock) > 1
+        };
+        assert!(!model.opens.iter().any(exclusive), "a read beside dirty data");
+    }
+
+    /// Nobody else may have kept, or begun, to serve reads from a cache when data have changed: what a client was told to give
+    /// up it has given up.
+    fn check_changed(&self, file: FileKey, who: Who) {
+        let model = &self.harness.model;
+        for lease in model.leases.iter().filter(|lease| lease.file == file) {
+            let left = lease.breaking.map_or(lease.state, |breaking| breaking.told & lease.state);
+            let old = left.contains(LeaseState::READ) && !model.same(Some(lease.key), who.lease);
+            // What was told less than is needed is waited for.
+            assert!(!old, "old data in the cache of {lease:?}");
+        }
+        for open in model.opens.iter().filter(|open| open.file() == file) {
+            let own = who.open == Some(open.request());
+            let told = open.breaking.map_or(open.oplock, |breaking| breaking.told);
+            assert!(own || told == OplockLevel::None, "old data in the cache of {open:?}");
+        }
+    }
+
+    pub fn step(&mut self, step: Step) {
+        match step {
+            Step::Connect { slot } => self.connect(slot),
+            Step::Disconnect { slot } => {
+                if let Some(conn) = self.slots[slot].conn.take() {
+                    self.slots[slot].session = None;
+                    self.feed(Event::Disconnected { conn });
+                }
+            }
+            Step::Logoff { slot } => {
+                if let Some(session) = self.slots[slot].session {
+                    for slot in &mut self.slots {
+                        if slot.session == Some(session) {
+                            slot.session = None;
+                        }
+                    }
+                    self.feed(Event::SessionEnded { session, end: leasehold::server::SessionEnd::LoggedOff });
+                }
+            }
+            Step::TreeDisconnect { slot, tree } => {
+                if let Some(session) = self.slots[slot].session {
+                    let (request, tree) = (self.request(), TreeId::new(tree));
+                    self.feed(Event::TreeDisconnected { request, session, tree });
+                }
+            }
+            Step::Create(wish) => self.create(&wish),
+            Step::Opened { nth, fails, empty } => self.opened(nth, fails, empty),
+            Step::Operate { slot, nth, actor, local, name, what, offset, len } => {
+                self.operate(slot, nth, actor, local, name, what, (offset, len));
+            }
+            Step::Done { nth, fails } => self.done(nth, fails),
+            Step::Lock { slot, nth, empty, elements } => {
+                let Some((open, file_id)) = nth_of(&self.open, nth).copied() else { return };
+                let origin = if slot == 0 {
+                    self.origin(slot, 0)
+                } else {
+                    self.home(open).map(|slot| self.origin(slot, 0).unwrap())
+                };
+                let Some(origin) = origin else { return };
+                let request = self.request();
+                let allocation = if empty { 0 } else { 2 };
+                self.feed(Event::Lock(Lock::new(request, origin, file_id, allocation, elements)));
+            }
+            Step::Cancel { nth } => {
+                let request = nth_of(&self.harness.model.waiters, nth).map(|waiter| waiter.request);
+                let request = request.unwrap_or(RequestId::new(1));
+                self.feed(Event::Cancel { request });
+            }
+            Step::Close { slot, nth, own } => {
+                let Some((open, file_id)) = nth_of(&self.open, nth).copied() else { return };
+                let session =
+                    if own { Some(self.creates[&open].origin.session) } else { self.slots[slot].session };
+                let Some(session) = session else { return };
+                let request = self.request();
+                self.feed(Event::Close { request, session, file_id });
+            }
+            Step::Ack { slot, nth, how, level } => self.ack(slot, nth, how, level),
+            Step::Undelivered { nth } => {
+                if let Some(sent) = nth_of(&self.harness.notifications, nth).copied() {
+                    self.feed(Event::Undelivered { id: sent.id, conn: sent.conn });
+                }
+            }
+            Step::Time { millis } => {
+                let now = Instant::from_millis(self.harness.now.as_millis() + millis);
+                let actions = self.harness.tick(now).unwrap_or_else(|error| panic!("{error}"));
+                self.log.push((now, None, actions.clone()));
+                self.perform(actions);
+            }
+        }
+    }
+
+    fn connect(&mut self, slot: usize) {
+        let (client, dialect) = SLOTS[slot];
+        let conn = match self.slots[slot].conn {
+            Some(conn) => conn,
+            None => {
+                let conn = ConnId::new(self.number());
+                let client = ClientGuid::from_wire([client; 16]);
+                self.feed(Event::Connected { conn, client, terms: terms_of(dialect) });
+                self.slots[slot].conn = Some(conn);
+                conn
+            }
+        };
+        if self.slots[slot].session.is_none() {
+            let twin = [1, 0].get(slot).and_then(|twin| self.slots[*twin].session);
+            let session = twin.unwrap_or_else(|| SessionId::new(self.number()));
+            self.slots[slot].session = Some(session);
+            self.feed(Event::SessionBound { conn, session });
+        }
+    }
+
+    /// A slot from which an open can be used.
+    fn home(&self, open: RequestId) -> Option<usize> {
+        let session = self.creates[&open].origin.session;
+        self.slots.iter().position(|slot| slot.session == Some(session))
+    }
+
+    fn create(&mut self, wish: &Wish) {
+        let Some(origin) = self.origin(wish.slot, wish.tree) else { return };
+        let request = self.request();
+        let create = wish.create(request, origin, self.disk.names[wish.name]);
+        self.creates.insert(request, create.clone());
+        self.feed(Event::Create(create));
+    }
+
+    fn opened(&mut self, nth: usize, fails: bool, empty: bool) {
+        let Some((request, file_id)) = nth_of(&self.harness.opening, nth).copied() else { return };
+        let create = self.creates[&request].clone();
+        let file = create.file;
+        let action = self.disk.open(&create, fails);
+        let kind = self.disk.kind(file);
+        let allocation = if empty { 0 } else { 2 };
+        let overwritten = matches!(action, Ok(CreateAction::Superseded | CreateAction::Overwritten));
+        if overwritten {
+            let lease = self.harness.model.open(request).and_then(|open| open.ask.key);
+            self.check_changed(file, Who { lease, open: Some(request) });
+        }
+        let result = action.map(|action| Opened::new(action, kind, allocation));
+        self.feed(Event::Opened { file_id, result });
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of a step")]
+    fn operate(
+        &mut self,
+        slot: usize,
+        nth: usize,
+        actor: u8,
+        local: bool,
+        name: usize,
+        what: u8,
+        (offset, len): (u64, u64),
+    ) {
+        let open = nth_of(&self.open, nth).copied();
+        let (client, _) = SLOTS[slot];
+        let (mut actor, mut file, mut origin) = match (actor, open) {
+            (0..=3, Some((open, file_id))) => {
+                let origin = self.home(open).and_then(|slot| self.origin(slot, 0));
+                (Actor::Open(file_id), self.creates[&open].file, origin)
+            }
+            (4, _) => {
+                let (client, key) = (ClientGuid::from_wire([client; 16]), lease_key(name as u8));
+                (Actor::Lease { client, key }, self.disk.names[name].0, self.origin(slot, 0))
+            }
+            _ => (Actor::Other, self.disk.names[name].0, self.origin(slot, 0)),
+        };
+        if local {
+            origin = None;
+        }
+        let directory = self.disk.names[FILES].0;
+        let intent = self.disk.intent(what, name, offset, len);
+        if matches!(intent, Intent::RenameWithin | Intent::EntryChanged { .. }) {
+            file = directory;
+            let lease = matches!(intent, Intent::RenameWithin) && matches!(actor, Actor::Lease { .. });
+            if !lease {
+                actor = Actor::Other;
+            }
+        }
+        if matches!(intent, Intent::Delete { .. } | Intent::Rename { .. } | Intent::Link { .. })
+            && self.disk.directory(file)
+        {
+            return;
+        }
+        let request = self.request();
+        self.intents.insert(request, (file, intent));
+        self.feed(Event::Operate { request, origin, file, actor, intent });
+    }
+
+    fn done(&mut self, nth: usize, fails: bool) {
+        let Some((request, ticket)) = nth_of(&self.harness.running, nth).copied() else { return };
+        let (file, intent) = self.intents[&request];
+        let who = self.harness.model.who(request);
+        // It may succeed behind the close of its handle.
+        let result = if fails { Err(Status::FILE_CLOSED) } else { Ok(()) };
+        if result.is_ok() {
+            if let (Intent::Write { .. } | Intent::SetSize, Some(_)) = (intent, who.open) {
+                self.check_changed(file, who);
+            }
+            if let (Intent::Rename { to }, Some(_)) = (intent, who.open) {
+                self.disk.renamed(file, to);
+            }
+        }
+        self.feed(Event::Done { ticket, result });
+    }
+
+    fn ack(&mut self, slot: usize, nth: usize, how: u8, level: u8) {
+        let request = self.request();
+        // The newest first: what is old was often answered already.
+        let sent =
+            self.harness.notifications.iter().rev().filter(|sent| sent.ack || how > 7).nth(nth).copied();
+        let Some(sent) = sent else {
+            let Some(conn) = self.slots[slot].conn.filter(|_| how > 7) else { return };
+            let ack = LeaseAck {
+                key: lease_key(level % 4),
+                state: LeaseState::from_bits_retain(u32::from(how) & 7),
+            };
+            return self.feed(Event::LeaseAck { request, conn, ack });
+        };
+        match sent.about {
+            About::Lease { key, told } => {
+                let state = match how {
+                    0..=5 => told,
+                    6 => told & LeaseState::from_bits_retain(u32::from(level)),
+                    _ => LeaseState::from_bits_retain(u32::from(level) & 7),
+                };
+                // Any connection of the client will do, and a wrong one now and then.
+                let conn = if how == 9 { self.slots[slot].conn } else { Some(sent.conn) };
+                let Some(conn) = conn else { return };
+                self.feed(Event::LeaseAck { request, conn, ack: LeaseAck { key, state } });
+            }
+            About::Oplock { session, file_id, told } => {
+                let level = match how {
+                    0..=5 => told,
+                    6 => OplockLevel::None,
+                    _ => OplockLevel::from_wire([0, 1, 8, 9, 0xff, 0x33][usize::from(level) % 6]),
+                };
+                let session = if how == 9 { self.slots[slot].session } else { Some(session) };
+                let Some(session) = session.filter(|session| self.harness.model.has_session(*session)) else {
+                    return;
+                };
+                self.feed(Event::OplockAck { request, session, ack: OplockBreak { level, file_id } });
+            }
+        }
+    }
+
+    /// Everybody goes home: nothing may be left.
+    pub fn end(&mut self) {
+        while !self.harness.opening.is_empty() {
+            self.opened(0, false, false);
+        }
+        for _ in 0..8 {
+            self.step(Step::Time { millis: 35_000 });
+            while !self.harness.running.is_empty() {
+                self.done(0, false);
+            }
+            while !self.harness.opening.is_empty() {
+                self.opened(0, false, false);
+            }
+        }
+        let half = self.open.len() / 2;
+        for _ in 0..half {
+            self.step(Step::Close { slot: 0, nth: 0, own: true });
+        }
+        for slot in 0..SLOTS.len() {
+            self.step(Step::Disconnect { slot });
+        }
+        for _ in 0..4 {
+            let waiters: Vec<_> = self.harness.model.waiters.iter().map(|waiter| waiter.request).collect();
+            waiters.into_iter().for_each(|request| self.feed(Event::Cancel { request }));
+            while !self.harness.opening.is_empty() {
+                self.opened(0, false, false);
+            }
+            while !self.harness.running.is_empty() {
+                self.done(0, false);
+            }
+        }
+        self.step(Step::Time { millis: 100_000 });
+        assert!(self.harness.server.idle(), "something is left: {:?}", self.harness.server.snapshot());
+    }
+}
+
+/// A server of this profile.
+pub fn config_of(profile: Profile) -> Config {
+    let mut config = Config::new(HashKey::new([1; 16]), RouteSeed::new([2; 16]), 1);
+    config.profile = profile;
+    config
+}
+
+/// Runs the history that the octets spell: the machine and the model must say the same.
+pub fn history(octets: &[u8]) {
+    let mut octets = Octets::new(octets);
+    let mut world = World::new(octets.profile());
+    while !octets.exhausted() {
+        world.step(octets.step(None));
+    }
+    world.end();
+}
