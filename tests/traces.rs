@@ -24,7 +24,7 @@ use serde_json::Value;
 mod replay;
 
 /// How many recordings there are, so that none is lost unnoticed.
-const TRACES: usize = 151;
+const TRACES: usize = 231;
 
 /// Every recording: its name and its lines.
 fn traces() -> Vec<(String, String)> {
@@ -75,6 +75,14 @@ fn every_field_that_is_compared_can_fail() {
 /// What there is to change in the recordings.
 const COMPARED: &[&str] = &[
     "CLOSE status",
+    "CREATE DH2C too many",
+    "CREATE DH2Q flags",
+    "CREATE DH2Q gone",
+    "CREATE DH2Q timeout",
+    "CREATE DH2Q too many",
+    "CREATE DHnC too many",
+    "CREATE DHnQ gone",
+    "CREATE DHnQ too many",
     "CREATE RqLs epoch",
     "CREATE RqLs flags",
     "CREATE RqLs gone",
@@ -87,8 +95,10 @@ const COMPARED: &[&str] = &[
     "CREATE end_of_file",
     "CREATE oplock",
     "CREATE status",
+    "ECHO status",
     "IOCTL status",
     "LOCK status",
+    "LOGOFF status",
     "OPLOCK_BREAK h",
     "OPLOCK_BREAK key",
     "OPLOCK_BREAK oplock",
@@ -145,18 +155,32 @@ fn changes(line: &Value) -> Vec<(String, Vec<Value>)> {
         changed[*field] = other(&line[*field]);
         changes.push((format!("{kind} {field}"), vec![changed]));
     }
-    let contexts = line["contexts"].as_array().into_iter().flatten().enumerate();
-    for (index, context) in contexts.filter(|(_, context)| context["tag"] == "RqLs") {
-        for field in ["v", "key", "state", "flags", "epoch", "parent"] {
-            if context.get(field).is_some() {
-                let mut changed = line.clone();
-                changed["contexts"][index][field] = other(&context[field]);
-                changes.push((format!("{kind} RqLs {field}"), vec![changed]));
-            }
+    let contexts: Vec<Value> = line["contexts"].as_array().cloned().unwrap_or_default();
+    for (index, context) in contexts.iter().enumerate() {
+        let tag = context["tag"].as_str().unwrap();
+        let fields: &[&str] = match tag {
+            "RqLs" => &["v", "key", "state", "flags", "epoch", "parent"],
+            "DH2Q" => &["timeout", "flags"],
+            "DHnQ" => &[],
+            _ => continue,
+        };
+        for field in fields.iter().filter(|field| context.get(**field).is_some()) {
+            let mut changed = line.clone();
+            changed["contexts"][index][*field] = other(&context[*field]);
+            changes.push((format!("{kind} {tag} {field}"), vec![changed]));
         }
         let mut changed = line.clone();
         changed["contexts"].as_array_mut().unwrap().remove(index);
-        changes.push((format!("{kind} RqLs gone"), vec![changed]));
+        changes.push((format!("{kind} {tag} gone"), vec![changed]));
+    }
+    if line.get("contexts").is_some() && line["status"] == 0 {
+        for tag in ["DHnQ", "DHnC", "DH2Q", "DH2C"] {
+            if contexts.iter().all(|context| context["tag"] != tag) {
+                let mut changed = line.clone();
+                changed["contexts"].as_array_mut().unwrap().push(serde_json::json!({ "tag": tag }));
+                changes.push((format!("{kind} {tag} too many"), vec![changed]));
+            }
+        }
     }
     changes
 }
@@ -458,16 +482,165 @@ fn what_there_is_no_code_for_fails_when_it_is_reached() {
     let unknown = r#"{"seq":315,"t_ms":703,"ev":"req","conn":"c2","client":"g2","session":"s2","tree":"t2","cmd":"TELEPORT"}"#;
     fails(&with(310, unknown), 315, "not supported yet: TELEPORT");
     fails(&with(310, r#"{"seq":315,"t_ms":703,"ev":"smb1"}"#), 315, "not supported yet: event smb1");
-    let old = line(160);
-    let durable = old.replace("\"contexts\":[", "\"contexts\":[{\"tag\":\"DH2Q\",\"len\":8},");
-    // A durable handle that nobody comes back to may as well be none.
-    passes(&changed(&[(old, &durable)]));
-    let back = r#"{"seq":315,"t_ms":703,"ev":"req","conn":"c2","client":"g2","session":"s2","tree":"t2","cmd":"CREATE","name":"A.dat","oplock":0,"access":1,"share":7,"disposition":1,"options":0,"contexts":[{"tag":"DH2C"}]}"#;
-    fails(&with(310, back), 315, "not supported yet: CREATE with DH2C");
-    fails(&with(310, back).replacen(old, &durable, 1), 150, "not supported yet: DH2Q granted");
+    let again = line(150).replace("\"cmd\"", "\"replay\":true,\"cmd\"");
+    fails(&changed(&[(line(150), &again)]), 150, "not supported yet: a request that is sent again");
+    let asks = |tag: &str| {
+        let asks = line(150).replace("\"contexts\":[", &format!("\"contexts\":[{tag},"));
+        changed(&[
+            (line(150), &asks),
+            ("\"capabilities\":47", "\"capabilities\":63"),
+            ("\"tree\":\"t1\"", "\"tree\":\"t1\",\"capabilities\":16"),
+        ])
+    };
+    fails(&asks(r#"{"tag":"AppInstanceId"}"#), 150, "not supported yet: CREATE with AppInstanceId");
+    fails(&asks(r#"{"tag":"DH2Q","flags":2}"#), 150, "not supported yet: a persistent handle");
+    fails(&asks(r#"{"tag":"DH2C","flags":2}"#), 150, "not supported yet: a persistent handle");
+    // Where there are none it is a durable one.
+    let plain = asks(r#"{"tag":"DH2Q","flags":2}"#).replace("\"capabilities\":63", "\"capabilities\":47");
+    fails(&plain, 160, "DH2Q: expected none, one came");
     // What differs before is reported first.
     let text = with(310, notify).replacen("\"count\":4", "\"count\":5", 1);
     fails(&text, 180, "count");
+}
+
+#[test]
+fn behind_a_lost_connection_a_word_of_waiting_proves_nothing() {
+    let lost = |millis: u64| {
+        let lines = format!(
+            r#"{{"seq":145,"t_ms":{millis},"ev":"connect","conn":"c3"}}
+{{"seq":146,"t_ms":{millis},"ev":"disconnect","conn":"c3"}}"#
+        );
+        let interim =
+            r#"{"seq":155,"t_ms":101,"ev":"interim","conn":"c1","cmd":"CREATE","req":150,"status":259}"#;
+        with(140, &lines).replacen(line(150), &format!("{}\n{interim}", line(150)), 1)
+    };
+    passes(&lost(95));
+    fails(&lost(85), 160, "came at once, expected to wait for something");
+}
+
+#[test]
+fn a_durable_grant_is_compared() {
+    let (asked, granted) = (line(150), line(160));
+    let with_context =
+        |old: &str, context: &str| old.replace("\"contexts\":[", &format!("\"contexts\":[{context},"));
+    let asks = |context: &str| with_context(asked, context);
+    let gets = |context: &str| with_context(granted, context);
+    let (v1, v2) = (r#"{"tag":"DHnQ"}"#, r#"{"tag":"DH2Q","timeout":0,"flags":0}"#);
+    let given = r#"{"tag":"DH2Q","timeout":60000,"flags":0}"#;
+    passes(&changed(&[(asked, &asks(v1)), (granted, &gets(v1))]));
+    passes(&changed(&[(asked, &asks(v2)), (granted, &gets(given))]));
+    passes(&changed(&[(asked, &asks(v2)), (granted, &gets(r#"{"tag":"DH2Q"}"#))]));
+    let wrong = |asks: &str, gets: &str, what: &str| {
+        fails(&changed(&[(asked, asks), (granted, gets)]), 160, what);
+    };
+    wrong(asked, &gets(v1), "DHnQ: expected one, none came");
+    wrong(asked, &gets(given), "DH2Q: expected one, none came");
+    wrong(&asks(v1), granted, "DHnQ: expected none, one came");
+    wrong(&asks(v2), granted, "DH2Q: expected none, one came");
+    wrong(&asks(v1), &gets(given), "DHnQ: expected none, one came");
+    wrong(&asks(v2), &gets(&given.replace("60000", "60001")), "DH2Q timeout: expected 60001, came 60000");
+    wrong(&asks(v2), &gets(&given.replace("\"flags\":0", "\"flags\":2")), "DH2Q flags: expected 2, came 0");
+    wrong(&asks(v1), &gets(&format!("{v1},{{\"tag\":\"DHnC\"}}")), "DHnC: expected one, none came");
+    let start = granted.find("\"contexts\"").unwrap();
+    let absent = format!("{}\"contexts_absent\":[\"DHnQ\"]}}", &granted[..start]);
+    wrong(&asks(v1), &absent, "contexts_absent: DHnQ came");
+    wrong(&asks(&format!("{v1},{v2}")), granted, "status: expected SUCCESS, came INVALID_PARAMETER");
+}
+
+/// A recording of a client that loses its connection and comes back to what it had open.
+const RETURN: &str = r#"
+{"ev":"meta","client_guids":{"g1":"00112233445566778899aabbccddeeff","g2":"ff112233445566778899aabbccddeeff"}}
+{"seq":10,"t_ms":0,"ev":"connect","conn":"c1"}
+{"seq":20,"t_ms":1,"ev":"req","conn":"c1","client":"g1","cmd":"NEGOTIATE","dialects":["0311"]}
+{"seq":30,"t_ms":2,"ev":"req","conn":"c1","client":"g1","cmd":"SESSION_SETUP","ntlm":"authenticate","user":"ann"}
+{"seq":40,"t_ms":3,"ev":"rsp","conn":"c1","cmd":"SESSION_SETUP","req":30,"status":0,"session":"s1"}
+{"seq":50,"t_ms":4,"ev":"req","conn":"c1","client":"g1","session":"s1","cmd":"TREE_CONNECT","path":"\\\\server\\share"}
+{"seq":60,"t_ms":5,"ev":"rsp","conn":"c1","cmd":"TREE_CONNECT","req":50,"status":0,"tree":"t1"}
+{"seq":70,"t_ms":10,"ev":"req","conn":"c1","client":"g1","session":"s1","tree":"t1","cmd":"CREATE","name":"a.dat","oplock":9,"access":2032127,"attrs":0,"share":0,"disposition":3,"options":64,"contexts":[{"tag":"DHnQ"}]}
+{"seq":80,"t_ms":11,"ev":"rsp","conn":"c1","cmd":"CREATE","req":70,"status":0,"h":"h1","oplock":9,"action":2,"end_of_file":0,"attrs":32,"contexts":[{"tag":"DHnQ"}]}
+{"seq":90,"t_ms":12,"ev":"req","conn":"c1","client":"g1","session":"s1","tree":"t1","cmd":"WRITE","h":"h1","offset":0,"length":2,"data":"0506"}
+{"seq":100,"t_ms":13,"ev":"rsp","conn":"c1","cmd":"WRITE","req":90,"status":0,"count":2}
+{"seq":110,"t_ms":20,"ev":"disconnect","conn":"c1"}
+{"seq":120,"t_ms":100,"ev":"connect","conn":"c2"}
+{"seq":130,"t_ms":101,"ev":"req","conn":"c2","client":"g2","cmd":"NEGOTIATE","dialects":["0311"]}
+{"seq":140,"t_ms":102,"ev":"req","conn":"c2","client":"g2","cmd":"SESSION_SETUP","ntlm":"authenticate","user":"ann"}
+{"seq":150,"t_ms":103,"ev":"rsp","conn":"c2","cmd":"SESSION_SETUP","req":140,"status":0,"session":"s2"}
+{"seq":160,"t_ms":104,"ev":"req","conn":"c2","client":"g2","session":"s2","cmd":"TREE_CONNECT","path":"\\\\server\\share"}
+{"seq":170,"t_ms":105,"ev":"rsp","conn":"c2","cmd":"TREE_CONNECT","req":160,"status":0,"tree":"t2"}
+{"seq":180,"t_ms":110,"ev":"req","conn":"c2","client":"g2","session":"s2","tree":"t2","cmd":"READ","h":"h1","offset":0,"length":2}
+{"seq":190,"t_ms":111,"ev":"rsp","conn":"c2","cmd":"READ","req":180,"status":3221225768}
+{"seq":200,"t_ms":112,"ev":"req","conn":"c2","client":"g2","session":"s2","tree":"t2","cmd":"CREATE","name":"\\no*name","oplock":120,"impersonation":305419896,"access":305419896,"attrs":305419896,"share":305419896,"disposition":305419896,"options":305419896,"contexts":[{"tag":"DHnC","h":"h1"}]}
+{"seq":210,"t_ms":113,"ev":"rsp","conn":"c2","cmd":"CREATE","req":200,"status":0,"h":"h2","oplock":9,"action":1,"end_of_file":2,"attrs":32,"contexts":[]}
+{"seq":220,"t_ms":114,"ev":"req","conn":"c2","client":"g2","session":"s2","tree":"t2","cmd":"READ","h":"h2","offset":0,"length":2}
+{"seq":230,"t_ms":115,"ev":"rsp","conn":"c2","cmd":"READ","req":220,"status":0,"length":2,"data":"0506"}
+{"seq":240,"t_ms":116,"ev":"req","conn":"c2","client":"g2","session":"s2","tree":"t2","cmd":"READ","h":"h1","offset":0,"length":2}
+{"seq":250,"t_ms":117,"ev":"rsp","conn":"c2","cmd":"READ","req":240,"status":3221225768}
+{"seq":260,"t_ms":200,"ev":"disconnect","conn":"c2"}
+"#;
+
+#[test]
+fn an_open_is_given_back() {
+    let text = |replacements: &[(&str, &str)]| {
+        let mut text = RETURN.trim_start().to_owned();
+        for (from, to) in replacements {
+            assert!(text.contains(from), "{from}");
+            text = text.replacen(from, to, 1);
+        }
+        text
+    };
+    // In the end it is left alone again: it is gone when its time has passed.
+    passes(&text(&[]));
+    let context = r#"{"tag":"DHnC","h":"h1"}"#;
+    let refused = |from: &str, to: &str, status: &str| {
+        let what = format!("status: expected SUCCESS, came {status}");
+        fails(&text(&[(from, to)]), 210, &what);
+    };
+    refused(context, r#"{"tag":"DHnC","h":null}"#, "OBJECT_NAME_NOT_FOUND");
+    refused(context, r#"{"tag":"DHnC","h":"h7"}"#, "OBJECT_NAME_NOT_FOUND");
+    refused(
+        context,
+        r#"{"tag":"DH2C","h":"h1","create_guid":"00112233445566778899aabbccddeeff"}"#,
+        "OBJECT_NAME_NOT_FOUND",
+    );
+    passes(&text(&[(context, r#"{"tag":"DH2C","h":"h1"}"#)]));
+    let lease = r#"{"tag":"RqLs","v":1,"key":"000102030405060708090a0b0c0d0e0f","state":7}"#;
+    refused(context, &format!("{context},{lease}"), "OBJECT_NAME_NOT_FOUND");
+    refused(context, &format!("{context},{}", r#"{"tag":"DH2Q"}"#), "INVALID_PARAMETER");
+    refused("\"user\":\"ann\"}\n{\"seq\":150", "\"user\":\"bob\"}\n{\"seq\":150", "ACCESS_DENIED");
+    fails(
+        &text(&[("\"action\":1,\"end_of_file\":2", "\"action\":1,\"end_of_file\":0")]),
+        210,
+        "end of file: expected 0, came 2",
+    );
+    fails(
+        &text(&[("\"end_of_file\":2,\"attrs\":32,\"contexts\":[]", "\"contexts\":[{\"tag\":\"DHnQ\"}]")]),
+        210,
+        "DHnQ: expected one, none came",
+    );
+    // After its time: 120 s.
+    let mut late = text(&[]);
+    for seq in (120..=260).step_by(10) {
+        late =
+            late.replacen(&format!("{{\"seq\":{seq},\"t_ms\":"), &format!("{{\"seq\":{seq},\"t_ms\":121"), 1);
+    }
+    fails(&late, 210, "status: expected SUCCESS, came OBJECT_NAME_NOT_FOUND");
+    passes(&late.replace("\"t_ms\":121", "\"t_ms\":119"));
+}
+
+#[test]
+fn a_session_of_the_same_user_can_be_replaced() {
+    // The connection stays, and with it the session that has the file open.
+    let stays = |user: &str, previous: &str| {
+        let text = RETURN.trim_start().replacen("\"seq\":110,\"t_ms\":20,", "\"seq\":270,\"t_ms\":300,", 1);
+        let (before, lost) = text.split_once("{\"seq\":270").unwrap();
+        let (lost, after) = lost.split_once('\n').unwrap();
+        let after = after.replacen("\"user\":\"ann\"", &format!("\"user\":\"{user}\"{previous}"), 1);
+        format!("{before}{after}{{\"seq\":270{lost}\n")
+    };
+    let kept = "status: expected SUCCESS, came OBJECT_NAME_NOT_FOUND";
+    passes(&stays("ann", ",\"previous_session\":\"s1\""));
+    fails(&stays("ann", ""), 210, kept);
+    fails(&stays("bob", ",\"previous_session\":\"s1\""), 210, kept);
 }
 
 #[test]

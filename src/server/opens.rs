@@ -173,7 +173,6 @@ impl Shard {
                 file.dispose(true, place.parent);
             }
             self.judge_operation(file, Own { lease: name, ..Own::default() }, Operation::DeleteOnClose);
-            self.tell_holders(out);
         }
         release(name, out);
         let goes = self.goes_now(file);
@@ -183,6 +182,10 @@ impl Shard {
             removed(place, by, out);
         } else if modified {
             tell_directory(out, place.directory, place.parent);
+        }
+        // Behind its own close: what is purged here may be the last to go, and takes the name along.
+        if delete {
+            self.tell_holders(out);
         }
     }
 

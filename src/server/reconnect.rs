@@ -31,7 +31,7 @@ impl Shard {
             }
         };
         let Some(open) = self.opens.get(slot) else { return };
-        if opened.kind == ObjectKind::Directory || !self.may_survive(open) {
+        if opened.kind == ObjectKind::Directory || !self.caches_enough(open) {
             return;
         }
         let (persistent, client, owner) = (open.file_id.persistent, admission.client, admission.create.user);
@@ -99,6 +99,17 @@ impl Shard {
         durable.is_some_and(|durable| durable.kind == Kind::Resilient)
     }
 
+    /// Whether what an open caches now would let it outlive its connection: a break in flight does not count yet.
+    fn caches_enough(&self, open: &Open) -> bool {
+        match open.caching() {
+            Some(Caching::Lease(lease)) => {
+                self.leases.get(*lease).is_some_and(|lease| survives(lease.hold.state(), false))
+            }
+            Some(Caching::Oplock(oplock)) => survives(oplock.hold.state(), true),
+            Some(Caching::Nothing | Caching::Guest) | None => false,
+        }
+    }
+
     /// Whether what an open caches, and is not about to lose, lets it outlive its connection.
     fn may_survive(&self, open: &Open) -> bool {
         let held = match open.caching() {
@@ -113,7 +124,8 @@ impl Shard {
     pub(super) fn is_kept(&self, slot: OpenSlot, end: SessionEnd) -> bool {
         let Some(open) = self.opens.get(slot).filter(|open| open.durable.is_some()) else { return false };
         match end {
-            SessionEnd::LoggedOff => true,
+            // Nobody is left to answer for an oplock that breaks, and it could not be had back.
+            SessionEnd::LoggedOff => open.oplock().is_none_or(|oplock| oplock.hold.breaking().is_none()),
             SessionEnd::Replaced if self.is_resilient(open) => true,
             // Choice: as Samba has it, locks are only kept for those who have W: others may read what is locked.
             SessionEnd::Replaced => {
@@ -289,7 +301,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(session) {
             session.opens.push_back(&mut self.opens, slot, |open| &mut open.in_session);
         }
-        self.move_deadlines(slot);
+        self.end_of_wait(slot);
         if let Some(entry) = self.opens.get(slot).and_then(|open| self.replays.get_mut(open.replay?)) {
             entry.open = Some(slot);
         }
@@ -308,20 +320,13 @@ impl Shard {
         Ok(Grant { file_id, action: CreateAction::Opened, level, durable: None, lease, replayable })
     }
 
-    /// The deadlines of an open that has moved.
-    fn move_deadlines(&mut self, slot: OpenSlot) {
+    /// An open has moved, and its client is there: its time runs no more.
+    fn end_of_wait(&mut self, slot: OpenSlot) {
         let Some(open) = self.opens.get_mut(slot) else { return };
         if let Some(durable) = open.durable.and_then(|durable| self.durables.get_mut(durable)) {
             durable.open = slot;
             if let Some(timer) = durable.timer.take() {
                 self.timers.stop(timer);
-            }
-        }
-        // A break of its oplock that was in flight at a LOGOFF goes on.
-        if let Some(timer) = open.oplock_mut().and_then(|oplock| oplock.hold.timer.as_mut()) {
-            if let Some(due) = self.timers.due(*timer) {
-                self.timers.stop(*timer);
-                *timer = self.timers.start(due, Due::Answer(HolderId::Oplock(slot)));
             }
         }
     }

@@ -190,8 +190,10 @@ impl Registry {
             Event::Used { file_id } => {
                 self.forward(out, Route::of_id(file_id), ShardInput::Used { file_id });
             }
-            Event::Reconnect(reconnect) => {
-                let (_, client) = self.known(reconnect.origin)?;
+            Event::Reconnect(mut reconnect) => {
+                let (terms, client) = self.known(reconnect.origin)?;
+                let profile = &self.config.profile;
+                reconnect.lease = reconnect.lease.filter(|lease| understands(terms, lease, profile));
                 let route = Route::of_persistent(reconnect.persistent);
                 self.forward(out, route, ShardInput::Reconnect { reconnect, client });
             }
@@ -539,17 +541,21 @@ impl Registry {
 /// The lease context of a CREATE, if it counts (MS-SMB2 3.3.5.9.8, 3.3.5.9.11).
 fn effective_lease(terms: Terms, create: &Create, profile: &Profile) -> Option<Lease> {
     let lease = create.lease?;
-    let understood = match lease {
-        Lease::V1(_) => terms.dialect >= Dialect::Smb210,
-        Lease::V2(_) if profile.lease_v2_on_smb210 => terms.dialect >= Dialect::Smb210,
-        Lease::V2(_) => terms.dialect >= Dialect::Smb300,
-    };
-    let files = create.share.kind == ShareKind::Disk;
     let asked = create.level == OplockLevel::Lease
-        && terms.capabilities.contains(Capabilities::LEASING)
         // Choice: a key of zeros names nothing, as Samba has it.
-        && lease.key() != LeaseKey::ZERO;
-    (understood && asked && files).then_some(lease)
+        && lease.key() != LeaseKey::ZERO
+        && create.share.kind == ShareKind::Disk;
+    (asked && understands(terms, &lease, profile)).then_some(lease)
+}
+
+/// Whether a lease context of that version is more than an unknown one on a connection.
+fn understands(terms: Terms, lease: &Lease, profile: &Profile) -> bool {
+    let dialect = match lease {
+        Lease::V1(_) => Dialect::Smb210,
+        Lease::V2(_) if profile.lease_v2_on_smb210 => Dialect::Smb210,
+        Lease::V2(_) => Dialect::Smb300,
+    };
+    terms.dialect >= dialect && terms.capabilities.contains(Capabilities::LEASING)
 }
 
 fn broadcast(out: Out<'_>, input: ShardInput) {

@@ -3,10 +3,11 @@
 use std::fmt::Display;
 
 use leasehold::LeaseState;
+use leasehold::server::DurableGrant;
 use leasehold::wire::{Lease, LeaseFlags};
 
 use super::driver::{Body, CreateBody, OplockNotice};
-use super::request::LeaseFields;
+use super::request::{Context, LeaseFields};
 use super::response::Response;
 
 /// What of a body is not as recorded. An error has no body.
@@ -47,10 +48,37 @@ fn create(response: &Response, body: &CreateBody) -> Option<String> {
                 }
             }
         })
+        .or_else(|| durable(response.contexts.as_deref()?, body.durable))
         .or_else(|| {
-            let present = body.lease.is_some() && response.contexts_absent.iter().any(|tag| tag == "RqLs");
-            present.then(|| "contexts_absent: RqLs came".to_owned())
+            let came = [body.lease.map(|_| "RqLs"), body.durable.map(tag)];
+            let absent = |tag: &&str| response.contexts_absent.iter().any(|absent| absent == tag);
+            let tag = came.into_iter().flatten().find(absent)?;
+            Some(format!("contexts_absent: {tag} came"))
         })
+}
+
+/// What of the durable contexts is not as recorded. A handle that is given back has none (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
+fn durable(contexts: &[Context], given: Option<DurableGrant>) -> Option<String> {
+    let recorded = |tag: &&str| contexts.iter().find(|context| context.tag == *tag);
+    if let Some(came) = given.map(tag).filter(|tag| recorded(tag).is_none()) {
+        return Some(format!("{came}: expected none, one came"));
+    }
+    let missing = |tag: &&&str| recorded(tag).is_some() && given.map(self::tag) != Some(**tag);
+    if let Some(tag) = ["DHnQ", "DHnC", "DH2Q", "DH2C"].iter().find(missing) {
+        return Some(format!("{tag}: expected one, none came"));
+    }
+    let Some(DurableGrant::V2(given)) = given else { return None };
+    let fields = &recorded(&"DH2Q")?.durable;
+    differs("DH2Q timeout", fields.timeout, given.timeout)
+        .or_else(|| differs("DH2Q flags", fields.flags, given.flags.bits()))
+}
+
+/// The name of the context that says so.
+fn tag(grant: DurableGrant) -> &'static str {
+    match grant {
+        DurableGrant::V1(_) => "DHnQ",
+        DurableGrant::V2(_) => "DH2Q",
+    }
 }
 
 fn lease(version: Option<u64>, recorded: &LeaseFields, given: &Lease) -> Option<String> {

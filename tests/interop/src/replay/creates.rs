@@ -1,16 +1,24 @@
 //! CREATE: from the recorded fields to the event, and what of it has no code yet.
 
-use leasehold::server::{self, Event, Origin, Share};
-use leasehold::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2};
+use leasehold::server::{self, Asked, Durability, Event, Origin, Reconnect, Share};
+use leasehold::wire::{
+    DurableContexts, DurableFlags, DurableHandleReconnect, DurableHandleReconnectV2, DurableHandleRequest,
+    DurableHandleRequestV2, Lease, LeaseFlags, LeaseV1, LeaseV2,
+};
 use leasehold::{
-    Access, CreateOptions, Disposition, Epoch, FileKey, LeaseState, OplockLevel, RequestId, ShareMode, Status,
+    Access, CreateGuid, CreateOptions, Disposition, Epoch, FileId, FileKey, LeaseState, OplockLevel,
+    RequestId, SessionId, ShareMode, Status, UserId,
 };
 
 use super::driver::{Body, Driver, Stop};
 use super::memfs::{VolumeId, Wanted, granted, mapped};
 use super::names::Name;
 use super::nt;
-use super::request::{Command, Context, Create};
+use super::peers::Whence;
+use super::request::{Context, Create};
+
+/// A handle that the recorded server never gave, so it is none here either.
+const STRANGE: FileId = FileId::PREVIOUS;
 
 /// A CREATE that is not answered yet.
 #[derive(Clone, Debug)]
@@ -24,19 +32,50 @@ pub(super) struct Pending {
     sharing: ShareMode,
     level: OplockLevel,
     lease: Option<Lease>,
+    user: UserId,
+    durability: Durability,
+}
+
+/// A CREATE that wants an open back and is not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Returning {
+    pub(super) session: SessionId,
+    /// Whether there is a DHnQ, too.
+    pub(super) requests: bool,
 }
 
 impl Driver<'_> {
     /// A CREATE has come in.
-    pub(super) fn create(
-        &mut self,
-        seq: u64,
-        origin: Origin,
-        volume: VolumeId,
-        create: &Create,
-    ) -> Result<(), Stop> {
-        self.supported(seq, create)?;
-        match Pending::new(origin, volume, create) {
+    pub(super) fn create(&mut self, seq: u64, whence: Whence, create: &Create) -> Result<(), Stop> {
+        let persistent = DurableFlags::PERSISTENT;
+        let other = create.contexts.iter().find(|context| matches!(&*context.tag, "AppInstanceId" | "TWrp"));
+        if let Some(context) = other {
+            return Err(Stop::unsupported(format!("CREATE with {}", context.tag)));
+        }
+        let durability = match Asked::of(&self.durable_contexts(create), whence.dialect) {
+            Ok(Asked::Nothing) => Durability::None,
+            Ok(Asked::Durable) => Durability::V1,
+            Ok(Asked::DurableV2(asked)) if whence.persistent && asked.flags.contains(persistent) => {
+                return Err(Stop::unsupported("a persistent handle"));
+            }
+            Ok(Asked::DurableV2(DurableHandleRequestV2 { timeout, create_guid, .. })) => {
+                Durability::V2 { timeout, create_guid }
+            }
+            Ok(Asked::Reconnect(DurableHandleReconnect { file_id })) => {
+                return self.reconnect(seq, whence, create, file_id, None);
+            }
+            Ok(Asked::ReconnectV2(asked)) if asked.flags.contains(persistent) => {
+                return Err(Stop::unsupported("a persistent handle"));
+            }
+            Ok(Asked::ReconnectV2(DurableHandleReconnectV2 { file_id, create_guid, .. })) => {
+                return self.reconnect(seq, whence, create, file_id, Some(create_guid));
+            }
+            Err(status) => {
+                self.answer(seq, status, Body::Nothing);
+                return Ok(());
+            }
+        };
+        match Pending::new(whence, create, durability) {
             Ok(pending) => {
                 if let Some(event) = self.admit(RequestId::new(seq), pending)? {
                     self.feed(event)?;
@@ -47,9 +86,59 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// The durable contexts of a CREATE. Handles in them are those that were granted here.
+    fn durable_contexts(&self, create: &Create) -> DurableContexts {
+        let mut found = DurableContexts::default();
+        for Context { tag, durable, .. } in &create.contexts {
+            let file_id = durable.handle.as_deref().and_then(|label| self.file(label)).unwrap_or(STRANGE);
+            let create_guid = durable.create_guid.unwrap_or_default();
+            let flags = DurableFlags::from_bits_retain(durable.flags.unwrap_or_default());
+            let timeout = durable.timeout.unwrap_or_default();
+            match tag.as_str() {
+                "DHnQ" => found.dhnq = Some(DurableHandleRequest),
+                "DHnC" => found.dhnc = Some(DurableHandleReconnect { file_id }),
+                "DH2Q" => found.dh2q = Some(DurableHandleRequestV2 { timeout, flags, create_guid }),
+                "DH2C" => found.dh2c = Some(DurableHandleReconnectV2 { file_id, create_guid, flags }),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// A CREATE wants an open back. What it says of the file itself is ignored (MS-SMB2 3.3.5.9.7, 3.3.5.9.12), so its name
+    /// need not be one.
+    fn reconnect(
+        &mut self,
+        seq: u64,
+        whence: Whence,
+        create: &Create,
+        file_id: FileId,
+        create_guid: Option<CreateGuid>,
+    ) -> Result<(), Stop> {
+        let Whence { origin, volume, user, .. } = whence;
+        let request = RequestId::new(seq);
+        let mut reconnect = Reconnect::new(request, origin, user, file_id.persistent);
+        reconnect.create_guid = create_guid;
+        match lease_of(create) {
+            Ok(None) => {}
+            Ok(Some(lease)) => {
+                let name = Name::parse(&create.name).ok();
+                reconnect = reconnect.lease(lease, name.and_then(|name| self.fs.lookup(volume, &name)));
+            }
+            Err(status) => {
+                self.answer(seq, status, Body::Nothing);
+                return Ok(());
+            }
+        }
+        let requests = create.contexts.iter().any(|context| context.tag == "DHnQ");
+        self.returning.insert(request, Returning { session: origin.session, requests });
+        self.feed(Event::Reconnect(reconnect))
+    }
+
     /// Looks the name up and hands the CREATE on, unless what is there forbids it already: then nobody is disturbed.
     pub(super) fn admit(&mut self, request: RequestId, mut create: Pending) -> Result<Option<Event>, Stop> {
-        let Pending { origin, volume, ref name, wanted, sharing, level, lease, .. } = create;
+        let Pending { origin, volume, ref name, wanted, sharing, level, lease, user, durability, .. } =
+            create;
         let allowed = self.fs.check(volume, name, &wanted);
         match allowed.and_then(|()| self.fs.resolve(volume, name)) {
             Ok(key) => create.key = key,
@@ -63,44 +152,17 @@ impl Driver<'_> {
             .granted(granted(wanted.access))
             .disposition(wanted.disposition, wanted.options)
             .caching(level, lease)
+            .durable(user, durability)
             .place(Share::DISK, self.fs.directory(volume, name));
         self.creates.insert(request, create);
         Ok(Some(Event::Create(event)))
     }
-
-    /// What a CREATE asks for and there is no code for. What it asks for in vain needs none, unless the file system has
-    /// to be asked something else than the fields say.
-    fn supported(&self, seq: u64, create: &Create) -> Result<(), Stop> {
-        for context in &create.contexts {
-            if reconnects(context) || matches!(context.tag.as_str(), "AppInstanceId" | "TWrp") {
-                return Err(Stop::unsupported(format!("CREATE with {}", context.tag)));
-            }
-        }
-        let Some(recorded) = self.recorded.get(&seq) else { return Ok(()) };
-        let mut given = recorded.contexts.iter().flatten().map(|context| context.tag.as_str());
-        match given.find(|tag| matches!(*tag, "DHnQ" | "DH2Q")) {
-            Some(tag) if self.reconnects() => Err(Stop::unsupported(format!("{tag} granted"))),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Whether a durable handle is ever come back to. If not, it may as well be none.
-    fn reconnects(&self) -> bool {
-        self.trace.requests().any(|(_, request)| match &request.command {
-            Command::Create(create) => create.contexts.iter().any(reconnects),
-            _ => false,
-        })
-    }
-}
-
-/// Whether a create context asks for a durable handle to come back to.
-fn reconnects(context: &Context) -> bool {
-    matches!(context.tag.as_str(), "DHnC" | "DH2C")
 }
 
 impl Pending {
     /// Reads the fields. An error is what the request deserves by itself (MS-SMB2 3.3.5.9, MS-FSA 2.1.5.1).
-    fn new(origin: Origin, volume: VolumeId, create: &Create) -> Result<Self, Status> {
+    fn new(whence: Whence, create: &Create, durability: Durability) -> Result<Self, Status> {
+        let Whence { origin, volume, user, .. } = whence;
         let wrong = Status::INVALID_PARAMETER;
         if create.impersonation > 3 {
             return Err(nt::BAD_IMPERSONATION_LEVEL);
@@ -116,7 +178,6 @@ impl Pending {
         {
             return Err(wrong);
         }
-        let lease = create.contexts.iter().find(|context| context.tag == "RqLs");
         Ok(Self {
             origin,
             volume,
@@ -125,9 +186,16 @@ impl Pending {
             wanted: Wanted { access, disposition, options, attributes: create.attributes },
             sharing: ShareMode::from_bits_retain(create.sharing),
             level: OplockLevel::from_wire(create.level),
-            lease: lease.map(wire_lease).transpose()?,
+            lease: lease_of(create)?,
+            user,
+            durability,
         })
     }
+}
+
+/// RqLs of a request, if there is one.
+fn lease_of(create: &Create) -> Result<Option<Lease>, Status> {
+    create.contexts.iter().find(|context| context.tag == "RqLs").map(wire_lease).transpose()
 }
 
 /// RqLs of a request. Its length tells the versions apart.

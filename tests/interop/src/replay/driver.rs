@@ -5,17 +5,20 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use leasehold::server::{Action, BreakId, Config, Event, Grant, Misuse, Opened, Profile, RouteSeed, Server};
-use leasehold::wire::{Lease, LeaseAck, LeaseBreak, OplockBreak};
+use leasehold::server::{
+    Action, BreakId, Config, DurableGrant, Event, Grant, Misuse, Opened, RouteSeed, Server,
+};
+use leasehold::wire::{DurableHandleResponse, Lease, LeaseAck, LeaseBreak, OplockBreak};
 use leasehold::{
     ClientGuid, ConnId, CreateAction, FileId, FileKey, HashKey, Instant, LeaseKey, Machine, OplockLevel,
     RequestId, SessionId, Status,
 };
 
-use super::creates::Pending;
+use super::creates::{Pending, Returning};
 use super::memfs::{Handle, MemFs};
 use super::operations::Operation;
 use super::peers::Peers;
+use super::profiles::Habits;
 use super::requests::Chain;
 use super::response::Response;
 use super::trace::{self, Moment, Trace};
@@ -100,11 +103,14 @@ pub(super) struct CreateBody {
     pub(super) end_of_file: u64,
     pub(super) attributes: u32,
     pub(super) lease: Option<Lease>,
+    pub(super) durable: Option<DurableGrant>,
 }
 
 /// An open, from the driver's side.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Open {
+    /// As it was granted last: a durable open that is given back has another volatile half.
+    pub(super) file_id: FileId,
     pub(super) handle: Handle,
     pub(super) key: FileKey,
     pub(super) session: SessionId,
@@ -125,11 +131,15 @@ pub(super) struct Driver<'t> {
     pub(super) fs: MemFs,
     pub(super) creates: BTreeMap<RequestId, Pending>,
     pub(super) operations: BTreeMap<RequestId, Operation>,
-    pub(super) opens: BTreeMap<FileId, Open>,
+    /// By the persistent half of the FileId.
+    pub(super) opens: BTreeMap<u64, Open>,
+    /// CREATEs that want an open back.
+    pub(super) returning: BTreeMap<RequestId, Returning>,
     /// What each CREATE got.
     pub(super) granted: BTreeMap<u64, FileId>,
     /// The compound that each connection is in.
     pub(super) chains: BTreeMap<String, Chain>,
+    habits: Habits,
     server: Server,
     now: Instant,
     cause: Cause,
@@ -137,21 +147,22 @@ pub(super) struct Driver<'t> {
 }
 
 /// Feeds a recording to a server.
-pub(super) fn play(trace: &Trace, profile: Profile) -> Play {
-    let mut driver = Driver::new(trace, profile);
+pub(super) fn play(trace: &Trace, habits: Habits) -> Play {
+    let mut driver = Driver::new(trace, habits);
     for line in &trace.lines {
         if let Err(stop) = driver.line(line) {
             return Play { outputs: driver.outputs, stopped: Some((line.seq, stop)) };
         }
     }
-    let stopped = driver.left_over().map(|what| (driver.cause.after, Stop::Fault(what)));
+    let left = driver.left_over().and_then(|left| left.map_or(Ok(()), |what| Err(Stop::Fault(what))));
+    let stopped = left.err().map(|stop| (driver.cause.after, stop));
     Play { outputs: driver.outputs, stopped }
 }
 
 impl<'t> Driver<'t> {
-    fn new(trace: &'t Trace, profile: Profile) -> Self {
+    fn new(trace: &'t Trace, habits: Habits) -> Self {
         let mut config = Config::new(HashKey::new([0x5a; 16]), RouteSeed::new([0xa5; 16]), 1);
-        config.profile = profile;
+        config.profile = habits.profile;
         Self {
             trace,
             creators: trace.creators(),
@@ -161,8 +172,10 @@ impl<'t> Driver<'t> {
             creates: BTreeMap::new(),
             operations: BTreeMap::new(),
             opens: BTreeMap::new(),
+            returning: BTreeMap::new(),
             granted: BTreeMap::new(),
             chains: BTreeMap::new(),
+            habits,
             server: Server::new(config),
             now: Instant::ZERO,
             cause: Cause::default(),
@@ -219,17 +232,21 @@ impl<'t> Driver<'t> {
         Ok(())
     }
 
-    /// What is wrong with what is left at the end: when everybody has gone, nothing may be.
-    fn left_over(&self) -> Option<String> {
+    /// What is wrong with what is left at the end: when everybody has gone, nothing may be, but for what is durable, and
+    /// that only for its time.
+    fn left_over(&mut self) -> Result<Option<String>, Stop> {
+        let deserted = self.peers.deserted();
+        if deserted {
+            self.pass_time(Moment::END)?;
+        }
         let anomalies = self.server.stats().anomalies;
         if anomalies > 0 {
-            return Some(format!("{anomalies} anomalies counted"));
+            return Ok(Some(format!("{anomalies} anomalies counted")));
         }
-        let deserted = self.peers.deserted();
         if deserted && !self.opens.is_empty() {
-            return Some(format!("{} files left open", self.opens.len()));
+            return Ok(Some(format!("{} files left open", self.opens.len())));
         }
-        (deserted && !self.server.idle()).then(|| "not idle after everybody has gone".to_owned())
+        Ok((deserted && !self.server.idle()).then(|| "not idle after everybody has gone".to_owned()))
     }
 
     fn disconnect(&mut self, conn: &str) -> Result<(), Stop> {
@@ -294,6 +311,7 @@ impl<'t> Driver<'t> {
             Action::Granted { request, grant } => self.grant(request, grant)?,
             Action::Refused { request, status } => {
                 self.forget_create(request);
+                self.returning.remove(&request);
                 self.answer(request.get(), status, Body::Nothing);
                 return Ok(self.give_up(request, status));
             }
@@ -315,7 +333,7 @@ impl<'t> Driver<'t> {
                 self.answer_with(request, result);
             }
             Action::CloseFile { file_id, link } => {
-                let open = self.opens.remove(&file_id);
+                let open = self.opens.remove(&file_id.persistent);
                 let open =
                     open.ok_or_else(|| Stop::Fault(format!("CloseFile of {file_id}, which is not open")))?;
                 self.fs.close(open.handle, link).map_err(Stop::Fault)?;
@@ -354,8 +372,9 @@ impl<'t> Driver<'t> {
         let result = self.fs.open(create.volume, &create.name, &create.wanted).map(|opened| {
             let (end_of_file, attributes) = (opened.end_of_file, opened.attributes);
             let (key, session) = (create.key, create.origin.session);
-            let open = Open { handle: opened.handle, key, session, lease: None, end_of_file, attributes };
-            self.opens.insert(file_id, open);
+            let handle = opened.handle;
+            let open = Open { file_id, handle, key, session, lease: None, end_of_file, attributes };
+            self.opens.insert(file_id.persistent, open);
             Opened::new(opened.action, opened.kind, opened.allocation)
         });
         Ok(Event::Opened { file_id, result })
@@ -374,15 +393,22 @@ impl<'t> Driver<'t> {
     }
 
     fn grant(&mut self, request: RequestId, grant: Grant) -> Result<(), Stop> {
-        let Some(open) = self.opens.get_mut(&grant.file_id) else {
+        let Some(open) = self.opens.get_mut(&grant.file_id.persistent) else {
             return Err(Stop::Fault(format!("Granted {}, which is not open", grant.file_id)));
         };
-        let (level, action, lease) = (grant.level, grant.action, grant.lease);
+        let Grant { level, action, lease, mut durable, .. } = grant;
+        if let Some(Returning { session, requests }) = self.returning.remove(&request) {
+            if requests && self.habits.answers_ignored_request {
+                durable = Some(DurableGrant::V1(DurableHandleResponse));
+            }
+            (open.file_id, open.session) = (grant.file_id, session);
+            (open.end_of_file, open.attributes) = self.fs.shown(open.handle);
+        }
         open.lease = lease.map(|lease| lease.key());
         let Open { end_of_file, attributes, .. } = *open;
         self.forget_create(request);
         self.granted.insert(request.get(), grant.file_id);
-        let body = Body::Create(CreateBody { level, action, end_of_file, attributes, lease });
+        let body = Body::Create(CreateBody { level, action, end_of_file, attributes, lease, durable });
         self.answer(request.get(), Status::SUCCESS, body);
         Ok(())
     }
@@ -391,6 +417,16 @@ impl<'t> Driver<'t> {
         if let Some(create) = self.creates.remove(&request) {
             self.fs.settle(create.volume, &create.name, create.key);
         }
+    }
+
+    /// What a recorded handle is here.
+    pub(super) fn file(&self, label: &str) -> Option<FileId> {
+        self.creators.get(label).and_then(|create| self.granted.get(create).copied())
+    }
+
+    /// The open that has that FileId now.
+    pub(super) fn open(&self, file: FileId) -> Option<Open> {
+        self.opens.get(&file.persistent).filter(|open| open.file_id == file).copied()
     }
 
     pub(super) fn answer(&mut self, request: u64, status: Status, body: Body) {

@@ -168,6 +168,14 @@ impl MemFs {
         Ok(awaited.key)
     }
 
+    /// The key of what a name leads to, if that is there already.
+    pub(super) fn lookup(&self, volume: VolumeId, name: &Name) -> Option<FileKey> {
+        match self.find(volume, name) {
+            Ok(Found::Object(link)) => self.key_of(link, &name.stream),
+            Ok(Found::NoStream(_) | Found::Nothing(_)) | Err(_) => None,
+        }
+    }
+
     /// Whether a name still leads to where [`resolve`](Self::resolve) said.
     pub(super) fn leads_to(&self, volume: VolumeId, name: &Name, key: FileKey) -> bool {
         match self.find(volume, name) {
@@ -258,10 +266,16 @@ impl MemFs {
             Some(Kind::Directory { .. }) => ObjectKind::Directory,
             Some(Kind::File { .. }) | None => ObjectKind::File,
         };
-        let end_of_file = self.stream(handle).map_or(0, |stream| stream.content.size());
-        let attributes = self.node_of(link).map_or(0, |node| shown(node.attributes));
+        let (end_of_file, attributes) = self.shown(handle);
         let allocation = self.allocation(handle);
         Ok(Opened { handle, action, kind, attributes, end_of_file, allocation })
+    }
+
+    /// The end of an open file, and its attributes.
+    pub(super) fn shown(&self, handle: Handle) -> (u64, u32) {
+        let end_of_file = self.stream(handle).map_or(0, |stream| stream.content.size());
+        let node = self.handles.get(&handle).and_then(|open| self.node_of(open.link));
+        (end_of_file, node.map_or(0, |node| shown(node.attributes)))
     }
 
     /// Closes a handle, and with it the name, if that is what was decided. An error says how the decision cannot be right.

@@ -8,7 +8,7 @@
 //! | | compared | not compared, and why |
 //! |---|---|---|
 //! | every answer | status | MessageId, AsyncId, signing: not of the machine |
-//! | CREATE | oplock level, action, end of file, attributes; of RqLs its version, key, state, flags, epoch, parent, or that there is none; `contexts_absent` | file ids, times: chosen by the server. Allocation: of its disk. Durable handles: there are none here, so a recording that comes back to one cannot be fed. Other contexts: not of the machine |
+//! | CREATE | oplock level, action, end of file, attributes; of RqLs its version, key, state, flags, epoch, parent, or that there is none; that DHnQ is there or not; of DH2Q timeout and flags, or that there is none; `contexts_absent` | file ids, times: chosen by the server. Allocation: of its disk. Other contexts: not of the machine |
 //! | READ, WRITE | length, count, data where both sides know them | |
 //! | acknowledgments | of a lease key, state; of an oplock level, handle | flags: always 0 |
 //! | LOCK, SET_INFO | status alone | there is nothing else |
@@ -21,12 +21,14 @@
 //!
 //! Labels stand for ids: the handle that a CREATE was answered with in the recording is the open that it was granted here.
 //! A field that a recorded line lacks is not compared, nor is the status of a response in `meta.status_not_asserted`. A
-//! request without a recorded answer is fed and not judged. What cannot be fed yet ends the trace there, as a failure.
+//! request without a recorded answer is fed and not judged. What cannot be fed yet ends the trace there, as a failure:
+//! requests that are sent again (REPLAY_OPERATION), AppInstanceId, persistent and resilient handles.
 //!
 //! Recorded servers do some things otherwise than the machine does by default; `profiles` says which, and why.
 //!
 //! Answers and breaks are compared as sets between two things that the client did; see `timing`. In the end, when
-//! every connection is closed, nothing may be left in the machine, nor open on the disk.
+//! every connection is closed, nothing may be left in the machine, nor open on the disk, once the time of what is durable has
+//! passed.
 
 mod answers;
 mod breaks;
@@ -68,7 +70,7 @@ pub fn replay(name: &str, lines: &str) -> Report {
     let name = name.to_owned();
     match Trace::parse(&name, lines) {
         Ok(trace) => {
-            let play = driver::play(&trace, profiles::profile(&name));
+            let play = driver::play(&trace, profiles::habits(&name));
             let difference = compare::compare(&trace, &play);
             Report { name, unanswered: compare::unanswered(&trace), difference }
         }

@@ -5,7 +5,7 @@
 //! again each time, because others go on meanwhile.
 
 use leasehold::server::{Event, Origin, Ticket};
-use leasehold::{Actor, FileId, FileKey, Intent, RequestId, Status};
+use leasehold::{Actor, FileKey, Intent, RequestId, Status};
 
 use super::driver::{Body, Driver, Open, Stop};
 use super::memfs::{Basic, MemFs, Naming, OldName};
@@ -14,7 +14,6 @@ use super::memfs::{Basic, MemFs, Naming, OldName};
 #[derive(Debug)]
 pub(super) struct Operation {
     pub(super) origin: Origin,
-    file: FileId,
     open: Open,
     kind: OperationKind,
     /// What is being asked.
@@ -43,8 +42,8 @@ struct Step {
 }
 
 impl Operation {
-    pub(super) fn new(origin: Origin, file: FileId, open: Open, kind: OperationKind) -> Self {
-        Self { origin, file, open, kind, asked: None, held: Vec::new() }
+    pub(super) fn new(origin: Origin, open: Open, kind: OperationKind) -> Self {
+        Self { origin, open, kind, asked: None, held: Vec::new() }
     }
 
     /// Everything that has to be asked, in order. An error is what the request deserves whatever the machine thinks.
@@ -157,7 +156,7 @@ impl Driver<'_> {
     /// Who acts: the open on its own file, elsewhere the holder of its lease, if it has one.
     fn actor(&self, operation: &Operation, step: Step) -> Actor {
         if step.file == operation.open.key {
-            return Actor::Open(operation.file);
+            return Actor::Open(operation.open.file_id);
         }
         let client = self.peers.conn_of(operation.origin.conn).and_then(|conn| self.peers.client_of(conn));
         match (client, operation.open.lease) {

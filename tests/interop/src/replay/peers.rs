@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use leasehold::server::{Capabilities, Origin, Terms};
-use leasehold::{ClientGuid, ConnId, Dialect, SessionId, Status, TreeId};
+use leasehold::{ClientGuid, ConnId, Dialect, SessionId, Status, TreeId, UserId};
 
 use super::memfs::VolumeId;
+
+/// SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY
+const CONTINUOUS_AVAILABILITY: u32 = 0x10;
 
 /// Everybody who is connected.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     conns: BTreeMap<String, Conn>,
-    /// The connections on which each session is valid.
-    sessions: BTreeMap<String, BTreeSet<String>>,
+    sessions: BTreeMap<String, Session>,
     trees: BTreeMap<String, Tree>,
     numbers: BTreeMap<(Kind, String), u64>,
 }
@@ -22,46 +24,76 @@ enum Kind {
     Conn,
     Session,
     Tree,
+    User,
 }
 
 #[derive(Debug)]
 struct Conn {
     /// Once NEGOTIATE is done.
-    client: Option<ClientGuid>,
+    agreed: Option<(ClientGuid, Terms)>,
+}
+
+#[derive(Debug)]
+struct Session {
+    user: UserId,
+    /// The connections on which it is valid.
+    channels: BTreeSet<String>,
 }
 
 #[derive(Debug)]
 struct Tree {
     session: String,
     volume: VolumeId,
+    /// SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY
+    continuous: bool,
+}
+
+/// Whence a request comes, as far as it matters to anybody.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whence {
+    pub(super) origin: Origin,
+    pub(super) volume: VolumeId,
+    pub(super) user: UserId,
+    pub(super) dialect: Dialect,
+    /// Whether a handle could be persistent there.
+    pub(super) persistent: bool,
 }
 
 impl Peers {
     pub(super) fn connect(&mut self, conn: &str) {
-        self.conns.insert(conn.to_owned(), Conn { client: None });
+        self.conns.insert(conn.to_owned(), Conn { agreed: None });
     }
 
-    pub(super) fn negotiate(&mut self, conn: &str, client: ClientGuid) {
+    pub(super) fn negotiate(&mut self, conn: &str, client: ClientGuid, terms: Terms) {
         if let Some(conn) = self.conns.get_mut(conn) {
-            conn.client = Some(client);
+            conn.agreed = Some((client, terms));
         }
     }
 
     /// A connection is gone. Whether the machine has heard of it.
     pub(super) fn disconnect(&mut self, conn: &str) -> bool {
-        let known = self.conns.remove(conn).is_some_and(|conn| conn.client.is_some());
-        for channels in self.sessions.values_mut() {
-            channels.remove(conn);
+        let known = self.conns.remove(conn).is_some_and(|conn| conn.agreed.is_some());
+        for session in self.sessions.values_mut() {
+            session.channels.remove(conn);
         }
-        let gone: Vec<_> = self.sessions.iter().filter(|(_, channels)| channels.is_empty()).collect();
+        let gone: Vec<_> = self.sessions.iter().filter(|(_, session)| session.channels.is_empty()).collect();
         for session in gone.into_iter().map(|(session, _)| session.clone()).collect::<Vec<_>>() {
             self.end_session(&session);
         }
         known
     }
 
-    pub(super) fn bind(&mut self, conn: &str, session: &str) {
-        self.sessions.entry(session.to_owned()).or_default().insert(conn.to_owned());
+    /// A session is valid on a connection. Its user is the one who began it; nobody in particular has a name without letters.
+    pub(super) fn bind(&mut self, conn: &str, session: &str, user: &str) {
+        let user = self.user(user);
+        let fresh = Session { user, channels: BTreeSet::new() };
+        self.sessions.entry(session.to_owned()).or_insert(fresh).channels.insert(conn.to_owned());
+    }
+
+    /// Whether a session is of that user.
+    pub(super) fn is_of(&mut self, session: &str, user: &str) -> bool {
+        let user = self.user(user);
+        self.sessions.get(session).is_some_and(|session| session.user == user)
     }
 
     /// A session ends. Whether there was one.
@@ -70,8 +102,9 @@ impl Peers {
         self.sessions.remove(session).is_some()
     }
 
-    pub(super) fn add_tree(&mut self, session: &str, tree: &str, volume: VolumeId) {
-        self.trees.insert(tree.to_owned(), Tree { session: session.to_owned(), volume });
+    pub(super) fn add_tree(&mut self, session: &str, tree: &str, volume: VolumeId, capabilities: u32) {
+        let (session, continuous) = (session.to_owned(), capabilities & CONTINUOUS_AVAILABILITY != 0);
+        self.trees.insert(tree.to_owned(), Tree { session, volume, continuous });
     }
 
     pub(super) fn end_tree(&mut self, tree: &str) {
@@ -86,28 +119,34 @@ impl Peers {
         SessionId::new(self.number(Kind::Session, session))
     }
 
-    /// Whence a request comes, and the volume of its tree connect (MS-SMB2 3.3.5.2.9, 3.3.5.2.11).
+    /// Whence a request comes, if from a tree connect (MS-SMB2 3.3.5.2.9, 3.3.5.2.11).
     pub(super) fn origin(
         &mut self,
         conn: &str,
         session: Option<&str>,
         tree: Option<&str>,
-    ) -> Result<(Origin, VolumeId), Status> {
+    ) -> Result<Whence, Status> {
         let session = self.session(conn, session)?;
+        let agreed = self.conns.get(conn).and_then(|conn| conn.agreed);
+        let user = self.sessions.get(session).map(|session| session.user);
+        let (Some((_, terms)), Some(user)) = (agreed, user) else { return Err(Status::USER_SESSION_DELETED) };
         let connected = tree.and_then(|tree| Some((tree, self.trees.get(tree)?)));
-        let (tree, volume) = match connected.filter(|(_, connected)| connected.session == session) {
-            Some((tree, connected)) => (tree, connected.volume),
+        let (tree, volume, continuous) = match connected.filter(|(_, connected)| connected.session == session)
+        {
+            Some((tree, connected)) => (tree, connected.volume, connected.continuous),
             None => return Err(Status::NETWORK_NAME_DELETED),
         };
         let (conn, session) = (self.conn_id(conn), self.session_id(session));
         let tree = u32::try_from(self.number(Kind::Tree, tree)).unwrap_or(u32::MAX);
-        Ok((Origin::new(conn, session, TreeId::new(tree)), volume))
+        let origin = Origin::new(conn, session, TreeId::new(tree));
+        let persistent = continuous && terms.capabilities.contains(Capabilities::PERSISTENT_HANDLES);
+        Ok(Whence { origin, volume, user, dialect: terms.dialect, persistent })
     }
 
     /// The session of a request, if it is valid on its connection (MS-SMB2 3.3.5.2.9).
     pub(super) fn session<'a>(&self, conn: &str, session: Option<&'a str>) -> Result<&'a str, Status> {
         let valid =
-            |session: &&str| self.sessions.get(*session).is_some_and(|channels| channels.contains(conn));
+            |label: &&str| self.sessions.get(*label).is_some_and(|session| session.channels.contains(conn));
         session.filter(valid).ok_or(Status::USER_SESSION_DELETED)
     }
 
@@ -128,7 +167,15 @@ impl Peers {
 
     /// The client behind a connection.
     pub(super) fn client_of(&self, conn: &str) -> Option<ClientGuid> {
-        self.conns.get(conn)?.client
+        self.conns.get(conn)?.agreed.map(|(client, _)| client)
+    }
+
+    fn user(&mut self, name: &str) -> UserId {
+        let mut octets = [0; 16];
+        for (octet, digit) in octets.iter_mut().zip(self.number(Kind::User, name).to_le_bytes()) {
+            *octet = digit;
+        }
+        UserId::new(octets)
     }
 
     /// Counts the labels of a kind, from 1.

@@ -1,7 +1,7 @@
 //! What a client asks for, as recorded.
 
 use leasehold::server::{LockElement, LockFlags};
-use leasehold::{ClientGuid, LeaseKey};
+use leasehold::{ClientGuid, CreateGuid, LeaseKey};
 
 use super::fields::{Fields, need};
 use super::memfs::{Basic, OldName};
@@ -37,6 +37,8 @@ pub(super) enum Command {
     SessionSetup {
         /// A session that this one replaces.
         previous: Option<String>,
+        /// Who, where this is the request that says so.
+        user: Option<String>,
     },
     /// Connects to a share.
     TreeConnect {
@@ -173,6 +175,8 @@ pub(super) struct Context {
     pub(super) len: Option<u64>,
     /// Its fields, where it is RqLs.
     pub(super) lease: LeaseFields,
+    /// Its fields, where it is about a durable handle.
+    pub(super) durable: DurableFields,
 }
 
 /// Fields of RqLs.
@@ -190,6 +194,19 @@ pub(super) struct LeaseFields {
     pub(super) parent: Option<LeaseKey>,
     /// Epoch
     pub(super) epoch: Option<u16>,
+}
+
+/// Fields of DHnC, DH2Q and DH2C. DHnQ has none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DurableFields {
+    /// Timeout, in milliseconds.
+    pub(super) timeout: Option<u32>,
+    /// Flags
+    pub(super) flags: Option<u32>,
+    /// CreateGuid
+    pub(super) create_guid: Option<CreateGuid>,
+    /// Label of the handle that is wanted back.
+    pub(super) handle: Option<String>,
 }
 
 /// What a SET_INFO changes.
@@ -271,7 +288,10 @@ impl Command {
                 guid: fields.array("client_guid")?.map(ClientGuid::from_wire),
                 dialect: fields.list("dialects", |word| dialect(word.as_str()?))?.into_iter().flatten().max(),
             },
-            "SESSION_SETUP" => Self::SessionSetup { previous: fields.label("previous_session")? },
+            "SESSION_SETUP" => Self::SessionSetup {
+                previous: fields.label("previous_session")?,
+                user: fields.label("user")?,
+            },
             "TREE_CONNECT" => Self::TreeConnect { path: need("path", fields.label("path"))? },
             "LOGOFF" => Self::Logoff,
             "TREE_DISCONNECT" => Self::TreeDisconnect,
@@ -360,7 +380,16 @@ pub(super) fn contexts(fields: Fields<'_>) -> Result<Option<Vec<Context>>, Strin
             },
             _ => LeaseFields::default(),
         };
-        Ok(Context { tag, len: fields.number("len")?, lease })
+        let durable = match tag.as_str() {
+            "DHnC" | "DH2Q" | "DH2C" => DurableFields {
+                timeout: fields.number("timeout")?,
+                flags: fields.number("flags")?,
+                create_guid: fields.array("create_guid")?.map(CreateGuid::from_wire),
+                handle: fields.label("h")?,
+            },
+            _ => DurableFields::default(),
+        };
+        Ok(Context { tag, len: fields.number("len")?, lease, durable })
     };
     contexts.into_iter().map(read).collect::<Result<_, String>>().map(Some)
 }

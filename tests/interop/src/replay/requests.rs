@@ -5,6 +5,7 @@
 //! | NEGOTIATE, SESSION_SETUP, TREE_CONNECT | done here on the recorded terms: nobody authenticates, and what was agreed is not judged |
 //! | LOGOFF, TREE_DISCONNECT | done here, the machine is told |
 //! | CREATE, CLOSE, LOCK, acknowledgments, CANCEL | an event each |
+//! | CREATE with DHnC or DH2C | `Reconnect`, if that context counts |
 //! | READ, WRITE, FLUSH, SET_INFO of sizes, of the disposition | `Operate`; the file system acts when it may |
 //! | SET_INFO of times and attributes | as above if it changes anything |
 //! | SET_INFO of a name | `Operate` for each that the name concerns, see `operations` |
@@ -19,10 +20,10 @@ use leasehold::wire::{LeaseAck, OplockBreak};
 use leasehold::{FileId, LeaseKey, LeaseState, OplockLevel, RequestId, Status};
 
 use super::driver::{Body, Driver, Open, Stop};
-use super::memfs::{Naming, VolumeId};
+use super::memfs::Naming;
 use super::names::Name;
 use super::operations::{Operation, OperationKind};
-use super::peers;
+use super::peers::{self, Whence};
 use super::request::{Change, Command, Request};
 
 /// FSCTL_VALIDATE_NEGOTIATE_INFO
@@ -85,8 +86,7 @@ impl Driver<'_> {
         chain.tree = request.tree.clone().or(chain.tree);
         chain.creates = matches!(request.command, Command::Create(_));
         chain.file = handle_of(&request.command)
-            .and_then(|label| self.creators.get(label))
-            .and_then(|create| self.granted.get(create).copied())
+            .and_then(|label| self.file(label))
             .or(chain.file.filter(|_| request.related));
         let file = chain.file;
         let incoming = Incoming {
@@ -116,19 +116,22 @@ impl Driver<'_> {
                 let (chosen, capabilities) = recorded.unwrap_or_default();
                 if let Some(terms) = peers::terms(*dialect, chosen, capabilities) {
                     let id = self.peers.conn_id(conn);
-                    self.peers.negotiate(conn, guid);
+                    self.peers.negotiate(conn, guid, terms);
                     self.feed(Event::Connected { conn: id, client: guid, terms })?;
                 }
                 Ok(())
             }
-            Command::SessionSetup { previous } => self.session_setup(seq, conn, previous.as_deref()),
+            Command::SessionSetup { previous, user } => {
+                self.session_setup(seq, conn, previous.as_deref(), user.as_deref().unwrap_or_default())
+            }
             Command::TreeConnect { path } => {
                 let recorded = self.recorded.get(&seq).copied();
                 let recorded = recorded.filter(|response| response.status == Status::SUCCESS);
+                let capabilities = recorded.and_then(|response| response.capabilities).unwrap_or_default();
                 let tree = recorded.and_then(|response| response.tree.as_deref());
                 if let (Ok(session), Some(tree)) = (self.peers.session(conn, session), tree) {
                     let volume = self.fs.volume(path);
-                    self.peers.add_tree(session, tree, volume);
+                    self.peers.add_tree(session, tree, volume, capabilities);
                 }
                 Ok(())
             }
@@ -155,7 +158,7 @@ impl Driver<'_> {
             },
             Command::Ioctl { control: FORGET_PEER } => Ok(()),
             _ => match self.peers.origin(conn, session, tree) {
-                Ok((origin, volume)) => self.in_tree(incoming, origin, volume, file),
+                Ok(whence) => self.in_tree(incoming, whence, file),
                 Err(status) => {
                     self.answer(seq, status, Body::Nothing);
                     Ok(())
@@ -164,29 +167,31 @@ impl Driver<'_> {
         }
     }
 
-    /// Authentication is taken as recorded. A session that is replaced ends (MS-SMB2 3.3.5.5.3).
-    fn session_setup(&mut self, seq: u64, conn: &str, previous: Option<&str>) -> Result<(), Stop> {
+    /// Authentication is taken as recorded. A session of the same user that is replaced ends (MS-SMB2 3.3.5.5.3).
+    fn session_setup(
+        &mut self,
+        seq: u64,
+        conn: &str,
+        previous: Option<&str>,
+        user: &str,
+    ) -> Result<(), Stop> {
         let recorded = self.recorded.get(&seq).filter(|response| response.status == Status::SUCCESS);
         let Some(session) = recorded.and_then(|response| response.session.as_deref()) else { return Ok(()) };
-        let replaced = previous.filter(|previous| *previous != session && self.peers.end_session(previous));
+        let other = previous.filter(|previous| *previous != session && self.peers.is_of(previous, user));
+        let replaced = other.filter(|previous| self.peers.end_session(previous));
         if let Some(replaced) = replaced {
             let id = self.peers.session_id(replaced);
-            self.feed(Event::SessionEnded { session: id, end: SessionEnd::LoggedOff })?;
+            self.feed(Event::SessionEnded { session: id, end: SessionEnd::Replaced })?;
         }
-        self.peers.bind(conn, session);
+        self.peers.bind(conn, session, user);
         let (conn, session) = (self.peers.conn_id(conn), self.peers.session_id(session));
         self.feed(Event::SessionBound { conn, session })
     }
 
     /// A request within a tree connect.
-    fn in_tree(
-        &mut self,
-        incoming: &Incoming<'_>,
-        origin: Origin,
-        volume: VolumeId,
-        file: Option<FileId>,
-    ) -> Result<(), Stop> {
+    fn in_tree(&mut self, incoming: &Incoming<'_>, whence: Whence, file: Option<FileId>) -> Result<(), Stop> {
         let Incoming { seq, tree, command, .. } = *incoming;
+        let Whence { origin, .. } = whence;
         let request = RequestId::new(seq);
         match command {
             Command::TreeDisconnect => {
@@ -194,7 +199,7 @@ impl Driver<'_> {
                 let (session, tree) = (origin.session, origin.tree);
                 self.feed(Event::TreeDisconnected { request, session, tree })
             }
-            Command::Create(create) => self.create(seq, origin, volume, create),
+            Command::Create(create) => self.create(seq, whence, create),
             Command::Close { .. } => {
                 let file_id = file.unwrap_or(NOBODY);
                 self.feed(Event::Close { request, session: origin.session, file_id })
@@ -218,9 +223,9 @@ impl Driver<'_> {
             }
             Command::ChangeNotify | Command::Unknown(_) => Err(Stop::unsupported(command.name())),
             _ => {
-                let open = file.and_then(|file| Some((file, self.opens.get(&file).copied()?)));
-                match open.filter(|(_, open)| open.session == origin.session) {
-                    Some((file, open)) => self.in_file(incoming, origin, volume, file, open),
+                let open = file.and_then(|file| self.open(file));
+                match open.filter(|open| open.session == origin.session) {
+                    Some(open) => self.in_file(incoming, whence, open),
                     None => {
                         self.answer(seq, Status::FILE_CLOSED, Body::Nothing);
                         Ok(())
@@ -231,14 +236,8 @@ impl Driver<'_> {
     }
 
     /// A request about an open file.
-    fn in_file(
-        &mut self,
-        incoming: &Incoming<'_>,
-        origin: Origin,
-        volume: VolumeId,
-        file: FileId,
-        open: Open,
-    ) -> Result<(), Stop> {
+    fn in_file(&mut self, incoming: &Incoming<'_>, whence: Whence, open: Open) -> Result<(), Stop> {
+        let Whence { origin, volume, .. } = whence;
         let seq = incoming.seq;
         let kind = match incoming.command {
             Command::Flush { .. } => OperationKind::Flush,
@@ -278,7 +277,7 @@ impl Driver<'_> {
             }
             _ => return Err(Stop::unsupported(incoming.command.name())),
         };
-        self.operate(RequestId::new(seq), Operation::new(origin, file, open, kind))
+        self.operate(RequestId::new(seq), Operation::new(origin, open, kind))
     }
 
     fn lock(
@@ -288,7 +287,7 @@ impl Driver<'_> {
         file: FileId,
         elements: Vec<LockElement>,
     ) -> Result<(), Stop> {
-        let allocation = self.opens.get(&file).map_or(0, |open| self.fs.allocation(open.handle));
+        let allocation = self.open(file).map_or(0, |open| self.fs.allocation(open.handle));
         self.feed(Event::Lock(Lock::new(request, origin, file, allocation, elements)))
     }
 

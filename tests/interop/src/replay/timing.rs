@@ -11,7 +11,9 @@
 //!   for an answer that took longer than [`RACE`], and never for CLOSE, TREE_DISCONNECT and LOGOFF, which wait for nobody
 //!   (MS-SMB2 3.3.5.6, 3.3.5.8, 3.3.5.10).
 //! * **Too early, by word.** A CREATE of which the server said that it waits may not be answered at once. (The server says
-//!   so of reads and writes that the disk holds up, too; there it means nothing.)
+//!   so of reads and writes that the disk holds up, too; there it means nothing. Nor does it prove anything until
+//!   [`CROSSING`] after another connection was lost: what was open there is closed, or kept, by another process, and the
+//!   CREATE may have waited for that.)
 //! * **Too early, by time.** Nothing takes a server longer than [`PATIENCE`] but waiting, and nothing that the client can
 //!   overtake takes longer than [`CROSSING`].
 //!
@@ -79,11 +81,19 @@ impl<'t> Clock<'t> {
                 return early(bound, "which was answered before");
             }
             let waits = matches!(asked.request.command, Command::Create(_)) && self.waited.contains(&seq);
-            if waits && cause.after <= seq {
+            if waits && cause.after <= seq && !self.clears_up(line, asked) {
                 return Some("came at once, expected to wait for something".to_owned());
             }
         }
         self.moment(line, cause)
+    }
+
+    /// Whether the server may have had to clear up behind another connection before it answered.
+    fn clears_up(&self, line: &Line, asked: &Asked<'_>) -> bool {
+        self.steps.iter().any(|step| {
+            let lost = matches!(step.event, Event::Disconnect) && step.conn != asked.line.conn;
+            lost && step.seq < asked.line.seq && line.at.micros_since(step.at) <= CROSSING
+        })
     }
 
     /// What is wrong with the moment of something that was recorded at `line`.

@@ -226,6 +226,9 @@ impl Known {
 }
 
 impl Moment {
+    /// No recording lasts so long.
+    pub(super) const END: Self = Self(u64::MAX);
+
     /// That many milliseconds after the recording began.
     pub(super) const fn from_millis(millis: u64) -> Self {
         Self(millis.saturating_mul(1000))
