@@ -34,7 +34,8 @@ impl World {
         config.expected_leases = leases + 1_000;
         let limits = &mut config.limits;
         (limits.opens, limits.leases, limits.files, limits.waiters) = (room, room, room, room);
-        limits.leases_per_client = u32::MAX;
+        (limits.leases_per_client, limits.opens_per_session, limits.opens_per_file) =
+            (u32::MAX, u32::MAX, u32::MAX);
         (limits.waiters_per_connection, limits.waiters_per_file) = (u32::MAX, u32::MAX);
         (limits.locks, limits.locks_per_open) = (room, u32::MAX);
         let server = Server::new(config);
@@ -129,9 +130,13 @@ impl World {
     /// Lets time pass. Returns how much was said.
     pub(crate) fn pass(&mut self, time: Duration) -> usize {
         self.now = self.now.saturating_add(time);
-        self.actions.clear();
-        self.server.handle_timeout(self.now, &mut self.actions);
-        self.actions.len()
+        let mut said = 0;
+        while self.server.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.actions.clear();
+            self.server.handle_timeout(self.now, &mut self.actions);
+            said += self.actions.len();
+        }
+        said
     }
 
     /// A number below `bound`, of a sequence without an end.

@@ -48,7 +48,7 @@ fn weigh(count: u64, leases: bool) -> ExitCode {
     config.expected_leases = room;
     let limits = &mut config.limits;
     (limits.opens, limits.leases, limits.files) = (room, room, room);
-    limits.leases_per_client = u32::MAX;
+    (limits.leases_per_client, limits.opens_per_session) = (u32::MAX, u32::MAX);
     let mut server = Server::new(config);
     let origin = Origin::new(ConnId::new(1), SessionId::new(1), TreeId::new(1));
     let (conn, session) = (origin.conn, origin.session);
