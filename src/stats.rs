@@ -41,7 +41,7 @@ counters! {
     orphaned,
     /// Opens without a session whose time passed.
     orphans_expired,
-    /// Opens without a session that a break closed.
+    /// Leases and oplocks that nobody could be told to break: their opens without a session were closed.
     orphans_purged,
     /// Requests of any kind that were refused.
     refused,

@@ -203,7 +203,10 @@ impl Shard {
         if let Some(notice) = notice {
             self.send(id, notice, out);
         }
-        self.resume(file, out);
+        if let HolderId::Lease(lease) = id {
+            self.shed_orphans(lease, out);
+        }
+        self.settle(file, out);
     }
 
     /// A notification did not go out where it was tried: the next connection, unless a later one has overtaken it.

@@ -44,9 +44,8 @@ impl Asked {
             (_, Some(dhnc), None, None) => Ok(Self::Reconnect(dhnc)),
             // MS-SMB2 3.3.5.9.7 has no condition on the dialect.
             (_, Some(_), _, _) => Err(Status::INVALID_PARAMETER),
-            (Some(_), None, Some(_), _) | (Some(_), None, _, Some(_)) | (None, None, Some(_), Some(_)) => {
-                Err(Status::INVALID_PARAMETER)
-            }
+            (Some(_), None, Some(_), _) | (Some(_), None, _, Some(_)) => Err(Status::INVALID_PARAMETER),
+            (None, None, Some(_), Some(_)) if modern => Err(Status::INVALID_PARAMETER),
             (Some(_), None, None, None) => Ok(Self::Durable),
             (None, None, Some(dh2q), None) if modern => Ok(Self::DurableV2(dh2q)),
             (None, None, None, Some(dh2c)) if modern => Ok(Self::ReconnectV2(dh2c)),

@@ -35,13 +35,14 @@ impl Shard {
         if !found || !reads(admission.create.maximal) {
             return Ok(false);
         }
-        let mut next = opens.head();
-        while let Some(slot) = next {
-            let Some(open) = self.opens.get(slot) else { break };
-            next = open.in_file.next();
-            if open.instance.as_deref().is_some_and(former) {
-                self.shut(slot, out);
-            }
+        // From the start each time: what closes may purge others in its turn.
+        let next = |shard: &Self| {
+            let opens = &shard.files.get(file)?.opens;
+            let mut opens = opens.iter(&shard.opens, |open| &open.in_file);
+            opens.find(|(_, open)| open.instance.as_deref().is_some_and(former)).map(|(slot, _)| slot)
+        };
+        while let Some(slot) = next(self) {
+            self.shut(slot, out);
         }
         Ok(true)
     }

@@ -45,7 +45,7 @@ impl Shard {
         self.make_durable(slot, admission, opened);
         let durable = self.opens.get(slot).and_then(|open| self.durables.get(open.durable?));
         let durable = durable.and_then(|durable| durable.grant(admission.create.durability));
-        self.guid_granted(slot, admission, opened.action, out);
+        self.guid_granted(slot, admission, opened, out);
         let replayable = self.opens.get(slot).is_some_and(|open| open.replay.is_some());
         let grant = Grant { file_id, action: opened.action, level, durable, lease, replayable };
         count(&mut self.stats.granted);

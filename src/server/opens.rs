@@ -312,14 +312,12 @@ impl Shard {
                 let file = open.file;
                 match (&open.stage, what) {
                     (Stage::Live(_), Swept::Session(end)) if self.is_kept(slot, end) => {
-                        self.orphan(slot, out)
+                        self.orphan(slot, out);
+                        unsettled.extend(self.unsettle(file));
                     }
                     (Stage::Live(_), _) => {
                         self.shut(slot, out);
-                        if let Some(record) = self.files.get_mut(file).filter(|file| !file.unsettled) {
-                            record.unsettled = true;
-                            unsettled.push(file);
-                        }
+                        unsettled.extend(self.unsettle(file));
                     }
                     // The driver is opening the file: it is closed, and the lease key free, when that has ended.
                     (Stage::Reserved { .. }, _) => {
@@ -345,6 +343,13 @@ impl Shard {
             self.settle(file, out);
         }
         self.unsettled = unsettled;
+    }
+
+    /// A file that has to be settled, if that is not known already.
+    fn unsettle(&mut self, file: FileSlot) -> Option<FileSlot> {
+        let record = self.files.get_mut(file).filter(|file| !file.unsettled)?;
+        record.unsettled = true;
+        Some(file)
     }
 
     /// A connection, or a session or tree connect on it, is gone: what it has waiting is answered, or dropped where nobody

@@ -188,7 +188,11 @@ impl Shard {
     pub(super) fn entry_changed(&mut self, directory: FileKey, spared: Option<LeaseKey>, out: Out<'_>) {
         let Some(file) = self.files.find(directory) else { return };
         self.judge_operation(file, Own { spared, ..Own::default() }, Operation::EntryChanged);
+        let purged = self.purge(out);
         self.tell_holders(out);
+        if purged {
+            self.settle(file, out);
+        }
     }
 }
 

@@ -53,6 +53,7 @@ impl Shard {
         timeout: u32,
         out: Out<'_>,
     ) {
+        self.used_by_name(file_id, out);
         let timeout = match timeout {
             0 => self.config.resilient_default,
             millis => Duration::from_millis(millis.into()),
@@ -64,10 +65,7 @@ impl Shard {
             Some((slot, durable)) => self.set_resilient(slot, durable, (client, owner), timeout),
         };
         match result {
-            Ok(()) => {
-                self.used_by_name(file_id, out);
-                perform(out, Action::Accepted { request });
-            }
+            Ok(()) => perform(out, Action::Accepted { request }),
             Err(status) => {
                 count(&mut self.stats.refused);
                 perform(out, Action::Refused { request, status });
@@ -124,8 +122,11 @@ impl Shard {
     pub(super) fn is_kept(&self, slot: OpenSlot, end: SessionEnd) -> bool {
         let Some(open) = self.opens.get(slot).filter(|open| open.durable.is_some()) else { return false };
         match end {
-            // Nobody is left to answer for an oplock that breaks, and it could not be had back.
-            SessionEnd::LoggedOff => open.oplock().is_none_or(|oplock| oplock.hold.breaking().is_none()),
+            // One that caches too little could not be had back, and an oplock that breaks could not be answered for.
+            SessionEnd::LoggedOff => {
+                let breaks = open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some());
+                self.is_resilient(open) || (self.caches_enough(open) && !breaks)
+            }
             SessionEnd::Replaced if self.is_resilient(open) => true,
             // Choice: as Samba has it, locks are only kept for those who have W: others may read what is locked.
             SessionEnd::Replaced => {
@@ -149,6 +150,10 @@ impl Shard {
         let Stage::Live(caching) = mem::replace(&mut open.stage, Stage::Abandoned) else { return };
         open.stage = Stage::Orphaned(caching);
         let (lease, durable) = (open.lease(), open.durable);
+        // Nobody is left to answer for its oplock.
+        if open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some()) {
+            self.forsake(HolderId::Oplock(slot));
+        }
         if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
             lease.orphans = lease.orphans.saturating_add(1);
         }
@@ -204,17 +209,30 @@ impl Shard {
     }
 
     fn purge_lease(&mut self, lease: LeaseSlot, out: Out<'_>) {
-        let file = self.leases.get(lease).and_then(|lease| self.files.get(lease.file));
-        let mut next = file.and_then(|file| file.opens.head());
-        while let Some(slot) = next {
-            let Some(open) = self.opens.get(slot) else { break };
-            next = open.in_file.next();
-            if open.lease() == Some(lease) && !self.is_resilient(open) {
-                self.shut(slot, out);
-            }
+        // From the start each time: what closes may purge others in its turn.
+        while let Some(slot) = self.orphan_of(lease) {
+            self.shut(slot, out);
         }
         // What is left of it are resilient opens: they stay, and cache nothing (MS-SMB2 3.3.4.7).
         self.forsake(HolderId::Lease(lease));
+    }
+
+    /// A lease that has lost H keeps nobody who is not connected: they could not be had back (MS-SMB2 3.3.4.7).
+    pub(super) fn shed_orphans(&mut self, lease: LeaseSlot, out: Out<'_>) {
+        let sheds = |lease: &Lease| lease.orphans > 0 && !lease.hold.state().contains(LeaseState::HANDLE);
+        while self.leases.get(lease).is_some_and(sheds) {
+            let Some(slot) = self.orphan_of(lease) else { return };
+            self.shut(slot, out);
+        }
+    }
+
+    /// An open of a lease that is kept for what it caches, without a connection.
+    fn orphan_of(&self, lease: LeaseSlot) -> Option<OpenSlot> {
+        let file = self.files.get(self.leases.get(lease)?.file)?;
+        let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
+        let found = opens
+            .find(|(_, open)| open.lease() == Some(lease) && open.orphaned() && !self.is_resilient(open));
+        found.map(|(slot, _)| slot)
     }
 
     /// DHnC, DH2C (MS-SMB2 3.3.5.9.7, 3.3.5.9.12). Whatever fails leaves the open as it is.

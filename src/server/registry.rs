@@ -150,7 +150,7 @@ impl Machine for Registry {
                     }
                     RegistryInput::Released { client, key } => self.unbind((client, key)),
                     RegistryInput::GuidReleased { client, guid } => self.free_guid((client, guid)),
-                    RegistryInput::Anew { admission } => return self.create(admission.create, out),
+                    RegistryInput::Anew { admission } => self.anew(admission.create, out),
                     RegistryInput::TreeSwept { request } => self.swept(request, out),
                 }
                 Ok(())
@@ -392,6 +392,15 @@ impl Registry {
         }
         client.bindings = client.bindings.saturating_add(1);
         Ok(true)
+    }
+
+    /// A CREATE that came too late to be a replay: an ordinary one, if its session is there still.
+    fn anew(&mut self, create: Create, out: Out<'_>) {
+        let (request, conn) = (create.request, create.origin.conn);
+        let gone = self.create(create, out).is_err();
+        if gone && self.conns.find(conn).is_some() {
+            self.refuse(request, Status::USER_SESSION_DELETED, out);
+        }
     }
 
     fn free_guid(&mut self, (client, guid): (ClientGuid, CreateGuid)) {

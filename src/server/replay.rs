@@ -2,8 +2,9 @@
 
 use super::action::{Action, Grant};
 use super::durable::{DurableGrant, survives};
-use super::event::Durability;
+use super::event::{Durability, ObjectKind, Opened, ShareKind};
 use super::lease::Lease;
+use super::oplock::Oplock;
 use super::records::{Job, LaneSlot, Open, ReplaySlot, Stage, WaiterSlot};
 use super::scale::{Admission, LeaseSlot, OpenSlot, RegistryInput};
 use super::shard::{Out, Shard, perform, tell};
@@ -68,15 +69,16 @@ impl Shard {
         &mut self,
         open: OpenSlot,
         admission: &Admission,
-        action: CreateAction,
+        opened: Opened,
         out: Out<'_>,
     ) {
         let Some(slot) = self.opens.get(open).and_then(|open| open.replay) else { return };
-        if !admission.create.granted.intersects(REPLAYED) {
+        let file = opened.kind == ObjectKind::File && admission.create.share.kind == ShareKind::Disk;
+        if !file || !admission.create.granted.intersects(REPLAYED) {
             return self.used(open, out);
         }
         if let Some(entry) = self.replays.get_mut(slot) {
-            entry.action = action;
+            entry.action = opened.action;
         }
     }
 
@@ -128,7 +130,8 @@ impl Shard {
     /// A connection is lost, and its session has another: CREATEs that can be replayed go on, and are answered when they are
     /// asked for again (MS-SMB2 3.3.7.1).
     pub(super) fn inherit(&mut self, session: SessionId, from: ConnId, to: ConnId) {
-        let (Some(from), Ok(to)) = (self.lanes.find(from), self.lane(to)) else { return };
+        let Some(from) = self.lanes.find(from) else { return };
+        let Ok(to) = self.lane(to) else { return };
         let mut next = self.lanes.get(from).and_then(|lane| lane.waiters.head());
         while let Some(slot) = next {
             let Some(waiter) = self.waiters.get(slot) else { break };
@@ -228,9 +231,11 @@ impl Shard {
         }
         let open = entry_open(self, entry).ok_or(Status::FILE_NOT_AVAILABLE)?;
         let lease = open.lease().and_then(|lease| self.leases.get(lease));
-        // Choice: without a lease the level is that which is asked this time, as deployed servers have it.
-        let level = if lease.is_some() { OplockLevel::Lease } else { create.level };
-        let state = lease.map_or_else(|| level_of(level).caches(), |lease| lease.hold.state());
+        // Choice: without a lease the level is that which is asked this time, as deployed servers have it; never more than is held.
+        let held = open.oplock().map_or(Level::None, Oplock::level);
+        let level = level_of(create.level).min(held);
+        let state = lease.map_or_else(|| level.caches(), |lease| lease.hold.state());
+        let level = if lease.is_some() { OplockLevel::Lease } else { level.on_wire() };
         let durable = open.durable.and_then(|durable| self.durables.get(durable));
         let durable = durable.filter(|_| survives(state, lease.is_none()));
         let durable: Option<DurableGrant> = durable.and_then(|durable| durable.grant(create.durability));

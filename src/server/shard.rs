@@ -103,11 +103,12 @@ impl Shard {
 
     /// What this shard has done, and what it holds.
     pub fn stats(&self) -> Stats {
+        let returns = self.durables.records.values().filter(|durable| durable.timer.is_some()).count();
         Stats {
             opens: self.opens.len() as u64,
             leases: self.leases.len() as u64,
-            breaking: self.timers.len() as u64,
-            orphans: self.durables.records.values().filter(|durable| durable.timer.is_some()).count() as u64,
+            breaking: self.timers.len().saturating_sub(returns) as u64,
+            orphans: returns as u64,
             waiters: self.waiters.len() as u64,
             locks: self.ranges.len() as u64,
             ..self.stats
