@@ -3,7 +3,8 @@
 use crate::status::Status;
 
 /// Open.ChannelSequence with its two counts. A value of the driver's, one for each open on dialects 3.x: it starts with the
-/// ChannelSequence of the CREATE, whose header has it in the place of Status.
+/// ChannelSequence of the CREATE, whose header has it in the place of Status, and anew with that of a CREATE that gives the open
+/// back. Requests that waited on a channel that is lost count as answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ChannelSequence {
     /// Open.ChannelSequence

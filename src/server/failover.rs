@@ -65,7 +65,9 @@ fn is_newer(open: AppInstance, request: AppInstance) -> bool {
 impl Admission {
     /// The instance, with its version where that counts.
     pub(super) fn instance(&self) -> Option<Instance> {
-        let AppInstance { id, version } = self.create.instance?;
+        // MS-SMB2 2.2.13.2.13: on 2.x the context is unknown.
+        let instance = self.create.instance.filter(|_| self.dialect >= Dialect::Smb300);
+        let AppInstance { id, version } = instance?;
         let version = version.filter(|_| self.dialect >= Dialect::Smb311);
         Some(Instance { app: AppInstance { id, version }, client: self.client })
     }

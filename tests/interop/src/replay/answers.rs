@@ -32,6 +32,8 @@ fn create(response: &Response, body: &CreateBody) -> Option<String> {
         .or_else(|| differs("action", response.action, action))
         .or_else(|| differs("end of file", response.end_of_file, body.end_of_file))
         .or_else(|| differs("attributes", response.attributes, body.attributes))
+        .or_else(|| differs("handle", response.handle.as_deref(), body.handle.as_deref()?))
+        .or_else(|| differs("open", response.open.as_deref(), body.open.as_deref()?))
         .or_else(|| {
             let contexts = response.contexts.as_ref()?;
             let recorded = contexts.iter().find(|context| context.tag == "RqLs");

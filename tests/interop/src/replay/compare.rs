@@ -76,7 +76,7 @@ fn judged(command: &Command) -> bool {
         Command::Negotiate { .. }
             | Command::SessionSetup { .. }
             | Command::TreeConnect { .. }
-            | Command::Ioctl { control: FORGET_PEER }
+            | Command::Ioctl { control: FORGET_PEER, .. }
     )
 }
 

@@ -1,13 +1,13 @@
 //! CREATE: from the recorded fields to the event, and what of it has no code yet.
 
-use leasehold::server::{self, Asked, Durability, Event, Origin, Reconnect, Share};
+use leasehold::server::{self, AppInstance, Asked, Durability, Event, Origin, Reconnect, Share};
 use leasehold::wire::{
-    DurableContexts, DurableFlags, DurableHandleReconnect, DurableHandleReconnectV2, DurableHandleRequest,
-    DurableHandleRequestV2, Lease, LeaseFlags, LeaseV1, LeaseV2,
+    AppInstanceId, DurableContexts, DurableFlags, DurableHandleReconnect, DurableHandleReconnectV2,
+    DurableHandleRequest, DurableHandleRequestV2, Fixed, Lease, LeaseFlags, LeaseV1, LeaseV2,
 };
 use leasehold::{
-    Access, CreateGuid, CreateOptions, Disposition, Epoch, FileId, FileKey, LeaseState, OplockLevel,
-    RequestId, SessionId, ShareMode, Status, UserId,
+    Access, ClientGuid, CreateGuid, CreateOptions, Dialect, Disposition, Epoch, FileId, FileKey, LeaseState,
+    OplockLevel, RequestId, SessionId, ShareMode, Status, UserId,
 };
 
 use super::driver::{Body, Driver, Stop};
@@ -15,7 +15,7 @@ use super::memfs::{VolumeId, Wanted, granted, mapped};
 use super::names::Name;
 use super::nt;
 use super::peers::Whence;
-use super::request::{Context, Create};
+use super::request::{Attempt, Context, Create};
 
 /// A handle that the recorded server never gave, so it is none here either.
 const STRANGE: FileId = FileId::PREVIOUS;
@@ -34,6 +34,10 @@ pub(super) struct Pending {
     lease: Option<Lease>,
     user: UserId,
     durability: Durability,
+    /// What names it, if it can be replayed.
+    pub(super) guid: Option<(ClientGuid, CreateGuid)>,
+    pub(super) attempt: Attempt,
+    instance: Option<AppInstance>,
 }
 
 /// A CREATE that wants an open back and is not answered yet.
@@ -42,13 +46,21 @@ pub(super) struct Returning {
     pub(super) session: SessionId,
     /// Whether there is a DHnQ, too.
     pub(super) requests: bool,
+    pub(super) attempt: Attempt,
 }
 
 impl Driver<'_> {
     /// A CREATE has come in.
-    pub(super) fn create(&mut self, seq: u64, whence: Whence, create: &Create) -> Result<(), Stop> {
+    pub(super) fn create(
+        &mut self,
+        seq: u64,
+        whence: Whence,
+        attempt: Attempt,
+        create: &Create,
+    ) -> Result<(), Stop> {
         let persistent = DurableFlags::PERSISTENT;
-        let other = create.contexts.iter().find(|context| matches!(&*context.tag, "AppInstanceId" | "TWrp"));
+        let strange = |context: &&Context| matches!(&*context.tag, "AppInstanceVersion" | "TWrp");
+        let other = create.contexts.iter().find(strange);
         if let Some(context) = other {
             return Err(Stop::unsupported(format!("CREATE with {}", context.tag)));
         }
@@ -62,20 +74,20 @@ impl Driver<'_> {
                 Durability::V2 { timeout, create_guid }
             }
             Ok(Asked::Reconnect(DurableHandleReconnect { file_id })) => {
-                return self.reconnect(seq, whence, create, file_id, None);
+                return self.reconnect(seq, whence, attempt, create, (file_id, None));
             }
             Ok(Asked::ReconnectV2(asked)) if asked.flags.contains(persistent) => {
                 return Err(Stop::unsupported("a persistent handle"));
             }
             Ok(Asked::ReconnectV2(DurableHandleReconnectV2 { file_id, create_guid, .. })) => {
-                return self.reconnect(seq, whence, create, file_id, Some(create_guid));
+                return self.reconnect(seq, whence, attempt, create, (file_id, Some(create_guid)));
             }
             Err(status) => {
                 self.answer(seq, status, Body::Nothing);
                 return Ok(());
             }
         };
-        match Pending::new(whence, create, durability) {
+        match Pending::new(whence, attempt, create, durability) {
             Ok(pending) => {
                 if let Some(event) = self.admit(RequestId::new(seq), pending)? {
                     self.feed(event)?;
@@ -111,9 +123,9 @@ impl Driver<'_> {
         &mut self,
         seq: u64,
         whence: Whence,
+        attempt: Attempt,
         create: &Create,
-        file_id: FileId,
-        create_guid: Option<CreateGuid>,
+        (file_id, create_guid): (FileId, Option<CreateGuid>),
     ) -> Result<(), Stop> {
         let Whence { origin, volume, user, .. } = whence;
         let request = RequestId::new(seq);
@@ -131,15 +143,16 @@ impl Driver<'_> {
             }
         }
         let requests = create.contexts.iter().any(|context| context.tag == "DHnQ");
-        self.returning.insert(request, Returning { session: origin.session, requests });
+        self.returning.insert(request, Returning { session: origin.session, requests, attempt });
         self.feed(Event::Reconnect(reconnect))
     }
 
-    /// Looks the name up and hands the CREATE on, unless what is there forbids it already: then nobody is disturbed.
+    /// Looks the name up and hands the CREATE on, unless what is there forbids it already: then nobody is disturbed. Where
+    /// the same was asked before it may have done that itself, so the machine is asked first (MS-SMB2 3.3.5.9).
     pub(super) fn admit(&mut self, request: RequestId, mut create: Pending) -> Result<Option<Event>, Stop> {
         let Pending { origin, volume, ref name, wanted, sharing, level, lease, user, durability, .. } =
             create;
-        let allowed = self.fs.check(volume, name, &wanted);
+        let allowed = if self.asked_before(&create) { Ok(()) } else { self.fs.check(volume, name, &wanted) };
         match allowed.and_then(|()| self.fs.resolve(volume, name)) {
             Ok(key) => create.key = key,
             Err(status) => {
@@ -147,22 +160,39 @@ impl Driver<'_> {
                 return Ok(None);
             }
         }
-        let event = server::Create::new(request, origin, create.key)
+        let mut event = server::Create::new(request, origin, create.key)
             .access(wanted.access, sharing)
             .granted(granted(wanted.access))
             .disposition(wanted.disposition, wanted.options)
             .caching(level, lease)
             .durable(user, durability)
             .place(Share::DISK, self.fs.directory(volume, name));
+        if create.attempt.replay {
+            event = event.replayed();
+        }
+        if let Some(instance) = create.instance {
+            event = event.instance(instance, mapped(Access::GENERIC_ALL));
+        }
         self.creates.insert(request, create);
         Ok(Some(Event::Create(event)))
+    }
+
+    /// Whether a CREATE of the same CreateGuid is on its way, or what it opened is there and not used yet.
+    fn asked_before(&self, create: &Pending) -> bool {
+        let same = |guid: Option<(ClientGuid, CreateGuid)>| guid.is_some() && guid == create.guid;
+        self.creates.values().any(|other| same(other.guid)) || self.opens.values().any(|open| same(open.guid))
     }
 }
 
 impl Pending {
     /// Reads the fields. An error is what the request deserves by itself (MS-SMB2 3.3.5.9, MS-FSA 2.1.5.1).
-    fn new(whence: Whence, create: &Create, durability: Durability) -> Result<Self, Status> {
-        let Whence { origin, volume, user, .. } = whence;
+    fn new(
+        whence: Whence,
+        attempt: Attempt,
+        create: &Create,
+        durability: Durability,
+    ) -> Result<Self, Status> {
+        let Whence { origin, volume, client, user, .. } = whence;
         let wrong = Status::INVALID_PARAMETER;
         if create.impersonation > 3 {
             return Err(nt::BAD_IMPERSONATION_LEVEL);
@@ -189,8 +219,23 @@ impl Pending {
             lease: lease_of(create)?,
             user,
             durability,
+            guid: match durability {
+                Durability::V2 { create_guid, .. } => Some((client, create_guid)),
+                _ => None,
+            },
+            attempt,
+            instance: instance_of(create, whence.dialect)?,
         })
     }
+}
+
+/// The application for which a CREATE is. On dialects 2.x the context means nothing (MS-SMB2 3.3.5.9.13).
+fn instance_of(create: &Create, dialect: Dialect) -> Result<Option<AppInstance>, Status> {
+    let context = create.contexts.iter().find(|context| context.tag == "AppInstanceId");
+    let Some(context) = context.filter(|_| dialect >= Dialect::Smb300) else { return Ok(None) };
+    let octets = context.instance.ok_or(Status::INVALID_PARAMETER)?;
+    let id = AppInstanceId::decode(&[&[20, 0, 0, 0][..], &octets].concat());
+    Ok(Some(AppInstance { id: id.map_err(|_| Status::INVALID_PARAMETER)?, version: None }))
 }
 
 /// RqLs of a request, if there is one.

@@ -3,17 +3,18 @@
 //! A driver as small as can be: the recording is the network, [`MemFs`] the disk, and nothing takes time but what the
 //! recording says. Answers and notifications are written down beside the event that brought them about.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use leasehold::server::{
-    Action, BreakId, Config, DurableGrant, Event, Grant, Misuse, Opened, RouteSeed, Server,
+    Action, BreakId, ChannelSequence, Config, DurableGrant, Event, Grant, Misuse, Opened, RouteSeed, Server,
 };
 use leasehold::wire::{DurableHandleResponse, Lease, LeaseAck, LeaseBreak, OplockBreak};
 use leasehold::{
-    ClientGuid, ConnId, CreateAction, FileId, FileKey, HashKey, Instant, LeaseKey, Machine, OplockLevel,
-    RequestId, SessionId, Status,
+    ClientGuid, ConnId, CreateAction, CreateGuid, FileId, FileKey, HashKey, Instant, LeaseKey, Machine,
+    OplockLevel, RequestId, SessionId, Status,
 };
 
+use super::channels::Counted;
 use super::creates::{Pending, Returning};
 use super::memfs::{Handle, MemFs};
 use super::operations::Operation;
@@ -96,7 +97,7 @@ pub(super) enum Body {
     Write { count: u64 },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct CreateBody {
     pub(super) level: OplockLevel,
     pub(super) action: CreateAction,
@@ -104,6 +105,9 @@ pub(super) struct CreateBody {
     pub(super) attributes: u32,
     pub(super) lease: Option<Lease>,
     pub(super) durable: Option<DurableGrant>,
+    /// The recorded label of the handle, and of the open, if it was granted before.
+    pub(super) handle: Option<String>,
+    pub(super) open: Option<String>,
 }
 
 /// An open, from the driver's side.
@@ -116,8 +120,9 @@ pub(super) struct Open {
     pub(super) session: SessionId,
     /// Once it is granted one.
     pub(super) lease: Option<LeaseKey>,
-    pub(super) end_of_file: u64,
-    pub(super) attributes: u32,
+    /// What names its CREATE, until it is used.
+    pub(super) guid: Option<(ClientGuid, CreateGuid)>,
+    pub(super) sequence: ChannelSequence,
 }
 
 #[derive(Debug)]
@@ -125,8 +130,8 @@ pub(super) struct Driver<'t> {
     pub(super) trace: &'t Trace,
     /// The recorded answer of each request.
     pub(super) recorded: BTreeMap<u64, &'t Response>,
-    /// The CREATE that each handle came from.
-    pub(super) creators: BTreeMap<&'t str, u64>,
+    /// The CREATEs that each handle came from.
+    pub(super) creators: BTreeMap<&'t str, Vec<u64>>,
     pub(super) peers: Peers,
     pub(super) fs: MemFs,
     pub(super) creates: BTreeMap<RequestId, Pending>,
@@ -135,6 +140,12 @@ pub(super) struct Driver<'t> {
     pub(super) opens: BTreeMap<u64, Open>,
     /// CREATEs that want an open back.
     pub(super) returning: BTreeMap<RequestId, Returning>,
+    /// CREATEs that go on although nobody hears of it: the connection on which they came is lost, the session has others.
+    pub(super) unheard: BTreeSet<u64>,
+    /// Requests that their open counts until they are answered.
+    pub(super) counted: BTreeMap<u64, Counted>,
+    /// Requests that wait for a change: where they came from, and the directory.
+    pub(super) watches: BTreeMap<RequestId, (ConnId, FileId)>,
     /// What each CREATE got.
     pub(super) granted: BTreeMap<u64, FileId>,
     /// The compound that each connection is in.
@@ -173,6 +184,9 @@ impl<'t> Driver<'t> {
             operations: BTreeMap::new(),
             opens: BTreeMap::new(),
             returning: BTreeMap::new(),
+            unheard: BTreeSet::new(),
+            counted: BTreeMap::new(),
+            watches: BTreeMap::new(),
             granted: BTreeMap::new(),
             chains: BTreeMap::new(),
             habits,
@@ -254,8 +268,19 @@ impl<'t> Driver<'t> {
         let known = self.peers.disconnect(conn);
         self.chains.remove(conn);
         // Nobody waits for these any more; the machine drops them without a word.
-        let creates = self.creates.iter().filter(|(_, create)| create.origin.conn == id);
-        let lost: Vec<_> = creates.map(|(request, _)| *request).collect();
+        let mut lost = Vec::new();
+        for (request, create) in self.creates.iter_mut().filter(|(_, create)| create.origin.conn == id) {
+            // MS-SMB2 3.3.7.1: what can be replayed goes on as long as there is another channel to do so.
+            match self.peers.channel(create.origin.session).filter(|_| create.guid.is_some()) {
+                Some(other) => {
+                    create.origin.conn = other;
+                    self.unheard.insert(request.get());
+                }
+                None => lost.push(*request),
+            }
+        }
+        self.watches.retain(|_, (conn, _)| *conn != id);
+        self.uncount(id);
         let operations = self.operations.iter().filter(|(_, operation)| operation.origin.conn == id);
         let dropped: Vec<_> = operations.map(|(request, _)| *request).collect();
         if known {
@@ -299,7 +324,7 @@ impl<'t> Driver<'t> {
                 return self.open_file(request, file_id).map(|event| vec![event]);
             }
             Action::Resolve { request } => {
-                return self.resolve(request).map(|event| event.into_iter().collect());
+                return self.resolve(request);
             }
             // Files are opened at once here, so no open can come to nothing behind the last close.
             Action::Unlink { .. } => {
@@ -337,6 +362,7 @@ impl<'t> Driver<'t> {
                 let open =
                     open.ok_or_else(|| Stop::Fault(format!("CloseFile of {file_id}, which is not open")))?;
                 self.fs.close(open.handle, link).map_err(Stop::Fault)?;
+                self.end_watches(file_id);
             }
         }
         Ok(Vec::new())
@@ -370,47 +396,77 @@ impl<'t> Driver<'t> {
             return Err(Stop::unsupported("a CREATE whose name leads elsewhere since it came"));
         }
         let result = self.fs.open(create.volume, &create.name, &create.wanted).map(|opened| {
-            let (end_of_file, attributes) = (opened.end_of_file, opened.attributes);
-            let (key, session) = (create.key, create.origin.session);
+            let (key, session, guid) = (create.key, create.origin.session, create.guid);
+            let sequence = ChannelSequence::new(create.attempt.sequence);
             let handle = opened.handle;
-            let open = Open { file_id, handle, key, session, lease: None, end_of_file, attributes };
+            let open = Open { file_id, handle, key, session, lease: None, guid, sequence };
             self.opens.insert(file_id.persistent, open);
             Opened::new(opened.action, opened.kind, opened.allocation)
         });
         Ok(Event::Opened { file_id, result })
     }
 
-    /// The name of a CREATE leads somewhere else by now.
-    fn resolve(&mut self, request: RequestId) -> Result<Option<Event>, Stop> {
+    /// The name of a CREATE leads somewhere else by now, or an operation concerns somebody else.
+    fn resolve(&mut self, request: RequestId) -> Result<Vec<Event>, Stop> {
         let Some(create) = self.creates.remove(&request) else {
-            return Err(Stop::Fault(format!(
-                "Resolve for seq {}, which is no CREATE in flight",
-                request.get()
-            )));
+            return self.ask_again(request);
         };
         self.fs.settle(create.volume, &create.name, create.key);
-        self.admit(request, create)
+        self.admit(request, create).map(|event| event.into_iter().collect())
     }
 
     fn grant(&mut self, request: RequestId, grant: Grant) -> Result<(), Stop> {
-        let Some(open) = self.opens.get_mut(&grant.file_id.persistent) else {
-            return Err(Stop::Fault(format!("Granted {}, which is not open", grant.file_id)));
-        };
-        let Grant { level, action, lease, mut durable, .. } = grant;
-        if let Some(Returning { session, requests }) = self.returning.remove(&request) {
-            if requests && self.habits.answers_ignored_request {
-                durable = Some(DurableGrant::V1(DurableHandleResponse));
+        let Grant { file_id, level, action, lease, mut durable, replayable, .. } = grant;
+        let (session, attempt) = match (self.returning.remove(&request), self.creates.get(&request)) {
+            (Some(Returning { session, requests, attempt }), _) => {
+                if requests && self.habits.answers_ignored_request {
+                    durable = Some(DurableGrant::V1(DurableHandleResponse));
+                }
+                (session, attempt)
             }
-            (open.file_id, open.session) = (grant.file_id, session);
-            (open.end_of_file, open.attributes) = self.fs.shown(open.handle);
+            (None, Some(create)) => (create.origin.session, create.attempt),
+            (None, None) => {
+                let seq = request.get();
+                return Err(Stop::Fault(format!("Granted for seq {seq}, which is no CREATE in flight")));
+            }
+        };
+        let Some(open) = self.opens.get_mut(&file_id.persistent) else {
+            return Err(Stop::Fault(format!("Granted {file_id}, which is not open")));
+        };
+        // Given back: the new session counts its channels anew.
+        if open.file_id != file_id {
+            (open.file_id, open.session) = (file_id, session);
+            open.sequence = ChannelSequence::new(attempt.sequence);
         }
         open.lease = lease.map(|lease| lease.key());
-        let Open { end_of_file, attributes, .. } = *open;
+        open.guid = open.guid.filter(|_| replayable);
+        let (end_of_file, attributes) = self.fs.shown(open.handle);
         self.forget_create(request);
-        self.granted.insert(request.get(), grant.file_id);
-        let body = Body::Create(CreateBody { level, action, end_of_file, attributes, lease, durable });
+        let handle = self.known_as(request, |response| response.handle.as_ref(), |other| other == file_id);
+        let same = |other: FileId| other.persistent == file_id.persistent;
+        let open = self.known_as(request, |response| response.open.as_ref(), same);
+        self.granted.insert(request.get(), file_id);
+        let body = CreateBody { level, action, end_of_file, attributes, lease, durable, handle, open };
+        let body = Body::Create(body);
         self.answer(request.get(), Status::SUCCESS, body);
         Ok(())
+    }
+
+    /// The recorded label of what a CREATE got, if it was granted before; another, if it was not, and that label was.
+    fn known_as(
+        &self,
+        request: RequestId,
+        label: impl Fn(&'t Response) -> Option<&'t String>,
+        same: impl Fn(FileId) -> bool,
+    ) -> Option<String> {
+        let label_of = |create: &u64| self.recorded.get(create).and_then(|response| label(response));
+        let known = |(create, file): (&u64, &FileId)| Some((label_of(create)?, same(*file)));
+        let known: Vec<_> = self.granted.iter().filter_map(known).collect();
+        let before = known.iter().find(|(_, same)| *same).map(|(label, _)| (*label).clone());
+        let recorded = label_of(&request.get())?;
+        before.or_else(|| {
+            known.iter().any(|(label, _)| *label == recorded).then(|| "one that is new".to_owned())
+        })
     }
 
     fn forget_create(&mut self, request: RequestId) {
@@ -421,7 +477,8 @@ impl<'t> Driver<'t> {
 
     /// What a recorded handle is here.
     pub(super) fn file(&self, label: &str) -> Option<FileId> {
-        self.creators.get(label).and_then(|create| self.granted.get(create).copied())
+        let creates = self.creators.get(label)?;
+        creates.iter().rev().find_map(|create| self.granted.get(create).copied())
     }
 
     /// The open that has that FileId now.
@@ -430,7 +487,10 @@ impl<'t> Driver<'t> {
     }
 
     pub(super) fn answer(&mut self, request: u64, status: Status, body: Body) {
-        self.say(Said::Answer { request, status, body });
+        self.uncount_request(request);
+        if !self.unheard.remove(&request) {
+            self.say(Said::Answer { request, status, body });
+        }
     }
 
     pub(super) fn answer_with(&mut self, request: RequestId, result: Result<Body, Status>) {

@@ -65,8 +65,6 @@ pub(super) struct Opened {
     pub(super) handle: Handle,
     pub(super) action: CreateAction,
     pub(super) kind: ObjectKind,
-    pub(super) attributes: u32,
-    pub(super) end_of_file: u64,
     pub(super) allocation: u64,
 }
 
@@ -266,9 +264,8 @@ impl MemFs {
             Some(Kind::Directory { .. }) => ObjectKind::Directory,
             Some(Kind::File { .. }) | None => ObjectKind::File,
         };
-        let (end_of_file, attributes) = self.shown(handle);
         let allocation = self.allocation(handle);
-        Ok(Opened { handle, action, kind, attributes, end_of_file, allocation })
+        Ok(Opened { handle, action, kind, allocation })
     }
 
     /// The end of an open file, and its attributes.
@@ -389,6 +386,15 @@ impl MemFs {
             node.goes.remove(&name)
         };
         Ok(())
+    }
+
+    /// Whether a handle is one of a directory that may be listed, so that changes in it can be waited for.
+    pub(super) fn watchable(&self, handle: Handle) -> Result<(), Status> {
+        let open = self.handles.get(&handle).ok_or(Status::FILE_CLOSED)?;
+        match self.node_of(open.link).map(|node| &node.kind) {
+            Some(Kind::Directory { .. }) => self.accessible(handle, Access::READ_DATA).map(|_| ()),
+            Some(Kind::File { .. }) | None => Err(Status::INVALID_PARAMETER),
+        }
     }
 
     /// The names that come next in a listing of a directory: all that are left, or the next one.

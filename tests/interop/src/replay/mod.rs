@@ -8,7 +8,7 @@
 //! | | compared | not compared, and why |
 //! |---|---|---|
 //! | every answer | status | MessageId, AsyncId, signing: not of the machine |
-//! | CREATE | oplock level, action, end of file, attributes; of RqLs its version, key, state, flags, epoch, parent, or that there is none; that DHnQ is there or not; of DH2Q timeout and flags, or that there is none; `contexts_absent` | file ids, times: chosen by the server. Allocation: of its disk. Other contexts: not of the machine |
+//! | CREATE | oplock level, action, end of file, attributes; of RqLs its version, key, state, flags, epoch, parent, or that there is none; that DHnQ is there or not; of DH2Q timeout and flags, or that there is none; `contexts_absent`; whether the handle, and the open, is one that was given before, and which | file ids, times: chosen by the server. Allocation: of its disk. Other contexts: not of the machine |
 //! | READ, WRITE | length, count, data where both sides know them | |
 //! | acknowledgments | of a lease key, state; of an oplock level, handle | flags: always 0 |
 //! | LOCK, SET_INFO | status alone | there is nothing else |
@@ -20,9 +20,10 @@
 //! | `interim` | nothing by itself | whether it is sent depends on time. What it proves is used, see `timing` |
 //!
 //! Labels stand for ids: the handle that a CREATE was answered with in the recording is the open that it was granted here.
+//! A CREATE that is sent again gets the handle of the first; the first has no answer if its connection is lost meanwhile.
 //! A field that a recorded line lacks is not compared, nor is the status of a response in `meta.status_not_asserted`. A
 //! request without a recorded answer is fed and not judged. What cannot be fed yet ends the trace there, as a failure:
-//! requests that are sent again (REPLAY_OPERATION), AppInstanceId, persistent and resilient handles.
+//! persistent handles, AppInstanceVersion, snapshots of the past, controls and information without code here.
 //!
 //! Recorded servers do some things otherwise than the machine does by default; `profiles` says which, and why.
 //!
@@ -32,6 +33,7 @@
 
 mod answers;
 mod breaks;
+mod channels;
 mod compare;
 mod content;
 mod creates;

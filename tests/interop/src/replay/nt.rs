@@ -16,6 +16,7 @@ macro_rules! statuses {
 }
 
 statuses! {
+    NOTIFY_CLEANUP = 0x0000_010c,
     NO_MORE_FILES = 0x8000_0006,
     NO_SUCH_FILE = 0xc000_000f,
     INVALID_DEVICE_REQUEST = 0xc000_0010,

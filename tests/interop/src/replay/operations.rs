@@ -109,7 +109,13 @@ impl Operation {
 impl Driver<'_> {
     /// Begins with an operation.
     pub(super) fn operate(&mut self, request: RequestId, operation: Operation) -> Result<(), Stop> {
-        for event in self.advance(request, operation) {
+        let file_id = operation.open.file_id;
+        let events = self.advance(request, operation);
+        // Nobody is asked, or first somebody else: the machine does not see whose operation it is.
+        if !matches!(events.as_slice(), [Event::Operate { actor: Actor::Open(_), .. }]) {
+            self.feed(Event::Used { file_id })?;
+        }
+        for event in events {
             self.feed(event)?;
         }
         Ok(())
@@ -124,6 +130,16 @@ impl Driver<'_> {
             return Err(Stop::Fault(format!("Proceed for seq {seq}, which is no operation in flight")));
         };
         operation.held.push((step, ticket));
+        Ok(self.advance(request, operation))
+    }
+
+    /// What was asked about last has gone: others may be concerned by now.
+    pub(super) fn ask_again(&mut self, request: RequestId) -> Result<Vec<Event>, Stop> {
+        let Some(mut operation) = self.operations.remove(&request) else {
+            let seq = request.get();
+            return Err(Stop::Fault(format!("Resolve for seq {seq}, which is nothing in flight")));
+        };
+        operation.asked = None;
         Ok(self.advance(request, operation))
     }
 

@@ -53,6 +53,7 @@ struct Tree {
 pub(super) struct Whence {
     pub(super) origin: Origin,
     pub(super) volume: VolumeId,
+    pub(super) client: ClientGuid,
     pub(super) user: UserId,
     pub(super) dialect: Dialect,
     /// Whether a handle could be persistent there.
@@ -129,7 +130,9 @@ impl Peers {
         let session = self.session(conn, session)?;
         let agreed = self.conns.get(conn).and_then(|conn| conn.agreed);
         let user = self.sessions.get(session).map(|session| session.user);
-        let (Some((_, terms)), Some(user)) = (agreed, user) else { return Err(Status::USER_SESSION_DELETED) };
+        let (Some((client, terms)), Some(user)) = (agreed, user) else {
+            return Err(Status::USER_SESSION_DELETED);
+        };
         let connected = tree.and_then(|tree| Some((tree, self.trees.get(tree)?)));
         let (tree, volume, continuous) = match connected.filter(|(_, connected)| connected.session == session)
         {
@@ -140,7 +143,7 @@ impl Peers {
         let tree = u32::try_from(self.number(Kind::Tree, tree)).unwrap_or(u32::MAX);
         let origin = Origin::new(conn, session, TreeId::new(tree));
         let persistent = continuous && terms.capabilities.contains(Capabilities::PERSISTENT_HANDLES);
-        Ok(Whence { origin, volume, user, dialect: terms.dialect, persistent })
+        Ok(Whence { origin, volume, client, user, dialect: terms.dialect, persistent })
     }
 
     /// The session of a request, if it is valid on its connection (MS-SMB2 3.3.5.2.9).
@@ -148,6 +151,14 @@ impl Peers {
         let valid =
             |label: &&str| self.sessions.get(*label).is_some_and(|session| session.channels.contains(conn));
         session.filter(valid).ok_or(Status::USER_SESSION_DELETED)
+    }
+
+    /// A connection on which a session is valid.
+    pub(super) fn channel(&mut self, session: SessionId) -> Option<ConnId> {
+        let number = |label: &String| self.numbers.get(&(Kind::Session, label.clone())).copied();
+        let found = self.sessions.iter().find(|(label, _)| number(label) == Some(session.get()));
+        let conn = found?.1.channels.first()?.clone();
+        Some(self.conn_id(&conn))
     }
 
     /// Whether nobody is connected.

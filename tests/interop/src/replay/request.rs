@@ -17,10 +17,19 @@ pub(super) struct Request {
     pub(super) tree: Option<String>,
     /// Session, tree connect and file are those of the previous command.
     pub(super) related: bool,
-    /// SMB2_FLAGS_REPLAY_OPERATION
-    pub(super) replay: bool,
+    /// Which time it is sent.
+    pub(super) attempt: Attempt,
     /// What is asked.
     pub(super) command: Command,
+}
+
+/// What the header says of channels that were lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Attempt {
+    /// SMB2_FLAGS_REPLAY_OPERATION
+    pub(super) replay: bool,
+    /// ChannelSequence
+    pub(super) sequence: u16,
 }
 
 /// What is asked. A handle is a label, or `None` where the client never got one.
@@ -106,8 +115,12 @@ pub(super) enum Command {
     },
     /// Asks for a file system control.
     Ioctl {
+        /// Of which file, if of one.
+        handle: Option<String>,
         /// Its code.
         control: u32,
+        /// Its input, if it was recorded.
+        input: Option<Vec<u8>>,
     },
     /// Acknowledges a lease break.
     LeaseAck {
@@ -131,7 +144,10 @@ pub(super) enum Command {
         elements: Vec<LockElement>,
     },
     /// Waits for a change.
-    ChangeNotify,
+    ChangeNotify {
+        /// In which directory.
+        handle: Option<String>,
+    },
     /// Gives up waiting.
     Cancel {
         /// The `seq` of the request to cancel.
@@ -177,6 +193,8 @@ pub(super) struct Context {
     pub(super) lease: LeaseFields,
     /// Its fields, where it is about a durable handle.
     pub(super) durable: DurableFields,
+    /// AppInstanceId, where it is that.
+    pub(super) instance: Option<[u8; 16]>,
 }
 
 /// Fields of RqLs.
@@ -247,7 +265,10 @@ impl Request {
             session: fields.label("session")?.filter(own),
             tree: fields.label("tree")?.filter(own),
             related: fields.flag("related"),
-            replay: fields.flag("replay"),
+            attempt: Attempt {
+                replay: fields.flag("replay"),
+                sequence: fields.number("channel_sequence")?.unwrap_or_default(),
+            },
             command: Command::read(fields)?,
         })
     }
@@ -273,7 +294,7 @@ impl Command {
             Self::Ioctl { .. } => "IOCTL",
             Self::LeaseAck { .. } | Self::OplockAck { .. } => "OPLOCK_BREAK",
             Self::Lock { .. } => "LOCK",
-            Self::ChangeNotify => "CHANGE_NOTIFY",
+            Self::ChangeNotify { .. } => "CHANGE_NOTIFY",
             Self::Cancel { .. } => "CANCEL",
             Self::Echo => "ECHO",
             Self::Unknown(name) => name,
@@ -319,7 +340,11 @@ impl Command {
                 flags: fields.number("flags")?.unwrap_or_default(),
                 pattern: fields.label("pattern")?.unwrap_or_default(),
             },
-            "IOCTL" => Self::Ioctl { control: need("ctl", fields.number("ctl"))? },
+            "IOCTL" => Self::Ioctl {
+                handle,
+                control: need("ctl", fields.number("ctl"))?,
+                input: fields.octets("input")?,
+            },
             "OPLOCK_BREAK" => match need("kind", fields.text("kind"))? {
                 "lease" => Self::LeaseAck {
                     key: LeaseKey::new(need("key", fields.array("key"))?),
@@ -340,7 +365,7 @@ impl Command {
                 let elements = elements.into_iter().map(element).collect::<Result<_, String>>()?;
                 Self::Lock { handle, elements }
             }
-            "CHANGE_NOTIFY" => Self::ChangeNotify,
+            "CHANGE_NOTIFY" => Self::ChangeNotify { handle },
             "CANCEL" => Self::Cancel { request: fields.number("cancels")? },
             "ECHO" => Self::Echo,
             other => Self::Unknown(other.to_owned()),
@@ -389,7 +414,11 @@ pub(super) fn contexts(fields: Fields<'_>) -> Result<Option<Vec<Context>>, Strin
             },
             _ => DurableFields::default(),
         };
-        Ok(Context { tag, len: fields.number("len")?, lease, durable })
+        let instance = match tag.as_str() {
+            "AppInstanceId" => fields.array("app_instance_id")?,
+            _ => None,
+        };
+        Ok(Context { tag, len: fields.number("len")?, lease, durable, instance })
     };
     contexts.into_iter().map(read).collect::<Result<_, String>>().map(Some)
 }

@@ -9,25 +9,33 @@
 //! | READ, WRITE, FLUSH, SET_INFO of sizes, of the disposition | `Operate`; the file system acts when it may |
 //! | SET_INFO of times and attributes | as above if it changes anything |
 //! | SET_INFO of a name | `Operate` for each that the name concerns, see `operations` |
-//! | SET_INFO of the position; QUERY_INFO, QUERY_DIRECTORY | the file system alone |
+//! | SET_INFO of the position; QUERY_INFO, QUERY_DIRECTORY | the file system alone; the machine hears that the open is used |
+//! | CHANGE_NOTIFY | as above; waits until it is cancelled or its directory is closed: changes are not looked for |
 //! | ECHO | answered |
 //! | IOCTL FSCTL_VALIDATE_NEGOTIATE_INFO | a matter of the session: answered with success, its output is not judged |
+//! | IOCTL FSCTL_CREATE_OR_GET_OBJECT_ID | answered with success, its output is not judged; the machine hears that the open is used |
+//! | IOCTL FSCTL_LMR_REQUEST_RESILIENCY | `RequestResilience` |
 //! | IOCTL 0x83848003 | left out: it has one server, for tests, take a connection for dead; when it does, that is recorded |
 //! | all others | not supported yet |
+//!
+//! What names a handle is held against the ChannelSequence of the open first, see `channels`.
 
 use leasehold::server::{Event, Lock, LockElement, Origin, SessionEnd};
-use leasehold::wire::{LeaseAck, OplockBreak};
-use leasehold::{FileId, LeaseKey, LeaseState, OplockLevel, RequestId, Status};
+use leasehold::wire::{LeaseAck, OplockBreak, ResiliencyRequest};
+use leasehold::{ConnId, FileId, LeaseKey, LeaseState, OplockLevel, RequestId, Status};
 
 use super::driver::{Body, Driver, Open, Stop};
 use super::memfs::Naming;
 use super::names::Name;
+use super::nt;
 use super::operations::{Operation, OperationKind};
 use super::peers::{self, Whence};
-use super::request::{Change, Command, Request};
+use super::request::{Attempt, Change, Command, Request};
 
 /// FSCTL_VALIDATE_NEGOTIATE_INFO
 const VALIDATE_NEGOTIATE_INFO: u32 = 0x0014_0204;
+/// FSCTL_CREATE_OR_GET_OBJECT_ID
+const CREATE_OR_GET_OBJECT_ID: u32 = 0x0009_00c0;
 /// A test-only control of one server: treat what is sent on this connection as never received.
 pub(super) const FORGET_PEER: u32 = 0x8384_8003;
 /// A handle that nobody was given is as good as one that is closed.
@@ -53,15 +61,13 @@ struct Incoming<'a> {
     conn: &'a str,
     session: Option<&'a str>,
     tree: Option<&'a str>,
+    attempt: Attempt,
     command: &'a Command,
 }
 
 impl Driver<'_> {
     /// A request has come in.
     pub(super) fn request(&mut self, seq: u64, conn: &str, request: &Request) -> Result<(), Stop> {
-        if request.replay {
-            return Err(Stop::unsupported("a request that is sent again (REPLAY_OPERATION)"));
-        }
         let mut chain = match self.chains.remove(conn) {
             Some(chain) if request.related => chain,
             Some(_) | None => Chain::default(),
@@ -94,6 +100,7 @@ impl Driver<'_> {
             conn,
             session: chain.session.as_deref(),
             tree: chain.tree.as_deref(),
+            attempt: request.attempt,
             command: &request.command,
         };
         let done = self.dispatch(&incoming, file, request.client.as_deref());
@@ -107,7 +114,7 @@ impl Driver<'_> {
         file: Option<FileId>,
         client: Option<&str>,
     ) -> Result<(), Stop> {
-        let Incoming { seq, conn, session, tree, command } = *incoming;
+        let Incoming { seq, conn, session, tree, command, .. } = *incoming;
         match command {
             Command::Negotiate { guid, dialect } => {
                 let guid = guid.unwrap_or_else(|| self.trace.client(client.unwrap_or(conn)));
@@ -140,7 +147,7 @@ impl Driver<'_> {
                 Ok(())
             }
             Command::Cancel { request } => match request {
-                Some(request) => self.feed(Event::Cancel { request: RequestId::new(*request) }),
+                Some(request) => self.cancel(RequestId::new(*request)),
                 None => Ok(()),
             },
             Command::Logoff => match self.peers.session(conn, session) {
@@ -156,7 +163,7 @@ impl Driver<'_> {
                     Ok(())
                 }
             },
-            Command::Ioctl { control: FORGET_PEER } => Ok(()),
+            Command::Ioctl { control: FORGET_PEER, .. } => Ok(()),
             _ => match self.peers.origin(conn, session, tree) {
                 Ok(whence) => self.in_tree(incoming, whence, file),
                 Err(status) => {
@@ -190,16 +197,20 @@ impl Driver<'_> {
 
     /// A request within a tree connect.
     fn in_tree(&mut self, incoming: &Incoming<'_>, whence: Whence, file: Option<FileId>) -> Result<(), Stop> {
-        let Incoming { seq, tree, command, .. } = *incoming;
+        let Incoming { seq, tree, attempt, command, .. } = *incoming;
         let Whence { origin, .. } = whence;
         let request = RequestId::new(seq);
+        if let Err(status) = self.count(seq, whence, attempt, command, file) {
+            self.answer(seq, status, Body::Nothing);
+            return Ok(());
+        }
         match command {
             Command::TreeDisconnect => {
                 self.peers.end_tree(tree.unwrap_or_default());
                 let (session, tree) = (origin.session, origin.tree);
                 self.feed(Event::TreeDisconnected { request, session, tree })
             }
-            Command::Create(create) => self.create(seq, whence, create),
+            Command::Create(create) => self.create(seq, whence, attempt, create),
             Command::Close { .. } => {
                 let file_id = file.unwrap_or(NOBODY);
                 self.feed(Event::Close { request, session: origin.session, file_id })
@@ -213,15 +224,26 @@ impl Driver<'_> {
             Command::Lock { elements, .. } => {
                 self.lock(request, origin, file.unwrap_or(NOBODY), elements.clone())
             }
-            Command::Ioctl { control: VALIDATE_NEGOTIATE_INFO } => {
+            Command::Ioctl { control: VALIDATE_NEGOTIATE_INFO, .. } => {
                 self.answer(seq, Status::SUCCESS, Body::Nothing);
                 Ok(())
             }
-            Command::Ioctl { control } => Err(Stop::unsupported(format!("IOCTL {control:#x}"))),
+            Command::Ioctl { control: ResiliencyRequest::CTL_CODE, input, .. } => {
+                let input = input.as_deref().unwrap_or_default();
+                let Ok(ResiliencyRequest { timeout }) = ResiliencyRequest::decode_input(input) else {
+                    self.answer(seq, Status::INVALID_PARAMETER, Body::Nothing);
+                    return Ok(());
+                };
+                let (file_id, user) = (file.unwrap_or(NOBODY), whence.user);
+                self.feed(Event::RequestResilience { request, origin, user, file_id, timeout })
+            }
+            Command::Ioctl { control, .. } if *control != CREATE_OR_GET_OBJECT_ID => {
+                Err(Stop::unsupported(format!("IOCTL {control:#x}")))
+            }
             Command::SetInfo { change: Change::Unknown(what), .. } => {
                 Err(Stop::unsupported(format!("SET_INFO {what}")))
             }
-            Command::ChangeNotify | Command::Unknown(_) => Err(Stop::unsupported(command.name())),
+            Command::Unknown(_) => Err(Stop::unsupported(command.name())),
             _ => {
                 let open = file.and_then(|file| self.open(file));
                 match open.filter(|open| open.session == origin.session) {
@@ -254,30 +276,58 @@ impl Driver<'_> {
                 Change::Delete { pending } => OperationKind::Delete { pending: *pending },
                 Change::Name { target, replace, old } => match Name::parse(target) {
                     Ok(name) => OperationKind::Name(Naming { volume, name, replace: *replace, old: *old }),
-                    Err(status) => {
-                        self.answer(seq, status, Body::Nothing);
-                        return Ok(());
-                    }
+                    Err(status) => return self.look(seq, open, status),
                 },
-                Change::Position => {
-                    self.answer(seq, Status::SUCCESS, Body::Nothing);
-                    return Ok(());
-                }
+                Change::Position => return self.look(seq, open, Status::SUCCESS),
                 Change::Unknown(what) => return Err(Stop::unsupported(format!("SET_INFO {what}"))),
             },
-            Command::QueryInfo { .. } => {
-                self.answer(seq, Status::SUCCESS, Body::Nothing);
-                return Ok(());
+            Command::QueryInfo { .. } | Command::Ioctl { .. } => {
+                return self.look(seq, open, Status::SUCCESS);
             }
+            Command::ChangeNotify { .. } => return self.watch(RequestId::new(seq), origin, open),
             Command::QueryDirectory { flags, pattern, .. } => {
                 let (restart, single) = (flags & RESTART != 0, flags & SINGLE != 0);
                 let listed = self.fs.list(open.handle, pattern, restart, single);
-                self.answer(seq, listed.err().unwrap_or(Status::SUCCESS), Body::Nothing);
-                return Ok(());
+                return self.look(seq, open, listed.err().unwrap_or(Status::SUCCESS));
             }
             _ => return Err(Stop::unsupported(incoming.command.name())),
         };
         self.operate(RequestId::new(seq), Operation::new(origin, open, kind))
+    }
+
+    /// Answers what the machine does not see of an open: that is used by it.
+    fn look(&mut self, seq: u64, open: Open, status: Status) -> Result<(), Stop> {
+        self.feed(Event::Used { file_id: open.file_id })?;
+        self.answer(seq, status, Body::Nothing);
+        Ok(())
+    }
+
+    /// Begins to wait for a change in a directory (MS-SMB2 3.3.5.19).
+    fn watch(&mut self, request: RequestId, origin: Origin, open: Open) -> Result<(), Stop> {
+        if let Err(status) = self.fs.watchable(open.handle) {
+            return self.look(request.get(), open, status);
+        }
+        self.watches.insert(request, (origin.conn, open.file_id));
+        self.feed(Event::Used { file_id: open.file_id })
+    }
+
+    /// A directory is closed: nobody waits for changes in it any more (MS-SMB2 3.3.5.10).
+    pub(super) fn end_watches(&mut self, file_id: FileId) {
+        let of_it = |(_, watched): &(ConnId, FileId)| watched.persistent == file_id.persistent;
+        let ended: Vec<_> =
+            self.watches.iter().filter(|(_, watch)| of_it(watch)).map(|(request, _)| *request).collect();
+        for request in ended {
+            self.watches.remove(&request);
+            self.answer(request.get(), nt::NOTIFY_CLEANUP, Body::Nothing);
+        }
+    }
+
+    fn cancel(&mut self, request: RequestId) -> Result<(), Stop> {
+        if self.watches.remove(&request).is_some() {
+            self.answer(request.get(), Status::CANCELLED, Body::Nothing);
+            return Ok(());
+        }
+        self.feed(Event::Cancel { request })
     }
 
     fn lock(
@@ -298,6 +348,11 @@ impl Driver<'_> {
         key: LeaseKey,
         state: u32,
     ) -> Result<(), Stop> {
+        let client = self.peers.conn_of(origin.conn).and_then(|conn| self.peers.client_of(conn));
+        let of_client = |open: &&mut Open| open.guid.is_some_and(|(holder, _)| Some(holder) == client);
+        for open in self.opens.values_mut().filter(of_client).filter(|open| open.lease == Some(key)) {
+            open.guid = None;
+        }
         let ack = LeaseAck { key, state: LeaseState::from_bits_retain(state) };
         self.feed(Event::LeaseAck { request, conn: origin.conn, ack })
     }
@@ -314,6 +369,8 @@ fn handle_of(command: &Command) -> Option<&str> {
         | Command::QueryInfo { handle }
         | Command::OplockAck { handle, .. }
         | Command::Lock { handle, .. }
+        | Command::Ioctl { handle, .. }
+        | Command::ChangeNotify { handle }
         | Command::QueryDirectory { handle, .. } => handle.as_deref(),
         Command::Negotiate { .. }
         | Command::SessionSetup { .. }
@@ -321,9 +378,7 @@ fn handle_of(command: &Command) -> Option<&str> {
         | Command::Logoff
         | Command::TreeDisconnect
         | Command::Create(_)
-        | Command::Ioctl { .. }
         | Command::LeaseAck { .. }
-        | Command::ChangeNotify
         | Command::Cancel { .. }
         | Command::Echo
         | Command::Unknown(_) => None,

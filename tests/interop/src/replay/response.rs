@@ -23,6 +23,8 @@ pub(super) struct Response {
     pub(super) capabilities: Option<u32>,
     /// Label of the handle.
     pub(super) handle: Option<String>,
+    /// Label of the open, whatever its handle.
+    pub(super) open: Option<String>,
     /// OplockLevel
     pub(super) level: Option<u8>,
     /// CreateAction
@@ -99,6 +101,7 @@ impl Response {
             dialect,
             capabilities: fields.number("capabilities")?,
             handle: fields.label("h")?,
+            open: fields.label("open")?,
             level: fields.number("oplock")?,
             action: fields.number("action")?,
             end_of_file: fields.number("end_of_file")?,

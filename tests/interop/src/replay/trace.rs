@@ -141,16 +141,21 @@ impl Trace {
         })
     }
 
-    /// The CREATE that each handle came from, by its `seq`.
-    pub(super) fn creators(&self) -> BTreeMap<&str, u64> {
+    /// The CREATEs that were answered with each handle, by their `seq`: the first, and those that asked for it again.
+    pub(super) fn creators(&self) -> BTreeMap<&str, Vec<u64>> {
         let creates: BTreeSet<u64> = self
             .requests()
             .filter(|(_, request)| matches!(request.command, Command::Create(_)))
             .map(|(line, _)| line.seq)
             .collect();
         let answers = self.responses().map(|(_, response)| response);
-        let answers = answers.filter(|response| creates.contains(&response.request));
-        answers.filter_map(|response| Some((response.handle.as_deref()?, response.request))).collect()
+        let mut creators: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for response in answers.filter(|response| creates.contains(&response.request)) {
+            if let Some(handle) = response.handle.as_deref() {
+                creators.entry(handle).or_default().push(response.request);
+            }
+        }
+        creators
     }
 
     fn begin(value: &Value) -> Result<Self, String> {

@@ -91,7 +91,7 @@ fn every_disposition_does_what_it_says() {
         disk.fs.write(there, 0, 5, None).unwrap();
         let opened = disk.open("b", disposition, PLAIN);
         assert_eq!(opened.map(|opened| opened.action), to_something, "{disposition:?}");
-        let size = opened.map(|opened| opened.end_of_file);
+        let size = opened.map(|opened| disk.fs.shown(opened.handle).0);
         let kept = if disposition.overwrites() { 0 } else { 5 };
         assert_eq!(size, to_something.map(|_| kept), "{disposition:?}");
     }
@@ -117,7 +117,7 @@ fn attributes_guard_a_file() {
     let mut disk = Disk::new();
     let create = Disposition::Create;
     let opened = disk.open_with("r", ALL, create, PLAIN, READ_ONLY).unwrap();
-    assert_eq!(opened.attributes, READ_ONLY | ARCHIVE);
+    assert_eq!(disk.fs.shown(opened.handle).1, READ_ONLY | ARCHIVE);
     assert_eq!(disk.fs.write(opened.handle, 0, 1, None), Ok(1));
     let status = |opened: Result<Opened, Status>| opened.err();
     let read = Access::READ_DATA;
@@ -130,7 +130,8 @@ fn attributes_guard_a_file() {
     assert_eq!(status(disk.open_with("h", read, Disposition::Overwrite, PLAIN, 0)), Some(nt::ACCESS_DENIED));
     assert_eq!(status(disk.open_with("h", read, Disposition::Overwrite, PLAIN, 0x2)), None);
     disk.fs.set_basic(opened.handle, &Basic { attributes: NORMAL, ..Basic::default() }).unwrap();
-    assert_eq!(disk.open("r", open, PLAIN).unwrap().attributes, NORMAL);
+    let plain = disk.open("r", open, PLAIN).unwrap().handle;
+    assert_eq!(disk.fs.shown(plain).1, NORMAL);
 }
 
 #[test]
@@ -147,7 +148,8 @@ fn access_guards_a_handle() {
     assert_eq!(disk.fs.read(reader, 1, 5, 2), Err(nt::END_OF_FILE));
     assert_eq!(disk.fs.write(writer, u64::MAX - 1, 2, None), Err(Status::INVALID_PARAMETER));
     disk.fs.allocate(writer, 1).unwrap();
-    assert_eq!(disk.open("a", Disposition::Open, PLAIN).unwrap().end_of_file, 1);
+    let cut = disk.open("a", Disposition::Open, PLAIN).unwrap().handle;
+    assert_eq!(disk.fs.shown(cut).0, 1);
 }
 
 #[test]
