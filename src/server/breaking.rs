@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::action::Action;
 use super::hold::{Hold, Notice};
-use super::lease::LeaseName;
+use super::lease::{Lease, LeaseName};
 use super::records::{Caching, FileSlot, Stage};
 use super::scale::{Arrival, BreakId, Due, HolderId, OpenSlot, Outgoing, RegistryInput, Route};
 use super::shard::{Out, Shard, perform, tell};
@@ -200,8 +200,13 @@ impl Shard {
     /// A break has come to an end, or to its next step.
     fn go_on(&mut self, id: HolderId, notice: Option<Notice>, file: FileSlot, out: Out<'_>) {
         self.stop_deadline(id);
-        if let Some(notice) = notice {
-            self.send(id, notice, out);
+        match (id, notice) {
+            // Nobody is connected who could be told of the next step.
+            (HolderId::Lease(lease), Some(_)) if self.leases.get(lease).is_some_and(Lease::deserted) => {
+                self.purge_lease(lease, out);
+            }
+            (_, Some(notice)) => self.send(id, notice, out),
+            (_, None) => {}
         }
         if let HolderId::Lease(lease) = id {
             self.shed_orphans(lease, out);

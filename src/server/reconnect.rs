@@ -208,7 +208,7 @@ impl Shard {
         purged
     }
 
-    fn purge_lease(&mut self, lease: LeaseSlot, out: Out<'_>) {
+    pub(super) fn purge_lease(&mut self, lease: LeaseSlot, out: Out<'_>) {
         // From the start each time: what closes may purge others in its turn.
         while let Some(slot) = self.orphan_of(lease) {
             self.shut(slot, out);

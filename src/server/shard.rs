@@ -131,8 +131,11 @@ impl Machine for Shard {
                 self.arrive(admission.create.file, Job::Create(admission), out);
             }
             ShardInput::Operate { request, origin, file, actor, intent } => {
+                let session = origin.map(|origin| origin.session);
                 if let Actor::Open(file_id) = actor {
-                    self.used_by_name(file_id, out);
+                    if self.live(file_id, session).is_some() {
+                        self.used_by_name(file_id, out);
+                    }
                 }
                 let since = self.serial;
                 self.arrive(file, Job::Operate { request, origin, actor, intent, since }, out);
