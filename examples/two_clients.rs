@@ -439,6 +439,7 @@ impl World {
                 | server::Action::AnswerOplockAck { .. } => {
                     return Err("nobody locks or has an oplock here".into());
                 }
+                server::Action::Persist { .. } => return Err("there is no store here".into()),
                 server::Action::Resolve { .. } | server::Action::Unlink { .. } => {
                     return Err("nobody deletes here".into());
                 }

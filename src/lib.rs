@@ -108,6 +108,8 @@ mod locks;
 #[cfg(feature = "alloc")]
 mod machine;
 #[cfg(feature = "alloc")]
+pub mod persist;
+#[cfg(feature = "alloc")]
 pub mod server;
 mod state;
 #[cfg(feature = "alloc")]

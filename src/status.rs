@@ -50,6 +50,8 @@ statuses! {
     FILE_NOT_AVAILABLE = 0xc000_0467,
     /// An application has failed over meanwhile, or is about to with a newer version (MS-SMB2 3.3.5.9.13).
     FILE_FORCED_CLOSED = 0xc000_00b6,
+    /// A CREATE that is sent again as another one (MS-SMB2 3.3.5.9).
+    CONTEXT_MISMATCH = 0xc000_0719,
     /// A CreateGuid that is in use (MS-SMB2 3.3.5.9.10).
     DUPLICATE_OBJECTID = 0xc000_022a,
     /// A file or directory that is open is in the way of a rename (MS-FSA 2.1.5.15.12).

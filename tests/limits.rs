@@ -61,7 +61,7 @@ impl Bounded {
         let request = self.request();
         let create = Create::new(request, Self::origin(conn), FileKey::new(file)).caching(level, lease);
         let mut actions = self.tell(Event::Create(create)).unwrap();
-        if let Some(Action::OpenFile { file_id, .. }) = actions.last().copied() {
+        if let Some(Action::OpenFile { file_id, .. }) = actions.last().cloned() {
             let result = Ok(Opened::new(CreateAction::Opened, ObjectKind::File, u64::MAX));
             actions.extend(self.tell(Event::Opened { file_id, result }).unwrap());
         }

@@ -363,6 +363,7 @@ impl World {
             }
             server::Action::Interim { .. } | server::Action::CloseFile { .. } => {}
             server::Action::Resolve { .. } | server::Action::Unlink { .. } => panic!("nobody deletes"),
+            server::Action::Persist { .. } => panic!("there is no store"),
             server::Action::Accepted { .. }
             | server::Action::SendOplockBreak { .. }
             | server::Action::AnswerOplockAck { .. } => panic!("nobody locks or has an oplock"),

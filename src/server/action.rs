@@ -1,14 +1,15 @@
 //! What a server machine has its driver do.
 
 use super::durable::DurableGrant;
-use super::scale::{BreakId, Ticket};
+use super::scale::{BreakId, PersistSeq, Ticket};
+use crate::persist::Change;
 use crate::state::{CreateAction, OplockLevel};
 use crate::status::Status;
 use crate::types::{ConnId, FileId, FileKey, RequestId, SessionId};
 use crate::wire::{Lease, LeaseAck, LeaseBreak, OplockBreak, ResponseContexts};
 
 /// An action of [`Server`](super::Server). Exhaustive on purpose: a new duty must not compile unnoticed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a driver that ignores a new duty must not compile")]
 pub enum Action {
     /// Open the file now, overwriting as the request says; answer with `Event::Opened`.
@@ -105,6 +106,14 @@ pub enum Action {
         request: RequestId,
         /// The body of the response, or the error.
         result: Result<OplockBreak, Status>,
+    },
+    /// Store a change, and say when it is durable: `Event::Persisted`, or `Event::PersistFailed`. What a client is told of it is held
+    /// back until then, so one flush can serve many. Only with [`Config::persistence`](super::Config::persistence).
+    Persist {
+        /// For the answer.
+        seq: PersistSeq,
+        /// What to store.
+        change: Change,
     },
     /// Remove the name of a file that was to be deleted: its last handle is closed already.
     Unlink {

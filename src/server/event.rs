@@ -1,15 +1,19 @@
 //! What a server machine is told.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bitflags::bitflags;
 
-use super::scale::{BreakId, Ticket};
+use super::scale::{BreakId, PersistSeq, Ticket};
+use super::sequence::LockSequence;
 use crate::locks::{Actor, Intent};
+use crate::persist::Record;
 use crate::state::{Access, CreateAction, CreateOptions, Dialect, Disposition, OplockLevel, ShareMode};
 use crate::status::Status;
 use crate::types::{ClientGuid, ConnId, CreateGuid, FileId, FileKey, RequestId, SessionId, TreeId, UserId};
-use crate::wire::{AppInstanceId, AppInstanceVersion, Lease, LeaseAck, OplockBreak};
+use crate::wire::{AppInstanceId, AppInstanceVersion, DurableFlags, Lease, LeaseAck, OplockBreak};
 
 /// An event of [`Server`](super::Server).
 #[derive(Clone, Debug)]
@@ -139,6 +143,25 @@ pub enum Event {
         /// The body.
         ack: OplockBreak,
     },
+    /// A record that a former life of the server left, before [`Event::Recovered`]. Its file is there, and the driver can open it.
+    Restore {
+        /// The record.
+        record: Box<Record>,
+        /// How long its client has been away: since the record says so, or since the server went down.
+        elapsed: Duration,
+    },
+    /// Every record is restored: requests may come. The time of grace begins ([`Config::grace`](super::Config::grace)).
+    Recovered,
+    /// Changes are durable: all of that shard up to this one, but for those that failed.
+    Persisted {
+        /// From the action.
+        up_to: PersistSeq,
+    },
+    /// A change could not be stored, and is not durable: what waits for it is refused, or granted without a promise.
+    PersistFailed {
+        /// From the action.
+        seq: PersistSeq,
+    },
     /// A break could not be sent on the connection that the action named.
     Undelivered {
         /// From the action.
@@ -243,6 +266,8 @@ pub struct Create {
     pub instance: Option<AppInstance>,
     /// What the user could be granted at most: taking over needs GENERIC_READ of it.
     pub maximal: Access,
+    /// ChannelSequence of the header: it is kept in the record of a persistent open (MS-SMB2 3.3.5.2.10).
+    pub channel_sequence: u16,
 }
 
 impl Create {
@@ -266,6 +291,7 @@ impl Create {
             replay: false,
             instance: None,
             maximal: Access::empty(),
+            channel_sequence: 0,
         }
     }
 
@@ -347,6 +373,8 @@ pub enum Durability {
         timeout: u32,
         /// CreateGuid
         create_guid: CreateGuid,
+        /// SMB2_DHANDLE_FLAG_PERSISTENT: to outlive the server as well, on a share that is continuously available.
+        persistent: bool,
     },
 }
 
@@ -380,18 +408,38 @@ pub struct Reconnect {
     pub lease: Option<Lease>,
     /// What the name leads to; compared only if the open has a lease.
     pub file: Option<FileKey>,
+    /// Flags of DH2C.
+    pub flags: DurableFlags,
+    /// The share.
+    pub share: Share,
 }
 
 impl Reconnect {
     /// Wants an open without a lease back, by DHnC.
     pub const fn new(request: RequestId, origin: Origin, user: UserId, persistent: u64) -> Self {
-        Self { request, origin, user, persistent, create_guid: None, lease: None, file: None }
+        Self {
+            request,
+            origin,
+            user,
+            persistent,
+            create_guid: None,
+            lease: None,
+            file: None,
+            flags: DurableFlags::empty(),
+            share: Share::DISK,
+        }
     }
 
     /// By DH2C.
     #[must_use]
     pub const fn with_guid(self, create_guid: CreateGuid) -> Self {
         Self { create_guid: Some(create_guid), ..self }
+    }
+
+    /// By DH2C with these flags, on this share.
+    #[must_use]
+    pub const fn flags(self, flags: DurableFlags, share: Share) -> Self {
+        Self { flags, share, ..self }
     }
 
     /// With RqLs, by a name that leads to this file.
@@ -410,6 +458,9 @@ pub struct Share {
     pub kind: ShareKind,
     /// What is special about it.
     pub flags: ShareFlags,
+    /// Share.CATimeout, in milliseconds: how long an open made by DH2Q is kept if the client leaves it to the server; 0 for
+    /// [`Config::durable_v2_timeout`](super::Config::durable_v2_timeout) (MS-SMB2 3.3.5.9.10 <344>).
+    pub ca_timeout: u32,
 }
 
 impl Share {
@@ -418,7 +469,13 @@ impl Share {
 
     /// A share.
     pub const fn new(kind: ShareKind, flags: ShareFlags) -> Self {
-        Self { kind, flags }
+        Self { kind, flags, ca_timeout: 0 }
+    }
+
+    /// With this Share.CATimeout, in milliseconds.
+    #[must_use]
+    pub const fn ca_timeout(self, ca_timeout: u32) -> Self {
+        Self { ca_timeout, ..self }
     }
 }
 
@@ -443,6 +500,8 @@ bitflags! {
         const FORCE_LEVEL_II = 0x1;
         /// STYPE_CLUSTER_SOFS: on dialects 3.x a lease is R at most, and BATCH becomes II.
         const SCALE_OUT = 0x2;
+        /// Share.IsCA: opens may be made persistent, on dialects 3.x where that was negotiated.
+        const CONTINUOUSLY_AVAILABLE = 0x4;
         const _ = !0;
     }
 }
@@ -464,6 +523,8 @@ pub struct Lock {
     pub allocation: u64,
     /// Locks, as they stand in the request: all are unlocks or none is.
     pub elements: Vec<LockElement>,
+    /// LockSequenceNumber and LockSequenceIndex, if they count: kept in the record of a persistent open (MS-SMB2 3.3.5.14).
+    pub sequence: Option<LockSequence>,
 }
 
 impl Lock {
@@ -475,7 +536,13 @@ impl Lock {
         allocation: u64,
         elements: Vec<LockElement>,
     ) -> Self {
-        Self { request, origin, file_id, allocation, elements }
+        Self { request, origin, file_id, allocation, elements, sequence: None }
+    }
+
+    /// With this lock sequence.
+    #[must_use]
+    pub fn sequence(self, sequence: Option<LockSequence>) -> Self {
+        Self { sequence, ..self }
     }
 }
 

@@ -40,11 +40,11 @@ pub use event::{
     Origin, Reconnect, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 pub use profile::{
-    ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Profile, UnexpectedAck,
+    AbsentHolder, ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Profile, UnexpectedAck, UnknownReplay,
 };
 pub use registry::Registry;
 pub use scale::{
-    BreakId, RegistryAction, RegistryEvent, RouteSeed, ShardAction, ShardId, Ticket, ToRegistry, ToShard,
+    BreakId, PersistSeq, RegistryAction, RegistryEvent, RouteSeed, ShardAction, ShardId, Ticket, ToRegistry, ToShard,
 };
 pub use sequence::{LockSequence, LockSequences};
 pub use shard::Shard;
@@ -86,6 +86,20 @@ pub struct Config {
     pub resilient_default: Duration,
     /// The longest time that a client may ask for: 300 s (MS-SMB2 3.3.5.15.9 <226>).
     pub resilient_max: Duration,
+    /// Whether there is a stable store: opens can be persistent, and the server starts with its records
+    /// ([`Event::Restore`], [`Event::Recovered`]). Without it nothing is stored.
+    pub persistence: bool,
+    /// Whether a CLOSE of a persistent open is answered only when its record is removed. Otherwise the open may come back as a ghost
+    /// after a crash, until its time is over.
+    pub gate_close: bool,
+    /// How long after a restart files with opens that nobody has claimed yet are kept from others: 60 s.
+    pub grace: Duration,
+    /// How long an open that was restored is kept at least, however long the server was away: 60 s.
+    pub restored_min: Duration,
+    /// How long a client may take to acknowledge a lease break if an open of the lease is persistent: 180 s (MS-SMB2 3.3.2.5 <247>).
+    pub persistent_lease_break_timeout: Duration,
+    /// How long a client may take to acknowledge an oplock break if the open is persistent: 60 s (MS-SMB2 3.3.2.1 <246>).
+    pub persistent_oplock_break_timeout: Duration,
     /// Where deployed servers differ.
     pub profile: Profile,
 }
@@ -106,6 +120,12 @@ impl Config {
             durable_v2_max: Duration::from_secs(300),
             resilient_default: Duration::from_secs(120),
             resilient_max: Duration::from_secs(300),
+            persistence: false,
+            gate_close: true,
+            grace: Duration::from_secs(60),
+            restored_min: Duration::from_secs(60),
+            persistent_lease_break_timeout: Duration::from_secs(180),
+            persistent_oplock_break_timeout: Duration::from_secs(60),
             profile: Profile::default(),
         }
     }
@@ -130,6 +150,18 @@ pub enum Misuse {
     /// [`Limits::connections`] or [`Limits::connections_per_client`]: refuse the connection.
     #[error("too many connections")]
     TooManyConnections,
+    /// A request before [`Event::Recovered`].
+    #[error("the server is recovering")]
+    Recovering,
+    /// [`Event::Restore`] or [`Event::Recovered`] to a server that serves already.
+    #[error("the server is not recovering")]
+    NotRecovering,
+    /// [`Event::Restore`]: there is no room for the record. Raise the [`Limits`]: its open would be lost.
+    #[error("no room to restore a record")]
+    NoRoom,
+    /// [`Event::Restore`]: a record that another [`RouteSeed`] made, a second one of the same open, or one that contradicts another.
+    #[error("a record that does not fit")]
+    ForeignRecord,
     /// [`Limits::sessions`]: refuse the session.
     #[error("too many sessions")]
     TooManySessions,

@@ -32,6 +32,35 @@ pub struct Profile {
     /// Whether a lease context of version 2 counts on dialect 2.1: not by the text, but on Windows 8 to 2012 R2 <345>
     /// (MS-SMB2 3.3.5.9.11).
     pub lease_v2_on_smb210: bool,
+    /// The answer to a CREATE that is sent again for a persistent open, and that nothing is known of.
+    pub unknown_replay: UnknownReplay,
+    /// What becomes of an open that meets a persistent one without a connection.
+    pub absent_holder: AbsentHolder,
+}
+
+/// The answer to a CREATE with SMB2_FLAGS_REPLAY_OPERATION and SMB2_DHANDLE_FLAG_PERSISTENT whose CreateGuid is unknown
+/// (MS-SMB2 3.3.5.9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "two are known")]
+pub enum UnknownReplay {
+    /// It is carried out, for the first time: the text.
+    #[default]
+    CreateAnew,
+    /// STATUS_FILE_NOT_AVAILABLE: Samba.
+    Refuse,
+}
+
+/// What becomes of an open that meets a persistent one without a connection (MS-SMB2 3.3.5.9 <301>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "two are known")]
+pub enum AbsentHolder {
+    /// Whoever has H or BATCH is waited for where that is needed, all others are not: current Windows.
+    #[default]
+    WaitForHandles,
+    /// STATUS_FILE_NOT_AVAILABLE, whatever is held: the text.
+    Refuse,
 }
 
 /// Whether a follow-up notification counts as a change of its own (MS-SMB2 3.3.4.7 <248>).

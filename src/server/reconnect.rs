@@ -25,8 +25,8 @@ impl Shard {
         let (timeout, create_guid) = match admission.create.durability {
             Durability::None => return,
             Durability::V1 => (config.durable_timeout, CreateGuid::default()),
-            Durability::V2 { timeout: 0, create_guid } => (config.durable_v2_timeout, create_guid),
-            Durability::V2 { timeout, create_guid } => {
+            Durability::V2 { timeout: 0, create_guid, .. } => (config.durable_v2_timeout, create_guid),
+            Durability::V2 { timeout, create_guid, .. } => {
                 (Duration::from_millis(timeout.into()).min(config.durable_v2_max), create_guid)
             }
         };

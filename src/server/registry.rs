@@ -227,6 +227,7 @@ impl Registry {
                 let (_, client) = self.conn(conn)?;
                 self.acknowledge(request, (client, ack.key), ack.state, out);
             }
+            Event::Restore { .. } | Event::Recovered | Event::Persisted { .. } | Event::PersistFailed { .. } => {}
             Event::Undelivered { id, conn } => {
                 // Gone in the meantime: the search begins anew, with those that are left.
                 let tried =

@@ -121,6 +121,21 @@ impl Ticket {
     }
 }
 
+/// Names a change that is to be stored; of one shard, a later one has a higher number. Opaque; goes back with the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub struct PersistSeq {
+    pub(super) route: Route,
+    pub(super) number: u64,
+}
+
+impl PersistSeq {
+    /// The number, from 1, one more for each change of the shard.
+    pub const fn number(self) -> u64 {
+        self.number
+    }
+}
+
 /// Names one break in flight. Never reused while the machine lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]

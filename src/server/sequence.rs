@@ -3,7 +3,7 @@
 /// Open.LockSequenceArray (MS-SMB2 3.3.1.10): 64 entries, each a number of four bits or nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LockSequences {
-    /// Sixteen and above: nothing.
+    /// A number of four bits, or [`NOTHING`].
     entries: [u8; ENTRIES],
 }
 
@@ -26,6 +26,30 @@ impl LockSequence {
         let number = u8::try_from(field & 0xf).ok()?;
         Some(Self { entry, number })
     }
+
+    /// The field of a request.
+    pub fn to_wire(self) -> u32 {
+        let index = u32::try_from(self.entry).unwrap_or(u32::MAX).saturating_add(1);
+        index << 4 | u32::from(self.number)
+    }
+}
+
+#[cfg(feature = "arbitrary")]
+impl<'a> arbitrary::Arbitrary<'a> for LockSequence {
+    fn arbitrary(input: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
+        Self::from_wire(input.int_in_range(0x10..=0x40f)?).ok_or(arbitrary::Error::IncorrectFormat)
+    }
+}
+
+#[cfg(feature = "arbitrary")]
+impl<'a> arbitrary::Arbitrary<'a> for LockSequences {
+    fn arbitrary(input: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
+        let mut sequences = Self::default();
+        for sequence in input.arbitrary_iter()? {
+            sequences.done(sequence?);
+        }
+        Ok(sequences)
+    }
 }
 
 impl Default for LockSequences {
@@ -46,6 +70,12 @@ impl LockSequences {
             }
             None => false,
         }
+    }
+
+    /// The entries that something is known of, by index.
+    pub fn known(&self) -> impl Iterator<Item = LockSequence> + '_ {
+        let entries = self.entries.iter().copied().enumerate().filter(|(_, number)| *number != NOTHING);
+        entries.map(|(entry, number)| LockSequence { entry, number })
     }
 
     /// The request was carried out.

@@ -109,7 +109,7 @@ impl World {
         let request = self.request();
         let (origin, actor) = (Some(ORIGIN), Actor::Open(open));
         self.tell(Event::Operate { request, origin, file: FileKey::new(file), actor, intent });
-        let Some(Action::Proceed { ticket, .. }) = self.actions.last().copied() else { return };
+        let Some(Action::Proceed { ticket, .. }) = self.actions.last().cloned() else { return };
         self.tell(Event::Done { ticket, result: Ok(()) });
     }
 

@@ -449,7 +449,7 @@ impl World {
 impl World {
     fn judge(&mut self, actions: Vec<Action>) {
         for action in actions {
-            self.log.push(action);
+            self.log.push(action.clone());
             match action {
                 Action::OpenFile { request, file_id } => {
                     let handle = match self.creates.get(&request) {
@@ -484,6 +484,7 @@ impl World {
                     assert_ne!(status, Status::SUCCESS);
                     self.answered(request);
                 }
+                Action::Persist { .. } => panic!("there is no store"),
                 Action::Closed { request } => assert!(matches!(self.answered(request), Asked::Other)),
                 Action::Accepted { .. } | Action::SendOplockBreak { .. } | Action::AnswerOplockAck { .. } => {
                     panic!("nobody locks or has an oplock: {action:?}")

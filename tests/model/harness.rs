@@ -268,6 +268,7 @@ pub fn translate(action: &Action, named: impl Fn(FileId) -> Option<RequestId>) -
         }
         Action::Refused { request, status } => Said::Refused { request, status },
         Action::Closed { request } => Said::Closed { request },
+        Action::Persist { .. } => return Err("a change for no store".into()),
         Action::Accepted { request } => Said::Accepted { request },
         Action::SendLeaseBreak { conn, body, .. } => Said::LeaseBreak { conn, body },
         Action::SendOplockBreak { conn, session, body, .. } => {

@@ -29,6 +29,7 @@ pub(crate) fn line(names: &mut Names, action: Action) -> String {
         }
         Action::Refused { request, status } => format!("refused r{} {status}", request.get()),
         Action::Closed { request } => format!("closed r{}", request.get()),
+        Action::Persist { seq, .. } => format!("persist #{}", seq.number()),
         Action::Accepted { request } => format!("accepted r{}", request.get()),
         Action::SendLeaseBreak { id, conn, protection, body } => {
             names.sends(conn, Holder::Lease(body.key), id);

@@ -155,7 +155,7 @@ fn create(words: &mut Words<'_>, names: &mut Names) -> Result<Create, String> {
     let durability = match words.read("guid", create_guid)? {
         Some(create_guid) => {
             let timeout = words.read("timeout", integer32)?.unwrap_or(0);
-            Durability::V2 { timeout, create_guid }
+            Durability::V2 { timeout, create_guid, persistent: false }
         }
         None if words.has("durable") => Durability::V1,
         None => Durability::None,

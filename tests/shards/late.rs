@@ -299,6 +299,7 @@ impl Late {
                     self.removed(self.creates[&self.opens[&file_id]].file);
                 }
             }
+            Action::Persist { .. } => panic!("there is no store"),
             Action::Unlink { file } => self.removed(file),
             Action::SendLeaseBreak { id, conn, body, .. } => {
                 // P6

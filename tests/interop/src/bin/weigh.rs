@@ -56,7 +56,7 @@ fn weigh(count: u64, leases: bool) -> ExitCode {
     let mut tell = |event| {
         actions.clear();
         server.handle(Instant::ZERO, event, &mut actions).ok()?;
-        actions.last().copied()
+        actions.last().cloned()
     };
     let terms = Terms::new(Dialect::Smb311, Capabilities::LEASING);
     tell(Event::Connected { conn, client: ClientGuid::from_wire([1; 16]), terms });

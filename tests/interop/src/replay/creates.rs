@@ -71,7 +71,7 @@ impl Driver<'_> {
                 return Err(Stop::unsupported("a persistent handle"));
             }
             Ok(Asked::DurableV2(DurableHandleRequestV2 { timeout, create_guid, .. })) => {
-                Durability::V2 { timeout, create_guid }
+                Durability::V2 { timeout, create_guid, persistent: false }
             }
             Ok(Asked::Reconnect(DurableHandleReconnect { file_id })) => {
                 return self.reconnect(seq, whence, attempt, create, (file_id, None));

@@ -320,6 +320,7 @@ impl<'t> Driver<'t> {
     /// Carries out one action. Returns what the machine has to hear of it.
     fn perform(&mut self, action: Action) -> Result<Vec<Event>, Stop> {
         match action {
+            Action::Persist { .. } => {}
             Action::OpenFile { request, file_id } => {
                 return self.open_file(request, file_id).map(|event| vec![event]);
             }

@@ -1,0 +1,118 @@
+//! What must outlive the server itself: records of persistent opens, and the changes that a store carries out (MS-SMB2 3.3.1.10).
+//!
+//! The server says [`Action::Persist`](crate::server::Action::Persist); the driver stores the change, and answers when it is
+//! durable. What a client was told rests on what is durable by then: see [`Change`].
+//!
+//! A driver keeps beside each record what it needs by itself to open the file again: share, path, attributes, times.
+
+mod record;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+pub use record::RecordError;
+
+use crate::server::{AppInstance, LockSequences, ObjectKind};
+use crate::state::{Access, CreateAction, CreateOptions, Disposition, OplockLevel, ShareMode};
+use crate::types::{ClientGuid, CreateGuid, FileKey, LeaseKey, UserId};
+use crate::wire::Lease;
+
+/// What a store has to carry out.
+///
+/// The changes of one shard are carried out in the order of their numbers; those of different shards concern different records.
+/// A store that is lost loses handles; one that goes back to an older state may give a client back what another has by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a driver that ignores a new duty must not compile")]
+pub enum Change {
+    /// Store this record in the place of the one with the same [`Record::persistent`], if there is one.
+    Put(Box<Record>),
+    /// Remove the record with this FileId.Persistent. There may be none.
+    Delete {
+        /// [`Record::persistent`]
+        persistent: u64,
+    },
+    /// Serial numbers of FileIds below this may be in use: keep the highest, and start the next life of the server with it as
+    /// [`Config::first_serial`](crate::server::Config::first_serial).
+    Serials {
+        /// The first that is not in use for certain.
+        below: u64,
+    },
+}
+
+/// A persistent open, as it has to be after a restart of the server: all of MS-SMB2 3.3.1.10 that a client may find again.
+///
+/// [`encode`](Self::encode) and [`decode`](Self::decode) turn it into octets and back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub struct Record {
+    /// FileId.Persistent, Open.DurableFileId: names the record.
+    pub persistent: u64,
+    /// The file.
+    pub file: FileKey,
+    /// The directory in which its name stands.
+    pub directory: Option<FileKey>,
+    /// Open.ParentOplockKey (MS-FSA 2.1.1.6).
+    pub parent: Option<LeaseKey>,
+    /// Open.ClientGuid
+    pub client: ClientGuid,
+    /// Open.DurableOwner
+    pub owner: UserId,
+    /// Open.CreateGuid
+    pub create_guid: CreateGuid,
+    /// Open.AppInstanceId and its version.
+    pub instance: Option<AppInstance>,
+    /// Open.DesiredAccess
+    pub desired: Access,
+    /// Open.GrantedAccess
+    pub granted: Access,
+    /// Open.ShareMode
+    pub sharing: ShareMode,
+    /// CreateDisposition of the CREATE.
+    pub disposition: Disposition,
+    /// Open.CreateOptions
+    pub options: CreateOptions,
+    /// CreateAction of the first answer; a replay repeats it.
+    pub action: CreateAction,
+    /// What was opened.
+    pub kind: ObjectKind,
+    /// Open.DurableOpenTimeout, in milliseconds.
+    pub timeout: u32,
+    /// Open.ChannelSequence as the CREATE had it (MS-SMB2 3.3.5.2.10): for the driver.
+    pub channel_sequence: u16,
+    /// Whether its client was connected.
+    pub connected: bool,
+    /// Whether the file was to be deleted with its last open.
+    pub goes: bool,
+    /// Its oplock; LEASE if it is part of a lease.
+    pub level: OplockLevel,
+    /// Its lease, as it would be answered, with nothing in it that the client was told to give up.
+    pub lease: Option<Lease>,
+    /// Lease.FileDeleteOnClose
+    pub relaxed: bool,
+    /// Its byte-range locks.
+    pub locks: Vec<LockRecord>,
+    /// Open.LockSequenceArray (MS-SMB2 3.3.5.14): for the driver.
+    pub sequences: LockSequences,
+}
+
+/// A byte-range lock of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_structs, reason = "fixed by MS-SMB2 2.2.26.1")]
+pub struct LockRecord {
+    /// Offset
+    pub offset: u64,
+    /// Length, in octets.
+    pub len: u64,
+    /// Whether it is exclusive.
+    pub exclusive: bool,
+}
+
+impl Record {
+    /// How long its client may stay away, once it is gone.
+    pub const fn patience(&self) -> Duration {
+        Duration::from_millis(self.timeout as u64)
+    }
+}
