@@ -111,6 +111,42 @@ pub struct LockRecord {
 }
 
 impl Record {
+    /// A record of a file that is open for reading, shared with all, with nothing cached.
+    pub fn new(
+        persistent: u64,
+        file: FileKey,
+        client: ClientGuid,
+        owner: UserId,
+        create_guid: CreateGuid,
+    ) -> Self {
+        Self {
+            persistent,
+            file,
+            directory: None,
+            parent: None,
+            client,
+            owner,
+            create_guid,
+            instance: None,
+            desired: Access::READ_DATA,
+            granted: Access::READ_DATA,
+            sharing: ShareMode::ALL,
+            disposition: Disposition::Open,
+            options: CreateOptions::empty(),
+            action: CreateAction::Opened,
+            kind: ObjectKind::File,
+            timeout: 0,
+            channel_sequence: 0,
+            connected: false,
+            goes: false,
+            level: OplockLevel::None,
+            lease: None,
+            relaxed: false,
+            locks: Vec::new(),
+            sequences: LockSequences::default(),
+        }
+    }
+
     /// How long its client may stay away, once it is gone.
     pub const fn patience(&self) -> Duration {
         Duration::from_millis(self.timeout as u64)

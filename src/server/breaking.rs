@@ -14,15 +14,19 @@ use crate::locks::{Break, Level};
 use crate::state::{LeaseState, OplockLevel};
 use crate::stats::{count, count_latency};
 use crate::status::Status;
-use crate::types::{FileId, RequestId, SessionId};
+use crate::types::{Epoch, FileId, RequestId, SessionId};
 use crate::wire::{LeaseAck, OplockBreak};
 
 impl Shard {
-    /// Sends what the last judgement demands.
-    pub(super) fn tell_holders(&mut self, out: Out<'_>) {
-        self.purge(out);
+    /// Sends what the last judgement demands. Returns whether opens were closed for that, or waiters may go on.
+    pub(super) fn tell_holders(&mut self, out: Out<'_>) -> bool {
+        let purged = self.purge(out);
         let mut breaks: Vec<Break<HolderId>> = mem::take(&mut self.breaks);
         for Break { id, to } in breaks.drain(..) {
+            if self.kept_for(id) {
+                self.amend(id, to);
+                continue;
+            }
             let notice = match id {
                 HolderId::Lease(slot) => self.leases.get_mut(slot).and_then(|lease| lease.lower(to)),
                 HolderId::Oplock(slot) => {
@@ -34,6 +38,40 @@ impl Shard {
             }
         }
         self.breaks = breaks;
+        purged
+    }
+
+    /// Keeps a break for a client that is not there (MS-SMB2 3.3.4.7).
+    fn amend(&mut self, id: HolderId, to: LeaseState) {
+        match id {
+            HolderId::Lease(slot) => {
+                if let Some(lease) = self.leases.get_mut(slot) {
+                    lease.amend(to);
+                }
+            }
+            HolderId::Oplock(slot) => {
+                let to = Level::within(to).caches();
+                self.change_oplock(slot, |oplock| oplock.hold.amend(to, || Epoch::ZERO));
+            }
+        }
+        count(&mut self.stats.breaks_kept);
+        self.touch_holder(id);
+    }
+
+    /// What nobody has heard of comes down without a word: its client will be told of what is left.
+    pub(super) fn hush(&mut self, id: HolderId, to: LeaseState) {
+        match id {
+            HolderId::Lease(slot) => {
+                if let Some(lease) = self.leases.get_mut(slot) {
+                    lease.hold.hush(to);
+                }
+            }
+            HolderId::Oplock(slot) => {
+                let to = Level::within(to).caches();
+                self.change_oplock(slot, |oplock| oplock.hold.hush(to));
+            }
+        }
+        self.touch_holder(id);
     }
 
     /// Changes an oplock, and counts whether it still holds anything.
@@ -57,7 +95,8 @@ impl Shard {
 
     /// Has the registry choose a connection for a notification that is new. Its deadline begins now, a little before it is
     /// sent (MS-SMB2 3.3.2.1, 3.3.2.5).
-    fn send(&mut self, id: HolderId, notice: Notice, out: Out<'_>) {
+    pub(super) fn send(&mut self, id: HolderId, notice: Notice, out: Out<'_>) {
+        self.touch_holder(id);
         if notice.needs_acknowledgment() {
             self.start_deadline(id);
         }
@@ -80,9 +119,16 @@ impl Shard {
     }
 
     fn timeout(&self, id: HolderId) -> Duration {
+        let config = &self.config;
         match id {
-            HolderId::Lease(_) => self.config.lease_break_timeout,
-            HolderId::Oplock(_) => self.config.oplock_break_timeout,
+            HolderId::Lease(lease) if self.leases.get(lease).is_some_and(|lease| lease.promised > 0) => {
+                config.persistent_lease_break_timeout
+            }
+            HolderId::Lease(_) => config.lease_break_timeout,
+            HolderId::Oplock(open) if self.opens.get(open).is_some_and(|open| self.promised(open)) => {
+                config.persistent_oplock_break_timeout
+            }
+            HolderId::Oplock(_) => config.oplock_break_timeout,
         }
     }
 
@@ -200,6 +246,7 @@ impl Shard {
     /// A break has come to an end, or to its next step.
     fn go_on(&mut self, id: HolderId, notice: Option<Notice>, file: FileSlot, out: Out<'_>) {
         self.stop_deadline(id);
+        self.touch_holder(id);
         match (id, notice) {
             // Nobody is connected who could be told of the next step.
             (HolderId::Lease(lease), Some(_)) if self.leases.get(lease).is_some_and(Lease::deserted) => {
@@ -232,29 +279,19 @@ impl Shard {
     /// No connection of the client can carry the notification (MS-SMB2 3.3.4.6, 3.3.4.7).
     pub(super) fn undeliverable(&mut self, id: BreakId, out: Out<'_>) {
         let current = |hold: &mut Hold| hold.told().is_some() && hold.last(id.number).is_some();
-        if self.hold_mut(id.holder()).is_some_and(current) {
+        // A persistent open has until the deadline to lose its connection as well: then the notification is kept (MS-SMB2 3.3.4.7).
+        let promised = match id.holder() {
+            HolderId::Lease(lease) => self.leases.get(lease).is_some_and(|lease| lease.promised > 0),
+            HolderId::Oplock(open) => self.opens.get(open).is_some_and(|open| self.promised(open)),
+        };
+        if !promised && self.hold_mut(id.holder()).is_some_and(current) {
             count(&mut self.stats.breaks_undeliverable);
             self.give_up(id.holder(), out);
         }
     }
 
-    /// Nobody can be told, and the opens stay: they cache nothing from now on.
-    pub(super) fn forsake(&mut self, id: HolderId) {
-        match id {
-            HolderId::Lease(slot) => {
-                if let Some(lease) = self.leases.get_mut(slot) {
-                    lease.hold.give_up();
-                }
-            }
-            HolderId::Oplock(slot) => {
-                self.change_oplock(slot, |oplock| oplock.hold.give_up());
-            }
-        }
-        self.stop_deadline(id);
-    }
-
-    /// Nobody answers for the holder: it holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.6.1, 3.3.6.5).
-    pub(super) fn give_up(&mut self, id: HolderId, out: Out<'_>) {
+    /// Nobody can be told, and the opens stay: they cache nothing from now on. Returns the file.
+    pub(super) fn forsake(&mut self, id: HolderId) -> Option<FileSlot> {
         let file = match id {
             HolderId::Lease(slot) => self.leases.get_mut(slot).map(|lease| {
                 lease.hold.give_up();
@@ -265,7 +302,14 @@ impl Shard {
                 gone.and_then(|()| self.opens.get(slot)).map(|open| open.file)
             }
         };
-        let Some(file) = file else { return self.anomaly("a break of nobody") };
+        self.stop_deadline(id);
+        self.touch_holder(id);
+        file
+    }
+
+    /// Nobody answers for the holder: it holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.6.1, 3.3.6.5).
+    pub(super) fn give_up(&mut self, id: HolderId, out: Out<'_>) {
+        let Some(file) = self.forsake(id) else { return self.anomaly("a break of nobody") };
         self.go_on(id, None, file, out);
     }
 }

@@ -124,6 +124,37 @@ impl Hold {
         }
     }
 
+    /// Comes down to `to`, and nobody is told: nobody has heard of it.
+    pub(super) fn hush(&mut self, to: LeaseState) {
+        self.state = self.state().intersection(to).into();
+    }
+
+    /// As [`lower`](Self::lower), while the notification is kept: it says all of it when it goes out, by the epoch that it has.
+    pub(super) fn amend(&mut self, to: LeaseState, epoch: impl FnOnce() -> Epoch) {
+        let Phase::Breaking { told, needed } = &mut self.phase else {
+            self.lower(to, epoch);
+            return;
+        };
+        *needed = LeaseState::from(*needed).intersection(to).into();
+        *told = LeaseState::from(*told).intersection(to).into();
+        if let Some(last) = &mut self.last {
+            last.new = *told;
+        }
+    }
+
+    /// The client says that it has no more than this. Ends a break that wanted no less.
+    pub(super) fn cut(&mut self, state: LeaseState) {
+        self.state = self.state().intersection(state).into();
+        if self.breaking().is_some_and(|(_, needed)| needed.contains(self.state())) {
+            self.phase = Phase::Held;
+        }
+    }
+
+    /// The notification that is out, or kept.
+    pub(super) fn unanswered(&self) -> Option<Notice> {
+        self.last.filter(|_| self.told().is_some())
+    }
+
     /// The client has come down to `state`, which is within what it was told. Returns the next notification, if that is not
     /// enough, with an epoch that is asked for then.
     pub(super) fn accept(

@@ -28,6 +28,12 @@ pub(super) struct Lease {
     pub(super) opens: u32,
     /// How many of them have lost their connection.
     pub(super) orphans: u32,
+    /// How many of them are persistent.
+    pub(super) promised: u32,
+    /// How many of them nobody has heard of as yet.
+    pub(super) unheard: u32,
+    /// Whether the server was started anew, and its client has not said since what it knows.
+    pub(super) restored: bool,
     /// Lease.FileDeleteOnClose: the key may name another file meanwhile.
     pub(super) relaxed: bool,
     pub(super) in_file: Links<LeaseSlot>,
@@ -57,8 +63,66 @@ impl Lease {
             parent: asked.parent(),
             opens: 0,
             orphans: 0,
+            promised: 0,
+            unheard: 0,
+            restored: false,
             relaxed: false,
             in_file: Links::default(),
+        }
+    }
+
+    /// A lease of which a record says this much, and of which `state` may be held.
+    pub(super) fn restored(
+        name: LeaseName,
+        file: FileSlot,
+        context: &wire::Lease,
+        state: LeaseState,
+    ) -> Self {
+        let lease = Self::new(name.0, file, context, state);
+        Self { epoch: context.epoch().unwrap_or_default(), restored: true, ..lease }
+    }
+
+    /// Another record of it says this much.
+    pub(super) fn restore(&mut self, context: &wire::Lease, state: LeaseState) {
+        self.hold.cut(state);
+        self.catch_up(context);
+    }
+
+    /// The first client that comes back after a restart says what it knows: no more is given back, and its epoch counts
+    /// (MS-SMB2 3.3.5.9.12 <353>).
+    pub(super) fn reconcile(&mut self, context: &wire::Lease) {
+        if !self.restored {
+            return;
+        }
+        self.restored = false;
+        self.hold.cut(context.state());
+        self.catch_up(context);
+        if self.hold.state() != context.state().normalized() {
+            self.epoch = self.epoch.next();
+        }
+    }
+
+    fn catch_up(&mut self, context: &wire::Lease) {
+        if let Some(epoch) = context.epoch().filter(|epoch| epoch.since(self.epoch).is_some()) {
+            self.epoch = epoch;
+        }
+    }
+
+    /// What a context that joins no lease is answered with (MS-SMB2 3.3.5.9.8).
+    pub(super) fn nothing(asked: &wire::Lease) -> wire::Lease {
+        Self::new(ClientGuid::default(), FileSlot::default(), asked, LeaseState::NONE).context()
+    }
+
+    /// What a record has to say of it: nothing that its client was told to give up.
+    pub(super) fn stored(&self) -> wire::Lease {
+        let state = self.hold.told().unwrap_or_else(|| self.hold.state());
+        match self.context() {
+            wire::Lease::V1(context) => {
+                wire::Lease::V1(LeaseV1 { state, flags: LeaseFlags::empty(), ..context })
+            }
+            wire::Lease::V2(context) => {
+                wire::Lease::V2(LeaseV2 { state, flags: LeaseFlags::empty(), ..context })
+            }
         }
     }
 
@@ -88,6 +152,15 @@ impl Lease {
             *epoch = epoch.next();
             *epoch
         })
+    }
+
+    /// As [`lower`](Self::lower), while nobody can be told and the notification is kept.
+    pub(super) fn amend(&mut self, to: LeaseState) {
+        let Self { hold, epoch, .. } = self;
+        hold.amend(to, || {
+            *epoch = epoch.next();
+            *epoch
+        });
     }
 
     /// Takes an acknowledgment (MS-SMB2 3.3.5.22.2). Returns the state that is left, and the next notification if one has
