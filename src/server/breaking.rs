@@ -7,14 +7,15 @@ use core::time::Duration;
 use super::action::Action;
 use super::hold::{Hold, Notice};
 use super::lease::{Lease, LeaseName};
-use super::records::{Caching, FileSlot, Stage};
+use super::oplock::Oplock;
+use super::records::{Caching, FileSlot, Open, Stage};
 use super::scale::{Arrival, BreakId, Due, HolderId, OpenSlot, Outgoing, RegistryInput, Route};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::{Break, Level};
 use crate::state::{LeaseState, OplockLevel};
 use crate::stats::{count, count_latency};
 use crate::status::Status;
-use crate::types::{Epoch, FileId, RequestId, SessionId};
+use crate::types::{FileId, RequestId, SessionId};
 use crate::wire::{LeaseAck, OplockBreak};
 
 impl Shard {
@@ -46,12 +47,12 @@ impl Shard {
         match id {
             HolderId::Lease(slot) => {
                 if let Some(lease) = self.leases.get_mut(slot) {
-                    lease.amend(to);
+                    lease.hold.amend(to);
                 }
             }
             HolderId::Oplock(slot) => {
                 let to = Level::within(to).caches();
-                self.change_oplock(slot, |oplock| oplock.hold.amend(to, || Epoch::ZERO));
+                self.change_oplock(slot, |oplock| oplock.hold.amend(to));
             }
         }
         count(&mut self.stats.breaks_kept);
@@ -75,11 +76,7 @@ impl Shard {
     }
 
     /// Changes an oplock, and counts whether it still holds anything.
-    fn change_oplock<T>(
-        &mut self,
-        slot: OpenSlot,
-        change: impl FnOnce(&mut super::oplock::Oplock) -> T,
-    ) -> Option<T> {
+    fn change_oplock<T>(&mut self, slot: OpenSlot, change: impl FnOnce(&mut Oplock) -> T) -> Option<T> {
         let open = self.opens.get_mut(slot)?;
         let file = open.file;
         let oplock = open.oplock_mut()?;
@@ -181,11 +178,15 @@ impl Shard {
             let result = Err(Status::OBJECT_NAME_NOT_FOUND);
             return perform(out, Action::AnswerLeaseAck { request, result });
         };
-        let file = lease.file;
+        let (file, before) = (lease.file, lease.stored());
         let (result, notice) = match lease.acknowledge(state, &self.config.profile) {
             Ok((held, notice)) => (Ok(LeaseAck { key: name.1, state: held }), notice),
             Err(status) => (Err(status), None),
         };
+        // Mostly a client does what it was told, and that is stored.
+        if lease.stored() != before {
+            self.touch_holder(HolderId::Lease(slot));
+        }
         self.lease_used(slot, out);
         self.count_acknowledgment(HolderId::Lease(slot), result.is_ok());
         let accepted = result.is_ok();
@@ -212,6 +213,7 @@ impl Shard {
         let file = open.file;
         let leased = matches!(open.stage, Stage::Live(Caching::Lease(_) | Caching::Guest));
         let breaking = open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some());
+        let told = open.oplock().map(Oplock::told);
         let profile = self.config.profile;
         let (result, notice) = match self.change_oplock(slot, |oplock| oplock.acknowledge(level, &profile)) {
             Some((result, notice)) => (result, notice),
@@ -220,6 +222,9 @@ impl Shard {
             None => (Err(profile.unexpected_ack.status()), None),
         };
         self.used(slot, out);
+        if self.opens.get(slot).and_then(Open::oplock).map(Oplock::told) != told {
+            self.touch(slot);
+        }
         self.count_acknowledgment(HolderId::Oplock(slot), result.is_ok());
         let result = result.map(|level| OplockBreak { level, file_id });
         perform(out, Action::AnswerOplockAck { request, result });
@@ -246,7 +251,6 @@ impl Shard {
     /// A break has come to an end, or to its next step.
     fn go_on(&mut self, id: HolderId, notice: Option<Notice>, file: FileSlot, out: Out<'_>) {
         self.stop_deadline(id);
-        self.touch_holder(id);
         match (id, notice) {
             // Nobody is connected who could be told of the next step.
             (HolderId::Lease(lease), Some(_)) if self.leases.get(lease).is_some_and(Lease::deserted) => {

@@ -129,17 +129,28 @@ impl Hold {
         self.state = self.state().intersection(to).into();
     }
 
-    /// As [`lower`](Self::lower), while the notification is kept: it says all of it when it goes out, by the epoch that it has.
-    pub(super) fn amend(&mut self, to: LeaseState, epoch: impl FnOnce() -> Epoch) {
-        let Phase::Breaking { told, needed } = &mut self.phase else {
-            self.lower(to, epoch);
-            return;
-        };
-        *needed = LeaseState::from(*needed).intersection(to).into();
-        *told = LeaseState::from(*told).intersection(to).into();
-        if let Some(last) = &mut self.last {
-            last.new = *told;
+    /// As [`lower`](Self::lower), while nobody can be told: the notification is kept, and says all of it when it goes out.
+    pub(super) fn amend(&mut self, to: LeaseState) {
+        match &mut self.phase {
+            Phase::Held => {
+                self.notify(to, to, Epoch::ZERO);
+            }
+            Phase::Breaking { told, needed } => {
+                *needed = LeaseState::from(*needed).intersection(to).into();
+                *told = LeaseState::from(*told).intersection(to).into();
+            }
         }
+    }
+
+    /// The notification that was kept, or may have been lost, if there is one: by an epoch of its own, which is asked for then.
+    pub(super) fn renew(&mut self, epoch: impl FnOnce() -> Epoch) -> Option<Notice> {
+        let (told, needed) = self.breaking().filter(|_| self.timer.is_none())?;
+        Some(self.notify(told, needed, epoch()))
+    }
+
+    /// Whether the client was told to come down, on a connection that it may still have.
+    pub(super) fn is_told(&self) -> bool {
+        self.breaking().is_some() && self.timer.is_some()
     }
 
     /// The client says that it has no more than this. Ends a break that wanted no less.
@@ -148,11 +159,6 @@ impl Hold {
         if self.breaking().is_some_and(|(_, needed)| needed.contains(self.state())) {
             self.phase = Phase::Held;
         }
-    }
-
-    /// The notification that is out, or kept.
-    pub(super) fn unanswered(&self) -> Option<Notice> {
-        self.last.filter(|_| self.told().is_some())
     }
 
     /// The client has come down to `state`, which is within what it was told. Returns the next notification, if that is not

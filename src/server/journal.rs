@@ -11,6 +11,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::mem;
 
 use super::action::Action;
 use super::durable::{Durable, Kind, Promise};
@@ -168,12 +169,14 @@ impl Shard {
 
     /// The end of a call: writes the records that are not what they were.
     pub(super) fn flush(&mut self, out: Out<'_>) {
-        while let Some(slot) = self.journal.dirty.pop() {
+        let mut dirty = mem::take(&mut self.journal.dirty);
+        for slot in dirty.drain(..) {
             let promise = self.durables.get(slot).and_then(Durable::promise);
             if promise.is_some_and(|promise| promise.dirty) {
                 self.put(slot, out);
             }
         }
+        self.journal.dirty = dirty;
     }
 
     /// Whether an open is persistent.
@@ -267,7 +270,7 @@ impl Shard {
             return self.anomaly("no room for a connection that was there");
         };
         let Some(open) = self.opens.get_mut(slot) else { return };
-        let Stage::Live(caching) = core::mem::replace(&mut open.stage, Stage::Abandoned) else { return };
+        let Stage::Live(caching) = mem::replace(&mut open.stage, Stage::Abandoned) else { return };
         open.stage = Stage::Unheard { caching, admission, lane };
         let (durable, lease) = (open.durable, open.lease());
         if let Some(lane) = self.lanes.get_mut(lane) {

@@ -91,13 +91,26 @@ impl Lease {
     /// The first client that comes back after a restart says what it knows: no more is given back, and its epoch counts
     /// (MS-SMB2 3.3.5.9.12 <353>).
     pub(super) fn reconcile(&mut self, context: &wire::Lease) {
-        if !self.restored {
-            return;
-        }
         self.restored = false;
         self.hold.cut(context.state());
         self.catch_up(context);
         if self.hold.state() != context.state().normalized() {
+            self.epoch = self.epoch.next();
+        }
+    }
+
+    /// What was not worth waiting for while nobody was there is granted anew, from the epoch of the client (*choice:* as current
+    /// Windows has it). Beside locks that is nothing, without W.
+    pub(super) fn regrant(&mut self, context: &wire::Lease, locked: bool) {
+        let state = self.hold.state();
+        let writes = state.contains(LeaseState::WRITE);
+        if state.is_empty() || (state.contains(LeaseState::HANDLE) && (writes || !locked)) {
+            return;
+        }
+        self.catch_up(context);
+        if locked && !writes {
+            self.hold.cut(LeaseState::NONE);
+        } else if state == LeaseState::R {
             self.epoch = self.epoch.next();
         }
     }
@@ -154,13 +167,13 @@ impl Lease {
         })
     }
 
-    /// As [`lower`](Self::lower), while nobody can be told and the notification is kept.
-    pub(super) fn amend(&mut self, to: LeaseState) {
+    /// The notification that was kept, if there is one (MS-SMB2 3.3.5.9.12: behind the answer, by the next epoch).
+    pub(super) fn renew(&mut self) -> Option<Notice> {
         let Self { hold, epoch, .. } = self;
-        hold.amend(to, || {
+        hold.renew(|| {
             *epoch = epoch.next();
             *epoch
-        });
+        })
     }
 
     /// Takes an acknowledgment (MS-SMB2 3.3.5.22.2). Returns the state that is left, and the next notification if one has
@@ -198,7 +211,7 @@ impl Lease {
 
     /// The lease context of a CREATE response (MS-SMB2 2.2.14.2.10, 2.2.14.2.11).
     pub(super) fn context(&self) -> wire::Lease {
-        let breaking = self.hold.breaking().is_some();
+        let breaking = self.hold.is_told();
         let flags = if breaking { LeaseFlags::BREAK_IN_PROGRESS } else { LeaseFlags::empty() };
         let (key, state) = (self.name.1, self.hold.state());
         match self.version {

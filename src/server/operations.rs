@@ -92,7 +92,9 @@ impl Shard {
             self.follow(&run, out);
         }
         if matches!(run.intent, Intent::Rename { .. } | Intent::Delete { .. }) {
-            self.touch_opens(file, |_| true);
+            // What was written ahead of it holds, if it went well.
+            let own = run.own.open.and_then(|open| self.opens.get(open)).map(|open| open.file_id);
+            self.touch_opens(file, |open| result.is_err() || Some(open.file_id) != own);
         }
         if barred {
             self.resume(file, out);

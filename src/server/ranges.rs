@@ -63,11 +63,13 @@ impl Shard {
         if first.flags == LockFlags::UNLOCK {
             match self.unlock(file, slot, &lock.elements) {
                 Ok(()) => self.accept_lock(slot, lock, HeldBack::Unlocked(request), out),
-                Err(status) => self.decline(request, status, out),
+                Err(status) => {
+                    self.touch(slot);
+                    self.decline(request, status, out);
+                }
             }
             // What was unlocked before an error stays so.
             if self.opens.get(slot).is_some_and(|open| open.locks.lock_count() < before) {
-                self.touch(slot);
                 self.resume(file, out);
             }
             return;

@@ -20,7 +20,7 @@ use crate::state::{CreateAction, LeaseState, OplockLevel};
 use crate::stats::count;
 use crate::status::Status;
 use crate::store::list::Links;
-use crate::types::{ClientGuid, CreateGuid, FileId, RequestId, SessionId, UserId};
+use crate::types::{ClientGuid, CreateGuid, Epoch, FileId, RequestId, SessionId, UserId};
 use crate::wire;
 use crate::wire::DurableFlags;
 
@@ -435,19 +435,16 @@ impl Shard {
         Ok((slot, Grant { file_id, action: CreateAction::Opened, level, durable: None, lease, replayable }))
     }
 
-    /// What a lease is when its client comes back to it: no more than the client knows of, after a restart, and nothing without W
-    /// beside locks, which others may have been refused for (*choice:* as current Windows has it).
+    /// What a lease is when the first open of it comes back.
     fn reconcile(&mut self, slot: OpenSlot, context: Option<wire::Lease>) {
         let Some(open) = self.opens.get(slot).filter(|open| self.promised(open)) else { return };
-        let locked = open.locks.lock_count() > 0;
-        let Some(lease) = open.lease().and_then(|lease| self.leases.get_mut(lease)) else { return };
-        if let Some(context) = context {
-            lease.reconcile(&context);
-        }
-        let state = lease.hold.state();
-        if locked && lease.deserted() && !state.is_empty() && !state.contains(LeaseState::WRITE) {
-            lease.hold.cut(LeaseState::NONE);
-            lease.epoch = lease.epoch.next();
+        let locked = self.files.get(open.file).is_some_and(|file| !file.locks.vacant());
+        let lease =
+            open.lease().and_then(|lease| self.leases.get_mut(lease)).filter(|lease| lease.deserted());
+        match (lease, context) {
+            (Some(lease), Some(context)) if lease.restored => lease.reconcile(&context),
+            (Some(lease), Some(context)) => lease.regrant(&context, locked),
+            (Some(_), None) | (None, _) => {}
         }
     }
 
@@ -457,10 +454,12 @@ impl Shard {
         let Some(open) = self.opens.get(slot) else { return };
         let file = open.file;
         let holder = open.lease().map_or(HolderId::Oplock(slot), HolderId::Lease);
-        let Some(hold) = self.hold_mut(holder) else { return };
-        match (hold.unanswered(), hold.timer) {
-            (Some(notice), None) => self.send(holder, notice, out),
-            (Some(_), Some(_)) | (None, _) => {}
+        let notice = match holder {
+            HolderId::Lease(lease) => self.leases.get_mut(lease).and_then(Lease::renew),
+            HolderId::Oplock(_) => self.hold_mut(holder).and_then(|hold| hold.renew(|| Epoch::ZERO)),
+        };
+        if let Some(notice) = notice {
+            self.send(holder, notice, out);
         }
         self.settle(file, out);
     }
