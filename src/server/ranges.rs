@@ -61,15 +61,19 @@ impl Shard {
             return self.decline(request, Status::INSUFFICIENT_RESOURCES, out);
         }
         if first.flags == LockFlags::UNLOCK {
-            match self.unlock(file, slot, &lock.elements) {
+            let result = self.unlock(file, slot, &lock.elements);
+            // What was unlocked before an error stays so.
+            let unlocked = self.opens.get(slot).is_some_and(|open| open.locks.lock_count() < before);
+            match result {
                 Ok(()) => self.accept_lock(slot, lock, HeldBack::Unlocked(request), out),
                 Err(status) => {
-                    self.touch(slot);
+                    if unlocked {
+                        self.touch(slot);
+                    }
                     self.decline(request, status, out);
                 }
             }
-            // What was unlocked before an error stays so.
-            if self.opens.get(slot).is_some_and(|open| open.locks.lock_count() < before) {
+            if unlocked {
                 self.resume(file, out);
             }
             return;
