@@ -96,7 +96,7 @@ impl Shard {
             let state = hold.state();
             self.config.profile.absent_holder == AbsentHolder::Refuse
                 || !survives(state, oplock)
-                || (open.locks.lock_count() > 0 && !state.contains(LeaseState::WRITE))
+                || (!file.locks.vacant() && !state.contains(LeaseState::WRITE))
         };
         let opens = file.opens.iter(&self.opens, |open| &open.in_file);
         let mut absent = opens.filter(|(_, open)| open.orphaned() && self.promised(open));

@@ -85,7 +85,7 @@ impl Lease {
     /// Another record of it says this much.
     pub(super) fn restore(&mut self, context: &wire::Lease, state: LeaseState) {
         self.hold.cut(state);
-        self.catch_up(context);
+        self.catch_up(context.epoch().unwrap_or_default());
     }
 
     /// The first client that comes back after a restart says what it knows: no more is given back, and its epoch counts
@@ -93,7 +93,7 @@ impl Lease {
     pub(super) fn reconcile(&mut self, context: &wire::Lease) {
         self.restored = false;
         self.hold.cut(context.state());
-        self.catch_up(context);
+        self.catch_up(context.epoch().unwrap_or_default());
         if self.hold.state() != context.state().normalized() {
             self.epoch = self.epoch.next();
         }
@@ -107,16 +107,16 @@ impl Lease {
         if state.is_empty() || (state.contains(LeaseState::HANDLE) && (writes || !locked)) {
             return;
         }
-        self.catch_up(context);
         if locked && !writes {
             self.hold.cut(LeaseState::NONE);
-        } else if state == LeaseState::R {
-            self.epoch = self.epoch.next();
         }
+        let asked = context.epoch().unwrap_or_default();
+        self.catch_up(if self.hold.state() == LeaseState::R { asked.next() } else { asked });
     }
 
-    fn catch_up(&mut self, context: &wire::Lease) {
-        if let Some(epoch) = context.epoch().filter(|epoch| epoch.since(self.epoch).is_some()) {
+    /// No epoch goes back.
+    fn catch_up(&mut self, epoch: Epoch) {
+        if epoch.since(self.epoch).is_some() {
             self.epoch = epoch;
         }
     }

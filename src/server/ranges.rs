@@ -118,7 +118,8 @@ impl Shard {
         file.locks.conflict_with_lock(&self.ranges, range, kind, open.file_id.persistent).is_some()
     }
 
-    /// Locks all or nothing, and answers.
+    /// Locks all or nothing, tells everybody in `breaks`, and answers. *Choice:* what fails takes nothing from anybody, as Samba has
+    /// it; the text breaks first (MS-FSA 2.1.5.8).
     pub(super) fn take_locks(&mut self, file: FileSlot, slot: OpenSlot, lock: Lock, out: Out<'_>) {
         let result = match (self.files.get_mut(file), self.opens.get_mut(slot)) {
             (Some(file), Some(open)) => {
@@ -133,10 +134,14 @@ impl Shard {
         };
         match result {
             Ok(()) => {
+                self.tell_holders(out);
                 let held = HeldBack::Locked(Box::new(lock.clone()));
                 self.accept_lock(slot, lock, held, out);
             }
-            Err(status) => self.refuse(Job::Lock(lock), status, out),
+            Err(status) => {
+                self.breaks.clear();
+                self.refuse(Job::Lock(lock), status, out);
+            }
         }
     }
 

@@ -281,14 +281,19 @@ impl Shard {
         self.reap(file);
     }
 
-    /// Lets a request run that was judged so, once everybody in `breaks` is told.
+    /// Lets a request run that was judged so, and tells everybody in `breaks` first.
     fn admit(&mut self, slot: FileSlot, job: Job, party: Party, out: Out<'_>) {
-        self.tell_holders(out);
         match (job, party.own.open) {
-            (Job::Create(admission), _) => self.reserve(slot, admission, out),
+            (Job::Create(admission), _) => {
+                self.tell_holders(out);
+                self.reserve(slot, admission, out);
+            }
             (Job::Lock(lock), Some(open)) => self.take_locks(slot, open, lock, out),
             (job @ Job::Lock(_), None) => self.refuse(job, Status::FILE_CLOSED, out),
-            (Job::Operate { request, intent, .. }, _) => self.start(slot, request, intent, party, out),
+            (Job::Operate { request, intent, .. }, _) => {
+                self.tell_holders(out);
+                self.start(slot, request, intent, party, out);
+            }
         }
     }
 

@@ -34,6 +34,7 @@ pub(super) struct Pending {
     lease: Option<Lease>,
     user: UserId,
     durability: Durability,
+    share: Share,
     /// What names it, if it can be replayed.
     pub(super) guid: Option<(ClientGuid, CreateGuid)>,
     pub(super) attempt: Attempt,
@@ -58,7 +59,6 @@ impl Driver<'_> {
         attempt: Attempt,
         create: &Create,
     ) -> Result<(), Stop> {
-        let persistent = DurableFlags::PERSISTENT;
         let strange = |context: &&Context| matches!(&*context.tag, "AppInstanceVersion" | "TWrp");
         let other = create.contexts.iter().find(strange);
         if let Some(context) = other {
@@ -67,20 +67,20 @@ impl Driver<'_> {
         let durability = match Asked::of(&self.durable_contexts(create), whence.dialect) {
             Ok(Asked::Nothing) => Durability::None,
             Ok(Asked::Durable) => Durability::V1,
-            Ok(Asked::DurableV2(asked)) if whence.persistent && asked.flags.contains(persistent) => {
-                return Err(Stop::unsupported("a persistent handle"));
-            }
-            Ok(Asked::DurableV2(DurableHandleRequestV2 { timeout, create_guid, .. })) => {
-                Durability::V2 { timeout, create_guid, persistent: false }
+            Ok(Asked::DurableV2(DurableHandleRequestV2 { timeout, create_guid, flags })) => {
+                let persistent = flags.contains(DurableFlags::PERSISTENT);
+                Durability::V2 { timeout, create_guid, persistent }
             }
             Ok(Asked::Reconnect(DurableHandleReconnect { file_id })) => {
-                return self.reconnect(seq, whence, attempt, create, (file_id, None));
+                let asked =
+                    Reconnect::new(RequestId::new(seq), whence.origin, whence.user, file_id.persistent);
+                return self.reconnect(whence, attempt, create, asked);
             }
-            Ok(Asked::ReconnectV2(asked)) if asked.flags.contains(persistent) => {
-                return Err(Stop::unsupported("a persistent handle"));
-            }
-            Ok(Asked::ReconnectV2(DurableHandleReconnectV2 { file_id, create_guid, .. })) => {
-                return self.reconnect(seq, whence, attempt, create, (file_id, Some(create_guid)));
+            Ok(Asked::ReconnectV2(DurableHandleReconnectV2 { file_id, create_guid, flags })) => {
+                let asked =
+                    Reconnect::new(RequestId::new(seq), whence.origin, whence.user, file_id.persistent);
+                let asked = asked.with_guid(create_guid).flags(flags, whence.share);
+                return self.reconnect(whence, attempt, create, asked);
             }
             Err(status) => {
                 self.answer(seq, status, Body::Nothing);
@@ -121,16 +121,13 @@ impl Driver<'_> {
     /// need not be one.
     fn reconnect(
         &mut self,
-        seq: u64,
         whence: Whence,
         attempt: Attempt,
         create: &Create,
-        (file_id, create_guid): (FileId, Option<CreateGuid>),
+        mut reconnect: Reconnect,
     ) -> Result<(), Stop> {
-        let Whence { origin, volume, user, .. } = whence;
-        let request = RequestId::new(seq);
-        let mut reconnect = Reconnect::new(request, origin, user, file_id.persistent);
-        reconnect.create_guid = create_guid;
+        let Whence { origin, volume, .. } = whence;
+        let request = reconnect.request;
         match lease_of(create) {
             Ok(None) => {}
             Ok(Some(lease)) => {
@@ -138,7 +135,7 @@ impl Driver<'_> {
                 reconnect = reconnect.lease(lease, name.and_then(|name| self.fs.lookup(volume, &name)));
             }
             Err(status) => {
-                self.answer(seq, status, Body::Nothing);
+                self.answer(request.get(), status, Body::Nothing);
                 return Ok(());
             }
         }
@@ -166,7 +163,7 @@ impl Driver<'_> {
             .disposition(wanted.disposition, wanted.options)
             .caching(level, lease)
             .durable(user, durability)
-            .place(Share::DISK, self.fs.directory(volume, name));
+            .place(create.share, self.fs.directory(volume, name));
         if create.attempt.replay {
             event = event.replayed();
         }
@@ -192,7 +189,7 @@ impl Pending {
         create: &Create,
         durability: Durability,
     ) -> Result<Self, Status> {
-        let Whence { origin, volume, client, user, .. } = whence;
+        let Whence { origin, volume, client, user, share, .. } = whence;
         let wrong = Status::INVALID_PARAMETER;
         if create.impersonation > 3 {
             return Err(nt::BAD_IMPERSONATION_LEVEL);
@@ -219,6 +216,7 @@ impl Pending {
             lease: lease_of(create)?,
             user,
             durability,
+            share,
             guid: match durability {
                 Durability::V2 { create_guid, .. } => Some((client, create_guid)),
                 _ => None,

@@ -160,6 +160,9 @@ pub(super) struct Driver<'t> {
 /// Feeds a recording to a server.
 pub(super) fn play(trace: &Trace, habits: Habits) -> Play {
     let mut driver = Driver::new(trace, habits);
+    if let Err(stop) = driver.feed(Event::Recovered) {
+        return Play { outputs: driver.outputs, stopped: Some((0, stop)) };
+    }
     for line in &trace.lines {
         if let Err(stop) = driver.line(line) {
             return Play { outputs: driver.outputs, stopped: Some((line.seq, stop)) };
@@ -174,6 +177,7 @@ impl<'t> Driver<'t> {
     fn new(trace: &'t Trace, habits: Habits) -> Self {
         let mut config = Config::new(HashKey::new([0x5a; 16]), RouteSeed::new([0xa5; 16]), 1);
         config.profile = habits.profile;
+        config.persistence = true;
         Self {
             trace,
             creators: trace.creators(),
@@ -320,7 +324,8 @@ impl<'t> Driver<'t> {
     /// Carries out one action. Returns what the machine has to hear of it.
     fn perform(&mut self, action: Action) -> Result<Vec<Event>, Stop> {
         match action {
-            Action::Persist { .. } => {}
+            // The store of a recording is as fast as its disk.
+            Action::Persist { seq, .. } => return Ok(vec![Event::Persisted { up_to: seq }]),
             Action::OpenFile { request, file_id } => {
                 return self.open_file(request, file_id).map(|event| vec![event]);
             }

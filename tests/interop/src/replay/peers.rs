@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use leasehold::server::{Capabilities, Origin, Terms};
+use leasehold::server::{Capabilities, Origin, Share, ShareFlags, Terms};
 use leasehold::{ClientGuid, ConnId, Dialect, SessionId, Status, TreeId, UserId};
 
 use super::memfs::VolumeId;
 
 /// SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY
 const CONTINUOUS_AVAILABILITY: u32 = 0x10;
+/// SMB2_SHARE_CAP_SCALEOUT
+const SCALE_OUT: u32 = 0x20;
 
 /// Everybody who is connected.
 #[derive(Debug, Default)]
@@ -44,8 +46,7 @@ struct Session {
 struct Tree {
     session: String,
     volume: VolumeId,
-    /// SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY
-    continuous: bool,
+    share: Share,
 }
 
 /// Whence a request comes, as far as it matters to anybody.
@@ -56,8 +57,7 @@ pub(super) struct Whence {
     pub(super) client: ClientGuid,
     pub(super) user: UserId,
     pub(super) dialect: Dialect,
-    /// Whether a handle could be persistent there.
-    pub(super) persistent: bool,
+    pub(super) share: Share,
 }
 
 impl Peers {
@@ -104,8 +104,10 @@ impl Peers {
     }
 
     pub(super) fn add_tree(&mut self, session: &str, tree: &str, volume: VolumeId, capabilities: u32) {
-        let (session, continuous) = (session.to_owned(), capabilities & CONTINUOUS_AVAILABILITY != 0);
-        self.trees.insert(tree.to_owned(), Tree { session, volume, continuous });
+        let mut share = Share::DISK;
+        share.flags.set(ShareFlags::CONTINUOUSLY_AVAILABLE, capabilities & CONTINUOUS_AVAILABILITY != 0);
+        share.flags.set(ShareFlags::SCALE_OUT, capabilities & SCALE_OUT != 0);
+        self.trees.insert(tree.to_owned(), Tree { session: session.to_owned(), volume, share });
     }
 
     pub(super) fn end_tree(&mut self, tree: &str) {
@@ -134,16 +136,14 @@ impl Peers {
             return Err(Status::USER_SESSION_DELETED);
         };
         let connected = tree.and_then(|tree| Some((tree, self.trees.get(tree)?)));
-        let (tree, volume, continuous) = match connected.filter(|(_, connected)| connected.session == session)
-        {
-            Some((tree, connected)) => (tree, connected.volume, connected.continuous),
+        let (tree, volume, share) = match connected.filter(|(_, connected)| connected.session == session) {
+            Some((tree, connected)) => (tree, connected.volume, connected.share),
             None => return Err(Status::NETWORK_NAME_DELETED),
         };
         let (conn, session) = (self.conn_id(conn), self.session_id(session));
         let tree = u32::try_from(self.number(Kind::Tree, tree)).unwrap_or(u32::MAX);
         let origin = Origin::new(conn, session, TreeId::new(tree));
-        let persistent = continuous && terms.capabilities.contains(Capabilities::PERSISTENT_HANDLES);
-        Ok(Whence { origin, volume, client, user, dialect: terms.dialect, persistent })
+        Ok(Whence { origin, volume, client, user, dialect: terms.dialect, share })
     }
 
     /// The session of a request, if it is valid on its connection (MS-SMB2 3.3.5.2.9).
