@@ -5,13 +5,15 @@
 //!
 //! A driver keeps beside each record what it needs by itself to open the file again: share, path, attributes, times.
 
+mod error;
+mod head;
 mod record;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-pub use record::RecordError;
+pub use error::{RecordError, RecordField, RecordForm};
 
 use crate::server::{AppInstance, LockSequences, ObjectKind};
 use crate::state::{Access, CreateAction, CreateOptions, Disposition, OplockLevel, ShareMode};
@@ -42,9 +44,10 @@ pub enum Change {
 
 /// A persistent open, as it has to be after a restart of the server: all of MS-SMB2 3.3.1.10 that a client may find again.
 ///
-/// [`encode`](Self::encode) and [`decode`](Self::decode) turn it into octets and back.
+/// [`encode`](Self::encode) and [`decode`](Self::decode) turn it into octets and back. Every record that the server makes, and
+/// every one that was decoded, has `level` [`Lease`](OplockLevel::Lease) if and only if it has a `lease`, and never an undefined
+/// level.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[non_exhaustive]
 pub struct Record {
     /// FileId.Persistent, Open.DurableFileId: names the record.
@@ -111,6 +114,42 @@ pub struct LockRecord {
 }
 
 impl Record {
+    /// A record of an open that may do nothing, caches nothing and holds nothing: the rest is for the caller to fill in.
+    pub fn new(
+        persistent: u64,
+        file: FileKey,
+        client: ClientGuid,
+        owner: UserId,
+        create_guid: CreateGuid,
+    ) -> Self {
+        Self {
+            persistent,
+            file,
+            directory: None,
+            parent: None,
+            client,
+            owner,
+            create_guid,
+            instance: None,
+            desired: Access::empty(),
+            granted: Access::empty(),
+            sharing: ShareMode::empty(),
+            disposition: Disposition::Open,
+            options: CreateOptions::empty(),
+            action: CreateAction::Opened,
+            kind: ObjectKind::File,
+            timeout: 0,
+            channel_sequence: 0,
+            connected: false,
+            goes: false,
+            level: OplockLevel::None,
+            lease: None,
+            relaxed: false,
+            locks: Vec::new(),
+            sequences: LockSequences::default(),
+        }
+    }
+
     /// How long its client may stay away, once it is gone.
     pub const fn patience(&self) -> Duration {
         Duration::from_millis(self.timeout as u64)
