@@ -8,12 +8,16 @@
 mod error;
 mod head;
 mod record;
+#[cfg(feature = "seal")]
+mod seal;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 pub use error::{RecordError, RecordField, RecordForm};
+#[cfg(feature = "seal")]
+pub use seal::{Nonce, SealKey};
 
 use crate::server::{AppInstance, LockSequences, ObjectKind};
 use crate::state::{Access, CreateAction, CreateOptions, Disposition, OplockLevel, ShareMode};
