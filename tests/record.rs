@@ -133,6 +133,25 @@ fn every_prefix_and_every_bit_counts() {
     }
 }
 
+#[test]
+fn every_value_of_every_octet_is_judged_as_specified() {
+    for record in [golden::minimal(), golden::everything(), golden::lease_v1(), golden::directory()] {
+        let octets = record.encode();
+        let end = octets.len() - 4;
+        for at in 0..end {
+            // Identifiers, keys and masks have no values that are wrong by themselves.
+            let opaque = matches!(at, 16..=183 | 192..=211);
+            for value in (0..=u8::MAX).filter(|value| !opaque || [0, 1, 0xff].contains(value)) {
+                let mut octets = octets.clone();
+                octets[at] = value;
+                let checksum = record::crc32(&octets[..end]);
+                octets[end..].copy_from_slice(&checksum.to_le_bytes());
+                record::judged_as_specified(&octets);
+            }
+        }
+    }
+}
+
 #[cfg(feature = "seal")]
 #[test]
 fn every_prefix_and_every_bit_of_a_sealed_record_counts() {

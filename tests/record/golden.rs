@@ -25,7 +25,7 @@ const OWNER: UserId = UserId::new([
 ]);
 const INSTANCE: AppInstanceId = AppInstanceId { id: Uuid::from_u128(0xa1b2c3d4_e5f6_a7b8_c9d0_e1f203142536) };
 
-fn minimal() -> Record {
+pub(crate) fn minimal() -> Record {
     let file = FileKey::new(0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f);
     Record::new(0x1122_3344_5566_7788, file, CLIENT, OWNER, CREATE_GUID)
 }
@@ -69,7 +69,7 @@ pub(crate) fn everything() -> Record {
     record
 }
 
-fn lease_v1() -> Record {
+pub(crate) fn lease_v1() -> Record {
     let mut record = Record::new(7, FileKey::new(42), CLIENT, OWNER, CREATE_GUID);
     record.directory = Some(FileKey::new(43));
     record.desired = Access::from_bits_retain(0x0012_0089);
@@ -88,7 +88,7 @@ fn lease_v1() -> Record {
     record
 }
 
-fn directory() -> Record {
+pub(crate) fn directory() -> Record {
     let mut record = Record::new(8, FileKey::new(43), CLIENT, OWNER, CREATE_GUID);
     record.directory = Some(FileKey::new(1));
     record.parent = Some(LeaseKey::ZERO);
