@@ -118,7 +118,7 @@ pub struct LockRecord {
 }
 
 impl Record {
-    /// A record of an open that may do nothing, caches nothing and holds nothing: the rest is for the caller to fill in.
+    /// A record of a file that is open for reading, shared with all, with nothing cached.
     pub fn new(
         persistent: u64,
         file: FileKey,
@@ -135,9 +135,9 @@ impl Record {
             owner,
             create_guid,
             instance: None,
-            desired: Access::empty(),
-            granted: Access::empty(),
-            sharing: ShareMode::empty(),
+            desired: Access::READ_DATA,
+            granted: Access::READ_DATA,
+            sharing: ShareMode::ALL,
             disposition: Disposition::Open,
             options: CreateOptions::empty(),
             action: CreateAction::Opened,

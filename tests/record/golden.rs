@@ -27,7 +27,11 @@ const INSTANCE: AppInstanceId = AppInstanceId { id: Uuid::from_u128(0xa1b2c3d4_e
 
 pub(crate) fn minimal() -> Record {
     let file = FileKey::new(0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f);
-    Record::new(0x1122_3344_5566_7788, file, CLIENT, OWNER, CREATE_GUID)
+    let mut record = Record::new(0x1122_3344_5566_7788, file, CLIENT, OWNER, CREATE_GUID);
+    record.desired = Access::empty();
+    record.granted = Access::empty();
+    record.sharing = ShareMode::empty();
+    record
 }
 
 /// A value that says in every field which one it is.
