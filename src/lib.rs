@@ -70,6 +70,8 @@
 //! | `server/lease.rs`, `server/oplock.rs` | one lease, one oplock: acknowledgments, epochs | 3.3.1.12, 3.3.5.22 |
 //! | `server/hold.rs` | what either holds, was told, and has to come down to | 3.3.4.6, 3.3.4.7 |
 //! | `server/durable.rs`, `server/reconnect.rs` | handles that survive their connection | 3.3.5.9.6, .7, .10, .12, 3.3.7.1 |
+//! | `server/journal.rs`, `server/restore.rs` | opens that outlive the server: what is stored, who waits for that, the restart | 3.3.1.10, 3.3.5.9 |
+//! | `persist/` | records of such opens, and the changes of a store | 3.3.1.10 |
 //! | `server/breaking.rs` | breaks in flight, deadlines | 3.3.4.6, 3.3.4.7, 3.3.2.1, 3.3.2.5, 3.3.6 |
 //! | `server/profile.rs` | where deployed servers differ | |
 //! | `persist/record.rs` | records of persistent opens as octets | 3.3.1.10 |

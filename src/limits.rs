@@ -30,6 +30,9 @@ pub struct Limits {
     pub running: usize,
     /// Deadlines that one call carries out. What is left is due at once: `poll_timeout` says so.
     pub deadlines_per_call: u32,
+    /// What waits for the store. At the limit what would have to wait as well is refused with STATUS_INSUFFICIENT_RESOURCES, but for
+    /// what closes an open.
+    pub unstored: usize,
     /// Byte-range locks. At the limit a LOCK is refused with STATUS_INSUFFICIENT_RESOURCES and locks nothing.
     pub locks: usize,
     /// Byte-range locks of one open. As above.
@@ -59,6 +62,7 @@ impl Default for Limits {
             waiters_per_connection: 1 << 9,
             running: 1 << 16,
             deadlines_per_call: 1 << 12,
+            unstored: 1 << 16,
             locks: 1 << 20,
             locks_per_open: 1 << 16,
             locks_per_request: 64,

@@ -43,6 +43,12 @@ counters! {
     orphans_expired,
     /// Leases and oplocks that nobody could be told to break: their opens without a session were closed.
     orphans_purged,
+    /// Persistent opens that were restored after a restart.
+    restored,
+    /// Locks of a record that another record contradicts, and that were left out.
+    restored_in_part,
+    /// Changes that could not be stored.
+    persists_failed,
     /// Requests of any kind that were refused.
     refused,
     /// Leases that were granted anew, with any state but none.
@@ -63,6 +69,8 @@ counters! {
     breaks_timed_out,
     /// Notifications that no connection of the client could carry.
     breaks_undeliverable,
+    /// Breaks of persistent opens without a connection, which are kept until their clients are back.
+    breaks_kept,
     /// Acknowledgments that were answered with an error.
     acknowledgments_refused,
     /// Requests that had to wait.

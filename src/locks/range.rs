@@ -129,6 +129,14 @@ impl<O: Copy> Owner<O> {
         self.id
     }
 
+    /// Its locks, in the order in which they were taken.
+    pub(crate) fn iter<'a>(&self, arena: &'a RangeArena<O>) -> impl Iterator<Item = Lock<O>> + 'a
+    where
+        O: Ord,
+    {
+        self.held.iter(&arena.nodes, |node| &node.in_owner).filter_map(|(slot, _)| arena.lock(slot))
+    }
+
     /// Open.LockCount (MS-SMB2 3.3.1.10).
     pub(crate) fn lock_count(&self) -> u32 {
         self.held.len()
@@ -202,6 +210,17 @@ impl Locks {
         self.remove(arena, owner, range, LockKind::Exclusive)
             .or_else(|| self.remove(arena, owner, range, LockKind::Shared))
             .ok_or(NotLocked)
+    }
+
+    /// Undoes one lock of exactly this range and kind. O(log locks on the file).
+    pub(crate) fn undo<O: Copy + Ord>(
+        &mut self,
+        arena: &mut RangeArena<O>,
+        owner: &mut Owner<O>,
+        range: Range,
+        kind: LockKind,
+    ) {
+        self.remove(arena, owner, range, kind);
     }
 
     /// Undoes all locks of an owner. O(its locks · log locks on the file).

@@ -30,6 +30,11 @@ impl Claim {
         self.wants.contains(ShareMode::DELETE)
     }
 
+    /// Whether it may write to the file.
+    pub(crate) fn writes(self) -> bool {
+        self.wants.contains(ShareMode::WRITE)
+    }
+
     /// Whether the two may be open at once. An open that neither reads, writes nor deletes takes no part: it is not
     /// excluded and excludes nobody, whatever its share mode.
     pub(crate) fn fits(self, other: Self) -> bool {

@@ -7,7 +7,8 @@ use core::time::Duration;
 use super::action::Action;
 use super::hold::{Hold, Notice};
 use super::lease::{Lease, LeaseName};
-use super::records::{Caching, FileSlot, Stage};
+use super::oplock::Oplock;
+use super::records::{Caching, FileSlot, Open, Stage};
 use super::scale::{Arrival, BreakId, Due, HolderId, OpenSlot, Outgoing, RegistryInput, Route};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::{Break, Level};
@@ -18,11 +19,15 @@ use crate::types::{FileId, RequestId, SessionId};
 use crate::wire::{LeaseAck, OplockBreak};
 
 impl Shard {
-    /// Sends what the last judgement demands.
-    pub(super) fn tell_holders(&mut self, out: Out<'_>) {
-        self.purge(out);
+    /// Sends what the last judgement demands. Returns whether opens were closed for that, or waiters may go on.
+    pub(super) fn tell_holders(&mut self, out: Out<'_>) -> bool {
+        let purged = self.purge(out);
         let mut breaks: Vec<Break<HolderId>> = mem::take(&mut self.breaks);
         for Break { id, to } in breaks.drain(..) {
+            if self.kept_for(id) {
+                self.amend(id, to);
+                continue;
+            }
             let notice = match id {
                 HolderId::Lease(slot) => self.leases.get_mut(slot).and_then(|lease| lease.lower(to)),
                 HolderId::Oplock(slot) => {
@@ -34,14 +39,44 @@ impl Shard {
             }
         }
         self.breaks = breaks;
+        purged
+    }
+
+    /// Keeps a break for a client that is not there (MS-SMB2 3.3.4.7).
+    fn amend(&mut self, id: HolderId, to: LeaseState) {
+        match id {
+            HolderId::Lease(slot) => {
+                if let Some(lease) = self.leases.get_mut(slot) {
+                    lease.hold.amend(to);
+                }
+            }
+            HolderId::Oplock(slot) => {
+                let to = Level::within(to).caches();
+                self.change_oplock(slot, |oplock| oplock.hold.amend(to));
+            }
+        }
+        count(&mut self.stats.breaks_kept);
+        self.touch_holder(id);
+    }
+
+    /// What nobody has heard of comes down without a word: its client will be told of what is left.
+    pub(super) fn hush(&mut self, id: HolderId, to: LeaseState) {
+        match id {
+            HolderId::Lease(slot) => {
+                if let Some(lease) = self.leases.get_mut(slot) {
+                    lease.hold.hush(to);
+                }
+            }
+            HolderId::Oplock(slot) => {
+                let to = Level::within(to).caches();
+                self.change_oplock(slot, |oplock| oplock.hold.hush(to));
+            }
+        }
+        self.touch_holder(id);
     }
 
     /// Changes an oplock, and counts whether it still holds anything.
-    fn change_oplock<T>(
-        &mut self,
-        slot: OpenSlot,
-        change: impl FnOnce(&mut super::oplock::Oplock) -> T,
-    ) -> Option<T> {
+    fn change_oplock<T>(&mut self, slot: OpenSlot, change: impl FnOnce(&mut Oplock) -> T) -> Option<T> {
         let open = self.opens.get_mut(slot)?;
         let file = open.file;
         let oplock = open.oplock_mut()?;
@@ -57,7 +92,8 @@ impl Shard {
 
     /// Has the registry choose a connection for a notification that is new. Its deadline begins now, a little before it is
     /// sent (MS-SMB2 3.3.2.1, 3.3.2.5).
-    fn send(&mut self, id: HolderId, notice: Notice, out: Out<'_>) {
+    pub(super) fn send(&mut self, id: HolderId, notice: Notice, out: Out<'_>) {
+        self.touch_holder(id);
         if notice.needs_acknowledgment() {
             self.start_deadline(id);
         }
@@ -80,9 +116,16 @@ impl Shard {
     }
 
     fn timeout(&self, id: HolderId) -> Duration {
+        let config = &self.config;
         match id {
-            HolderId::Lease(_) => self.config.lease_break_timeout,
-            HolderId::Oplock(_) => self.config.oplock_break_timeout,
+            HolderId::Lease(lease) if self.leases.get(lease).is_some_and(|lease| lease.promised > 0) => {
+                config.persistent_lease_break_timeout
+            }
+            HolderId::Lease(_) => config.lease_break_timeout,
+            HolderId::Oplock(open) if self.opens.get(open).is_some_and(|open| self.promised(open)) => {
+                config.persistent_oplock_break_timeout
+            }
+            HolderId::Oplock(_) => config.oplock_break_timeout,
         }
     }
 
@@ -135,11 +178,15 @@ impl Shard {
             let result = Err(Status::OBJECT_NAME_NOT_FOUND);
             return perform(out, Action::AnswerLeaseAck { request, result });
         };
-        let file = lease.file;
+        let (file, before) = (lease.file, lease.stored());
         let (result, notice) = match lease.acknowledge(state, &self.config.profile) {
             Ok((held, notice)) => (Ok(LeaseAck { key: name.1, state: held }), notice),
             Err(status) => (Err(status), None),
         };
+        // Mostly a client does what it was told, and that is stored.
+        if lease.stored() != before {
+            self.touch_holder(HolderId::Lease(slot));
+        }
         self.lease_used(slot, out);
         self.count_acknowledgment(HolderId::Lease(slot), result.is_ok());
         let accepted = result.is_ok();
@@ -166,6 +213,7 @@ impl Shard {
         let file = open.file;
         let leased = matches!(open.stage, Stage::Live(Caching::Lease(_) | Caching::Guest));
         let breaking = open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some());
+        let told = open.oplock().map(Oplock::told);
         let profile = self.config.profile;
         let (result, notice) = match self.change_oplock(slot, |oplock| oplock.acknowledge(level, &profile)) {
             Some((result, notice)) => (result, notice),
@@ -174,6 +222,9 @@ impl Shard {
             None => (Err(profile.unexpected_ack.status()), None),
         };
         self.used(slot, out);
+        if self.opens.get(slot).and_then(Open::oplock).map(Oplock::told) != told {
+            self.touch(slot);
+        }
         self.count_acknowledgment(HolderId::Oplock(slot), result.is_ok());
         let result = result.map(|level| OplockBreak { level, file_id });
         perform(out, Action::AnswerOplockAck { request, result });
@@ -232,29 +283,19 @@ impl Shard {
     /// No connection of the client can carry the notification (MS-SMB2 3.3.4.6, 3.3.4.7).
     pub(super) fn undeliverable(&mut self, id: BreakId, out: Out<'_>) {
         let current = |hold: &mut Hold| hold.told().is_some() && hold.last(id.number).is_some();
-        if self.hold_mut(id.holder()).is_some_and(current) {
+        // A persistent open has until the deadline to lose its connection as well: then the notification is kept (MS-SMB2 3.3.4.7).
+        let promised = match id.holder() {
+            HolderId::Lease(lease) => self.leases.get(lease).is_some_and(|lease| lease.promised > 0),
+            HolderId::Oplock(open) => self.opens.get(open).is_some_and(|open| self.promised(open)),
+        };
+        if !promised && self.hold_mut(id.holder()).is_some_and(current) {
             count(&mut self.stats.breaks_undeliverable);
             self.give_up(id.holder(), out);
         }
     }
 
-    /// Nobody can be told, and the opens stay: they cache nothing from now on.
-    pub(super) fn forsake(&mut self, id: HolderId) {
-        match id {
-            HolderId::Lease(slot) => {
-                if let Some(lease) = self.leases.get_mut(slot) {
-                    lease.hold.give_up();
-                }
-            }
-            HolderId::Oplock(slot) => {
-                self.change_oplock(slot, |oplock| oplock.hold.give_up());
-            }
-        }
-        self.stop_deadline(id);
-    }
-
-    /// Nobody answers for the holder: it holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.6.1, 3.3.6.5).
-    pub(super) fn give_up(&mut self, id: HolderId, out: Out<'_>) {
+    /// Nobody can be told, and the opens stay: they cache nothing from now on. Returns the file.
+    pub(super) fn forsake(&mut self, id: HolderId) -> Option<FileSlot> {
         let file = match id {
             HolderId::Lease(slot) => self.leases.get_mut(slot).map(|lease| {
                 lease.hold.give_up();
@@ -265,7 +306,14 @@ impl Shard {
                 gone.and_then(|()| self.opens.get(slot)).map(|open| open.file)
             }
         };
-        let Some(file) = file else { return self.anomaly("a break of nobody") };
+        self.stop_deadline(id);
+        self.touch_holder(id);
+        file
+    }
+
+    /// Nobody answers for the holder: it holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.6.1, 3.3.6.5).
+    pub(super) fn give_up(&mut self, id: HolderId, out: Out<'_>) {
+        let Some(file) = self.forsake(id) else { return self.anomaly("a break of nobody") };
         self.go_on(id, None, file, out);
     }
 }

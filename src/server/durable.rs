@@ -1,10 +1,12 @@
 //! Handles that survive their connection: what makes an open durable, what a loss keeps, and how a client gets it back
 //! (MS-SMB2 3.3.5.9.6, .7, .10, .12, 3.3.7.1).
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::event::Durability;
-use crate::state::{Dialect, LeaseState};
+use super::event::{Durability, ObjectKind};
+use super::sequence::LockSequences;
+use crate::state::{Access, CreateAction, Dialect, LeaseState, ShareMode};
 use crate::status::Status;
 use crate::store::table::Keyed;
 use crate::store::timer::TimerId;
@@ -80,23 +82,65 @@ pub(super) struct Durable {
     pub(super) timer: Option<TimerId>,
 }
 
-/// IsDurable or IsResilient: never both (MS-SMB2 3.3.5.15.9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// IsDurable, IsResilient or IsPersistent: one of them decides what becomes of the open (MS-SMB2 3.3.5.9.10, 3.3.5.15.9).
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
     /// Kept as long as it may cache what it was granted, and purged by a break.
     Durable,
     /// Kept whatever it caches, and whatever others do.
     Resilient,
+    /// As resilient ones, and kept for longer than the server lives.
+    Persistent(Box<Promise>),
+}
+
+/// What a client was promised, or is about to be: what of a persistent open the open itself does not know.
+#[derive(Clone, Debug)]
+pub(super) struct Promise {
+    pub(super) granted: Access,
+    pub(super) sharing: ShareMode,
+    /// CreateAction of the first answer.
+    pub(super) action: CreateAction,
+    pub(super) kind: ObjectKind,
+    pub(super) channel_sequence: u16,
+    pub(super) sequences: LockSequences,
+    /// Whether the first record is durable: before, nobody hears of the open.
+    pub(super) stored: bool,
+    /// Whether the record is another than the one that was stored last.
+    pub(super) dirty: bool,
+    /// Whether the server was started anew, and nobody has claimed it since.
+    pub(super) unclaimed: bool,
 }
 
 impl Durable {
+    pub(super) fn promise(&self) -> Option<&Promise> {
+        match &self.kind {
+            Kind::Persistent(promise) => Some(promise),
+            Kind::Durable | Kind::Resilient => None,
+        }
+    }
+
+    pub(super) fn promise_mut(&mut self) -> Option<&mut Promise> {
+        match &mut self.kind {
+            Kind::Persistent(promise) => Some(promise),
+            Kind::Durable | Kind::Resilient => None,
+        }
+    }
+
+    /// Whether it lives on what it caches: a break that nobody can be told of closes it.
+    pub(super) fn purgeable(&self) -> bool {
+        matches!(self.kind, Kind::Durable)
+    }
+
     pub(super) fn grant(&self, asked: Durability) -> Option<DurableGrant> {
         match asked {
             Durability::None => None,
             Durability::V1 => Some(DurableGrant::V1(DurableHandleResponse)),
             Durability::V2 { .. } => Some(DurableGrant::V2(DurableHandleResponseV2 {
                 timeout: u32::try_from(self.timeout.as_millis()).unwrap_or(u32::MAX),
-                flags: DurableFlags::empty(),
+                flags: match self.kind {
+                    Kind::Persistent(_) => DurableFlags::PERSISTENT,
+                    Kind::Durable | Kind::Resilient => DurableFlags::empty(),
+                },
             })),
         }
     }

@@ -27,7 +27,7 @@ impl Shard {
         for (_, open) in opens.iter(&self.opens, |open| &open.in_file) {
             let Some(old) = open.instance.as_deref().filter(|old| former(old)) else { continue };
             // What is being opened cannot be closed as yet.
-            if open.opening() || is_newer(old.app, new.app) {
+            if open.opening() || open.unheard() || is_newer(old.app, new.app) {
                 return Err(Status::FILE_FORCED_CLOSED);
             }
             found = true;

@@ -1,14 +1,14 @@
 //! What an open may cache beside everything else on its file (MS-SMB2 3.3.5.9.8, 3.3.5.9.11, MS-FSA 2.1.5.18).
 
-use slotmap::Key;
+use alloc::boxed::Box;
 
 use super::action::{Action, Grant};
 use super::event::{Create, ObjectKind, Opened, ShareFlags, ShareKind};
 use super::lease::{Lease, LeaseName};
 use super::operations::tell_directory;
 use super::oplock::Oplock;
-use super::records::{Caching, FileSlot, Place, Stage};
-use super::scale::{Admission, DirectoryLeasing, LeaseSlot, OpenSlot};
+use super::records::{Caching, Place, Stage};
+use super::scale::{Admission, DirectoryLeasing, HolderId, LeaseSlot, OpenSlot};
 use super::shard::{Out, Shard, perform, release};
 use crate::locks::{self, Kind, Level, Operation};
 use crate::state::{CreateAction, CreateOptions, Dialect, LeaseState, OplockLevel};
@@ -17,18 +17,8 @@ use crate::wire;
 
 impl Shard {
     /// Makes a reserved open a live one, with what may be cached now.
-    pub(super) fn grant(&mut self, slot: OpenSlot, admission: &Admission, opened: Opened, out: Out<'_>) {
-        let caching = self.caching(slot, admission, opened);
-        let (level, lease) = match &caching {
-            Caching::Nothing => (OplockLevel::None, None),
-            Caching::Oplock(oplock) => (oplock.level().on_wire(), None),
-            // MS-SMB2 3.3.5.9.8: the level is LEASE even where the state is NONE.
-            Caching::Guest => {
-                let nothing = |asked| Lease::new(admission.client, FileSlot::null(), asked, LeaseState::NONE);
-                (OplockLevel::Lease, admission.lease.as_ref().map(|asked| nothing(asked).context()))
-            }
-            Caching::Lease(lease) => (OplockLevel::Lease, self.leases.get(*lease).map(Lease::context)),
-        };
+    pub(super) fn grant(&mut self, slot: OpenSlot, admission: Box<Admission>, opened: Opened, out: Out<'_>) {
+        let caching = self.caching(slot, &admission, opened);
         let leased = matches!(caching, Caching::Lease(_));
         let Some(open) = self.opens.get_mut(slot) else { return };
         if !leased {
@@ -36,21 +26,52 @@ impl Shard {
         }
         open.leased = matches!(caching, Caching::Lease(_) | Caching::Guest);
         open.stage = Stage::Live(caching);
-        let (file_id, place, name) = (open.file_id, open.place, open.bound);
-        let file = open.file;
+        let (file, place, name) = (open.file, open.place, open.bound);
         // Before the client knows of it, so that it finds the key free.
         if admission.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
             self.relax(file, name, true, out);
         }
-        self.make_durable(slot, admission, opened);
-        let durable = self.opens.get(slot).and_then(|open| self.durables.get(open.durable?));
-        let durable = durable.and_then(|durable| durable.grant(admission.create.durability));
-        self.guid_granted(slot, admission, opened, out);
-        let replayable = self.opens.get(slot).is_some_and(|open| open.replay.is_some());
-        let grant = Grant { file_id, action: opened.action, level, durable, lease, replayable };
-        count(&mut self.stats.granted);
-        perform(out, Action::Granted { request: admission.create.request, grant });
+        self.make_durable(slot, &admission, opened);
+        self.guid_granted(slot, &admission, opened, out);
+        if self.opens.get(slot).is_some_and(|open| self.promised(open)) {
+            self.hold_back(slot, admission, out);
+        } else {
+            self.tell_granted(slot, &admission, opened.action, out);
+            self.admissions.recycle(admission);
+        }
         entry_of(opened, place, out);
+    }
+
+    /// Answers a CREATE, with what its open has by now.
+    pub(super) fn tell_granted(
+        &mut self,
+        slot: OpenSlot,
+        admission: &Admission,
+        action: CreateAction,
+        out: Out<'_>,
+    ) {
+        let Some(open) = self.opens.get(slot) else { return };
+        let (level, lease) = match open.caching() {
+            None | Some(Caching::Nothing) => (OplockLevel::None, None),
+            Some(Caching::Oplock(oplock)) => (oplock.level().on_wire(), None),
+            // MS-SMB2 3.3.5.9.8: the level is LEASE even where the state is NONE.
+            Some(Caching::Guest) => (OplockLevel::Lease, admission.lease.as_ref().map(Lease::nothing)),
+            Some(Caching::Lease(lease)) => (OplockLevel::Lease, self.leases.get(*lease).map(Lease::context)),
+        };
+        let durable = open.durable.and_then(|durable| self.durables.get(durable));
+        let durable = durable.and_then(|durable| durable.grant(admission.create.durability));
+        let (file_id, replayable) = (open.file_id, open.replay.is_some());
+        let grant = Grant { file_id, action, level, durable, lease, replayable };
+        let kept =
+            |lease: &Lease| lease.promised > 0 && lease.hold.breaking().is_some() && !lease.hold.is_told();
+        let lease = open.lease().and_then(|lease| self.leases.get(lease));
+        let (request, kept) = (admission.create.request, lease.is_some_and(kept));
+        count(&mut self.stats.granted);
+        perform(out, Action::Granted { request, grant });
+        // The client is back, with another open than the one that it left behind.
+        if kept {
+            self.remind(slot, out);
+        }
     }
 
     /// What the open may cache.
@@ -102,6 +123,7 @@ impl Shard {
                 if superset && may_have == asked && record.hold.told().is_none() {
                     record.raise(asked);
                     count(&mut self.stats.leases_raised);
+                    self.touch_holder(HolderId::Lease(lease));
                 }
                 lease
             }
@@ -151,7 +173,7 @@ impl Shard {
 
     /// What of `asked` the open can hold beside everything else on the file: by the lease `own`, or by an oplock.
     /// O(holders).
-    fn grantable(
+    pub(super) fn grantable(
         &self,
         me: OpenSlot,
         own: Option<LeaseName>,

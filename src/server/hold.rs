@@ -124,6 +124,43 @@ impl Hold {
         }
     }
 
+    /// Comes down to `to`, and nobody is told: nobody has heard of it.
+    pub(super) fn hush(&mut self, to: LeaseState) {
+        self.state = self.state().intersection(to).into();
+    }
+
+    /// As [`lower`](Self::lower), while nobody can be told: the notification is kept, and says all of it when it goes out.
+    pub(super) fn amend(&mut self, to: LeaseState) {
+        match &mut self.phase {
+            Phase::Held => {
+                self.notify(to, to, Epoch::ZERO);
+            }
+            Phase::Breaking { told, needed } => {
+                *needed = LeaseState::from(*needed).intersection(to).into();
+                *told = LeaseState::from(*told).intersection(to).into();
+            }
+        }
+    }
+
+    /// The notification that was kept, or may have been lost, if there is one: by an epoch of its own, which is asked for then.
+    pub(super) fn renew(&mut self, epoch: impl FnOnce() -> Epoch) -> Option<Notice> {
+        let (told, needed) = self.breaking().filter(|_| self.timer.is_none())?;
+        Some(self.notify(told, needed, epoch()))
+    }
+
+    /// Whether the client was told to come down, on a connection that it may still have.
+    pub(super) fn is_told(&self) -> bool {
+        self.breaking().is_some() && self.timer.is_some()
+    }
+
+    /// The client says that it has no more than this. Ends a break that wanted no less.
+    pub(super) fn cut(&mut self, state: LeaseState) {
+        self.state = self.state().intersection(state).into();
+        if self.breaking().is_some_and(|(_, needed)| needed.contains(self.state())) {
+            self.phase = Phase::Held;
+        }
+    }
+
     /// The client has come down to `state`, which is within what it was told. Returns the next notification, if that is not
     /// enough, with an epoch that is asked for then.
     pub(super) fn accept(

@@ -2,17 +2,18 @@
 
 use slotmap::SlotMap;
 
+use super::durable::survives;
 use super::event::LockElement;
 use super::lease::LeaseName;
-use super::profile::{LeaseIdentity, LockReach, Profile};
+use super::profile::{AbsentHolder, LeaseIdentity, LockReach, Profile};
 use super::ranges;
 use super::records::{File, FileSlot, Job, Open};
-use super::scale::{HolderId, OpenSlot, Route};
+use super::scale::{Admission, HolderId, OpenSlot, Route};
 use super::shard::Shard;
 use crate::locks::range::{LockKind, Range};
 use crate::locks::share::Claim;
 use crate::locks::{self, Actor, Holder, Intent, Level, Operation, Verdict};
-use crate::state::LeaseState;
+use crate::state::{Dialect, LeaseState};
 use crate::status::Status;
 use crate::types::{FileId, LeaseKey, SessionId};
 
@@ -24,6 +25,7 @@ impl Shard {
         match job {
             Job::Create(admission) => {
                 let create = &admission.create;
+                self.meet_absent(file, admission)?;
                 let operation = locks::operation_of_open(create.desired, create.disposition);
                 let own = Own { lease: admission.name(), ..Own::default() };
                 let of_file = self.files.get(file).map_or(0, |file| file.opens.len());
@@ -38,7 +40,8 @@ impl Shard {
                     self.opens.len() < limits.opens
                         && of_file < limits.opens_per_file
                         && of_session < limits.opens_per_session
-                        && !(new_session || new_lane || new_lease),
+                        && !(new_session || new_lane || new_lease)
+                        && self.has_room_to_store(admission.continuous),
                 )?;
                 Ok(Party { own, operation, condition: Condition::Shared(admission.claim()) })
             }
@@ -49,12 +52,16 @@ impl Shard {
                     Actor::Lease { client, key } => Own { lease: Some((*client, *key)), ..Own::default() },
                     Actor::Other => Own::default(),
                 };
-                room(self.running.len() < limits.running)?;
+                let recorded = matches!(intent, Intent::Rename { .. } | Intent::Delete { .. });
+                let promised = recorded && own.open.is_some_and(|open| self.is_promised(open));
+                room(self.running.len() < limits.running && self.has_room_to_store(promised))?;
                 Ok(Party::of_intent(own, *intent, *since, &self.config.profile))
             }
             Job::Lock(lock) => {
                 let own = self.own(file, lock.file_id, Some(lock.origin.session))?;
-                room(own.open.is_some_and(|open| self.has_room_for(open, lock)))?;
+                let fits =
+                    |open| self.has_room_for(open, lock) && self.has_room_to_store(self.is_promised(open));
+                room(own.open.is_some_and(fits))?;
                 let inside = |element: &LockElement| match self.config.profile.lock_reach {
                     LockReach::Everywhere => true,
                     LockReach::Allocation => element.offset < lock.allocation,
@@ -67,6 +74,36 @@ impl Shard {
                 Ok(Party { own, operation, condition })
             }
         }
+    }
+
+    fn is_promised(&self, open: OpenSlot) -> bool {
+        self.opens.get(open).is_some_and(|open| self.promised(open))
+    }
+
+    /// Whether more may wait for the store, if it has to.
+    fn has_room_to_store(&self, has_to: bool) -> bool {
+        !has_to || self.journal.waiting() < self.config.limits.unstored
+    }
+
+    /// Whether an open may be judged at all beside persistent ones whose clients are not connected (MS-SMB2 3.3.5.9 <301>).
+    /// O(1) if there is none, else O(opens of the file).
+    fn meet_absent(&self, file: FileSlot, admission: &Admission) -> Result<(), Status> {
+        let file = self.files.get(file).filter(|file| file.promised > 0);
+        let Some(file) = file.filter(|_| admission.dialect >= Dialect::Smb300) else { return Ok(()) };
+        let grace = file.unclaimed > 0 && self.journal.grace.is_some_and(|until| self.now < until);
+        let refused = |open: &Open| {
+            let Some((hold, oplock)) = self.hold(open) else { return true };
+            let state = hold.state();
+            self.config.profile.absent_holder == AbsentHolder::Refuse
+                || !survives(state, oplock)
+                || (open.locks.lock_count() > 0 && !state.contains(LeaseState::WRITE))
+        };
+        let opens = file.opens.iter(&self.opens, |open| &open.in_file);
+        let mut absent = opens.filter(|(_, open)| open.orphaned() && self.promised(open));
+        if grace || absent.any(|(_, open)| refused(open)) {
+            return Err(Status::FILE_NOT_AVAILABLE);
+        }
+        Ok(())
     }
 
     /// Who acts through an open.
@@ -111,7 +148,11 @@ impl Shard {
             Condition::Closed { since } => {
                 // MS-FSA 2.1.5.15.12, as Samba has it: an open that came meanwhile ends the wait.
                 let opens = file.opens.iter(&self.opens, |open| &open.in_file);
-                if opens.into_iter().any(|(_, open)| Route::serial_of(open.file_id) >= since) {
+                // Nobody waits for one whose client is away (MS-SMB2 3.3.5.9).
+                let bars = |open: &Open| {
+                    Route::serial_of(open.file_id) >= since || (open.orphaned() && self.promised(open))
+                };
+                if opens.map(|(_, open)| open).any(bars) {
                     return Err(Status::ACCESS_DENIED);
                 }
                 (self.conflict(slot, own, |_| true), Status::ACCESS_DENIED)

@@ -28,6 +28,12 @@ pub(super) struct Lease {
     pub(super) opens: u32,
     /// How many of them have lost their connection.
     pub(super) orphans: u32,
+    /// How many of them are persistent.
+    pub(super) promised: u32,
+    /// How many of them nobody has heard of as yet.
+    pub(super) unheard: u32,
+    /// Whether the server was started anew, and its client has not said since what it knows.
+    pub(super) restored: bool,
     /// Lease.FileDeleteOnClose: the key may name another file meanwhile.
     pub(super) relaxed: bool,
     pub(super) in_file: Links<LeaseSlot>,
@@ -57,8 +63,79 @@ impl Lease {
             parent: asked.parent(),
             opens: 0,
             orphans: 0,
+            promised: 0,
+            unheard: 0,
+            restored: false,
             relaxed: false,
             in_file: Links::default(),
+        }
+    }
+
+    /// A lease of which a record says this much, and of which `state` may be held.
+    pub(super) fn restored(
+        name: LeaseName,
+        file: FileSlot,
+        context: &wire::Lease,
+        state: LeaseState,
+    ) -> Self {
+        let lease = Self::new(name.0, file, context, state);
+        Self { epoch: context.epoch().unwrap_or_default(), restored: true, ..lease }
+    }
+
+    /// Another record of it says this much.
+    pub(super) fn restore(&mut self, context: &wire::Lease, state: LeaseState) {
+        self.hold.cut(state);
+        self.catch_up(context);
+    }
+
+    /// The first client that comes back after a restart says what it knows: no more is given back, and its epoch counts
+    /// (MS-SMB2 3.3.5.9.12 <353>).
+    pub(super) fn reconcile(&mut self, context: &wire::Lease) {
+        self.restored = false;
+        self.hold.cut(context.state());
+        self.catch_up(context);
+        if self.hold.state() != context.state().normalized() {
+            self.epoch = self.epoch.next();
+        }
+    }
+
+    /// What was not worth waiting for while nobody was there is granted anew, from the epoch of the client (*choice:* as current
+    /// Windows has it). Beside locks that is nothing, without W.
+    pub(super) fn regrant(&mut self, context: &wire::Lease, locked: bool) {
+        let state = self.hold.state();
+        let writes = state.contains(LeaseState::WRITE);
+        if state.is_empty() || (state.contains(LeaseState::HANDLE) && (writes || !locked)) {
+            return;
+        }
+        self.catch_up(context);
+        if locked && !writes {
+            self.hold.cut(LeaseState::NONE);
+        } else if state == LeaseState::R {
+            self.epoch = self.epoch.next();
+        }
+    }
+
+    fn catch_up(&mut self, context: &wire::Lease) {
+        if let Some(epoch) = context.epoch().filter(|epoch| epoch.since(self.epoch).is_some()) {
+            self.epoch = epoch;
+        }
+    }
+
+    /// What a context that joins no lease is answered with (MS-SMB2 3.3.5.9.8).
+    pub(super) fn nothing(asked: &wire::Lease) -> wire::Lease {
+        Self::new(ClientGuid::default(), FileSlot::default(), asked, LeaseState::NONE).context()
+    }
+
+    /// What a record has to say of it: nothing that its client was told to give up.
+    pub(super) fn stored(&self) -> wire::Lease {
+        let state = self.hold.told().unwrap_or_else(|| self.hold.state());
+        match self.context() {
+            wire::Lease::V1(context) => {
+                wire::Lease::V1(LeaseV1 { state, flags: LeaseFlags::empty(), ..context })
+            }
+            wire::Lease::V2(context) => {
+                wire::Lease::V2(LeaseV2 { state, flags: LeaseFlags::empty(), ..context })
+            }
         }
     }
 
@@ -85,6 +162,15 @@ impl Lease {
     pub(super) fn lower(&mut self, to: LeaseState) -> Option<Notice> {
         let Self { hold, epoch, .. } = self;
         hold.lower(to, || {
+            *epoch = epoch.next();
+            *epoch
+        })
+    }
+
+    /// The notification that was kept, if there is one (MS-SMB2 3.3.5.9.12: behind the answer, by the next epoch).
+    pub(super) fn renew(&mut self) -> Option<Notice> {
+        let Self { hold, epoch, .. } = self;
+        hold.renew(|| {
             *epoch = epoch.next();
             *epoch
         })
@@ -125,7 +211,7 @@ impl Lease {
 
     /// The lease context of a CREATE response (MS-SMB2 2.2.14.2.10, 2.2.14.2.11).
     pub(super) fn context(&self) -> wire::Lease {
-        let breaking = self.hold.breaking().is_some();
+        let breaking = self.hold.is_told();
         let flags = if breaking { LeaseFlags::BREAK_IN_PROGRESS } else { LeaseFlags::empty() };
         let (key, state) = (self.name.1, self.hold.state());
         match self.version {

@@ -11,6 +11,7 @@ mod event;
 mod failover;
 mod granting;
 mod hold;
+mod journal;
 mod judging;
 mod lease;
 mod opens;
@@ -22,6 +23,7 @@ mod reconnect;
 mod records;
 mod registry;
 mod replay;
+mod restore;
 mod scale;
 mod sequence;
 mod shard;
@@ -40,11 +42,13 @@ pub use event::{
     Origin, Reconnect, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 pub use profile::{
-    AbsentHolder, ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Profile, UnexpectedAck, UnknownReplay,
+    AbsentHolder, ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Profile,
+    UnexpectedAck, UnknownReplay,
 };
 pub use registry::Registry;
 pub use scale::{
-    BreakId, PersistSeq, RegistryAction, RegistryEvent, RouteSeed, ShardAction, ShardId, Ticket, ToRegistry, ToShard,
+    BreakId, PersistSeq, RegistryAction, RegistryEvent, RouteSeed, ShardAction, ShardId, Ticket, ToRegistry,
+    ToShard,
 };
 pub use sequence::{LockSequence, LockSequences};
 pub use shard::Shard;
@@ -211,6 +215,9 @@ impl Machine for Server {
     type Misuse = Misuse;
 
     fn handle(&mut self, now: Instant, event: Event, actions: &mut Vec<Action>) -> Result<(), Misuse> {
+        if let Event::Restore { record, .. } = &event {
+            self.shard.check_record(record)?;
+        }
         self.registry.handle(now, RegistryEvent::Driver(event), &mut self.registry_out)?;
         self.relay(now, actions)
     }

@@ -8,6 +8,7 @@ use slotmap::Key;
 use super::action::{Action, Link};
 use super::event::{Opened, Origin, SessionEnd};
 use super::granting::entry_of;
+use super::journal::HeldBack;
 use super::judging::Own;
 use super::operations::tell_directory;
 use super::records::{Fate, FileSlot, Job, Lane, LaneSlot, Open, Place, Session, SessionSlot, Stage};
@@ -16,7 +17,6 @@ use super::shard::{Out, Shard, perform, release};
 use crate::locks::range::Owner;
 use crate::locks::{Level, Operation};
 use crate::state::CreateOptions;
-use crate::stats::count;
 use crate::status::Status;
 use crate::store::list::{Links, List};
 use crate::store::table::Full;
@@ -26,6 +26,7 @@ impl Shard {
     /// Reserves the open and has the driver open the file. Until it has, nobody is granted what this open takes away.
     pub(super) fn reserve(&mut self, slot: FileSlot, admission: Box<Admission>, out: Out<'_>) {
         let request = admission.create.request;
+        self.reserve_serials(out);
         match self.try_reserve(slot, admission) {
             Ok(file_id) => perform(out, Action::OpenFile { request, file_id }),
             Err(admission) => {
@@ -103,10 +104,7 @@ impl Shard {
         let Some((slot, _)) = self.open(file_id) else { return };
         let admission = self.leave_lane(slot);
         match (admission, result) {
-            (Some(admission), Ok(opened)) => {
-                self.grant(slot, &admission, opened, out);
-                self.admissions.recycle(admission);
-            }
+            (Some(admission), Ok(opened)) => self.grant(slot, admission, opened, out),
             (Some(admission), Err(status)) => {
                 let Some(place) = self.opens.get(slot).map(|open| open.place) else { return };
                 let file = self.forget(slot, out);
@@ -133,13 +131,25 @@ impl Shard {
         }
     }
 
-    /// Takes a reserved open out of the lane of its connection; its CREATE is returned, and not there any more. `None` if
-    /// it was abandoned.
-    fn leave_lane(&mut self, slot: OpenSlot) -> Option<Box<Admission>> {
+    /// Takes an open that nobody has heard of out of the lane of its connection; its CREATE is returned, and not there any more.
+    /// `None` if there is none. Where the file is open already, the open stays.
+    pub(super) fn leave_lane(&mut self, slot: OpenSlot) -> Option<Box<Admission>> {
         let open = self.opens.get_mut(slot)?;
-        let Stage::Reserved { admission, lane } = mem::replace(&mut open.stage, Stage::Abandoned) else {
-            return None;
+        let (admission, lane) = match mem::replace(&mut open.stage, Stage::Abandoned) {
+            Stage::Reserved { admission, lane } => (admission, lane),
+            Stage::Unheard { caching, admission, lane } => {
+                open.stage = Stage::Live(caching);
+                (admission, lane)
+            }
+            other @ (Stage::Live(_) | Stage::Orphaned(_) | Stage::Abandoned) => {
+                open.stage = other;
+                return None;
+            }
         };
+        let lease = open.lease();
+        if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
+            lease.unheard = lease.unheard.saturating_sub(1);
+        }
         if let Some(record) = self.lanes.get_mut(lane) {
             record.reserved.remove(&mut self.opens, slot, |open| &mut open.in_lane);
         }
@@ -150,22 +160,26 @@ impl Shard {
     /// CLOSE (MS-SMB2 3.3.5.10).
     pub(super) fn close(&mut self, request: RequestId, session: SessionId, file_id: FileId, out: Out<'_>) {
         let Some((slot, open)) = self.live(file_id, Some(session)) else {
-            count(&mut self.stats.refused);
-            return perform(out, Action::Refused { request, status: Status::FILE_CLOSED });
+            return self.decline(request, Status::FILE_CLOSED, out);
         };
         let file = open.file;
-        self.shut(slot, out);
+        let change = self.shut(slot, out);
         self.settle(file, out);
-        perform(out, Action::Closed { request });
+        match change {
+            Some(change) if self.config.gate_close => self.journal.hold(change, HeldBack::Closed(request)),
+            Some(_) | None => perform(out, Action::Closed { request }),
+        }
     }
 
-    /// Closes an open, however it came to that (MS-SMB2 3.3.4.17). Its file has to be settled.
-    pub(super) fn shut(&mut self, slot: OpenSlot, out: Out<'_>) {
-        let Some(open) = self.opens.get(slot) else { return };
+    /// Closes an open, however it came to that (MS-SMB2 3.3.4.17). Its file has to be settled. Returns the change by which its
+    /// record goes, if it has one.
+    pub(super) fn shut(&mut self, slot: OpenSlot, out: Out<'_>) -> Option<u64> {
+        let open = self.opens.get(slot)?;
         let (file, file_id, name, lease) = (open.file, open.file_id, open.bound, open.lease());
         let (place, modified, orphan) = (open.place, open.modified, open.orphaned());
         let delete = open.options.contains(CreateOptions::DELETE_ON_CLOSE);
         self.answer_for(slot, out);
+        let change = self.break_promise(slot, out);
         self.forget(slot, out);
         self.leave_lease(lease, orphan, out);
         if delete {
@@ -186,7 +200,9 @@ impl Shard {
         // Behind its own close: what is purged here may be the last to go, and takes the name along.
         if delete {
             self.tell_holders(out);
+            self.touch_opens(file, |_| true);
         }
+        change
     }
 
     /// Who made a file go, if it goes and nobody has it open any more.
@@ -208,14 +224,8 @@ impl Shard {
 
     /// Takes an open out of everything it is in. Returns its file.
     fn forget(&mut self, slot: OpenSlot, out: Out<'_>) -> FileSlot {
-        let Some((file, durable)) = self.opens.get(slot).map(|open| (open.file, open.durable)) else {
-            return FileSlot::null();
-        };
-        if let Some(timer) =
-            durable.and_then(|slot| self.durables.remove(slot)).and_then(|durable| durable.timer)
-        {
-            self.timers.stop(timer);
-        }
+        let Some(file) = self.opens.get(slot).map(|open| open.file) else { return FileSlot::null() };
+        self.drop_durable(slot);
         self.used(slot, out);
         self.stop_deadline(HolderId::Oplock(slot));
         if let (Some(record), Some(open)) = (self.files.get_mut(file), self.opens.get_mut(slot)) {
@@ -296,44 +306,41 @@ impl Shard {
     }
 
     /// Closes the opens of a session, or of one of its tree connects, and answers the CREATEs that are being carried out.
-    /// Those of a lost connection were abandoned before, without an answer. O(opens of the session).
-    pub(super) fn sweep(&mut self, session: SessionId, what: Swept, out: Out<'_>) {
+    /// Those of a lost connection were abandoned before, without an answer. O(opens of the session). Returns the last change by
+    /// which a record goes.
+    pub(super) fn sweep(&mut self, session: SessionId, what: Swept, out: Out<'_>) -> Option<u64> {
         let tree = match what {
             Swept::Tree(tree) => Some(tree),
             Swept::Session(_) => None,
         };
         let opens = self.sessions.find(session).and_then(|session| self.sessions.get(session));
         let mut next = opens.and_then(|session| session.opens.head());
+        let status = match tree {
+            Some(_) => Status::NETWORK_NAME_DELETED,
+            None => Status::USER_SESSION_DELETED,
+        };
+        let mut change = None;
         let mut unsettled = mem::take(&mut self.unsettled);
         while let Some(slot) = next {
             let Some(open) = self.opens.get(slot) else { break };
             next = open.in_session.next();
-            if tree.is_none_or(|tree| open.tree == tree) {
-                let file = open.file;
-                match (&open.stage, what) {
-                    (Stage::Live(_), Swept::Session(end)) if self.is_kept(slot, end) => {
-                        self.orphan(slot, out);
-                        unsettled.extend(self.unsettle(file));
-                    }
-                    (Stage::Live(_), _) => {
-                        self.shut(slot, out);
-                        unsettled.extend(self.unsettle(file));
-                    }
-                    // The driver is opening the file: it is closed, and the lease key free, when that has ended.
-                    (Stage::Reserved { .. }, _) => {
-                        let status = match tree {
-                            Some(_) => Status::NETWORK_NAME_DELETED,
-                            None => Status::USER_SESSION_DELETED,
-                        };
-                        if let Some(admission) = self.leave_lane(slot) {
-                            count(&mut self.stats.refused);
-                            perform(out, Action::Refused { request: admission.create.request, status });
-                            self.admissions.recycle(admission);
-                        }
-                    }
-                    (Stage::Abandoned | Stage::Orphaned(_), _) => {}
-                }
+            let file = open.file;
+            if tree.is_some_and(|tree| open.tree != tree) {
+                continue;
             }
+            // If the driver is opening the file as yet, it is closed, and the lease key free, when that has ended.
+            if let Some(admission) = self.leave_lane(slot) {
+                self.decline(admission.create.request, status, out);
+                self.admissions.recycle(admission);
+            }
+            if !self.opens.get(slot).is_some_and(Open::live) {
+                continue;
+            }
+            match what {
+                Swept::Session(end) if self.is_kept(slot, end) => self.orphan(slot, out),
+                Swept::Session(_) | Swept::Tree(_) => change = self.shut(slot, out).or(change),
+            }
+            unsettled.extend(self.unsettle(file));
         }
         // Once for each file, however many of its opens went.
         for file in unsettled.drain(..) {
@@ -343,6 +350,7 @@ impl Shard {
             self.settle(file, out);
         }
         self.unsettled = unsettled;
+        change
     }
 
     /// A file that has to be settled, if that is not known already.

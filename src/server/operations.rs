@@ -1,6 +1,7 @@
 //! Operations between `Proceed` and `Done`, and what follows from them.
 
 use super::action::Action;
+use super::journal::HeldBack;
 use super::judging::{Own, Party};
 use super::lease::LeaseName;
 use super::records::{FileSlot, Job, Place, Run};
@@ -8,7 +9,6 @@ use super::scale::{OpenSlot, RegistryInput, Route, Ticket};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::range::Range;
 use crate::locks::{Intent, Operation};
-use crate::stats::count;
 use crate::status::Status;
 use crate::store::list::Links;
 use crate::types::{FileKey, LeaseKey, RequestId};
@@ -25,8 +25,7 @@ impl Shard {
     ) {
         let Party { own, operation, .. } = party;
         if self.locked(slot, own.open, intent) {
-            count(&mut self.stats.refused);
-            return perform(out, Action::Refused { request, status: Status::FILE_LOCK_CONFLICT });
+            return self.decline(request, Status::FILE_LOCK_CONFLICT, out);
         }
         let by = own.open.and_then(|slot| Some((slot, self.opens.get(slot)?.place)));
         let run = Run { file: slot, operation, intent, own, by, in_file: Links::default() };
@@ -34,8 +33,18 @@ impl Shard {
         let Some(file) = self.files.get_mut(slot) else { return };
         file.running.push_back(&mut self.running, run, |run| &mut run.in_file);
         file.bar(intent, |count| count.saturating_add(1));
-        let route = Route::of_file(file.key, self.config.route_seed);
-        perform(out, Action::Proceed { request, ticket: Ticket::new(route, run) });
+        let ticket = Ticket::new(Route::of_file(file.key, self.config.route_seed), run);
+        let recorded = matches!(intent, Intent::Rename { .. } | Intent::Delete { .. });
+        let durable =
+            own.open.and_then(|open| self.opens.get(open)).filter(|open| recorded && self.promised(open));
+        match durable.and_then(|open| open.durable) {
+            // What it does to the record is written ahead.
+            Some(durable) => {
+                let change = self.put(durable, out);
+                self.journal.hold(change, HeldBack::Proceed(request, ticket));
+            }
+            None => perform(out, Action::Proceed { request, ticket }),
+        }
     }
 
     /// Whether a lock of another forbids to read or write there: looked at when every break is through (MS-FSA 2.1.5.3,
@@ -81,6 +90,11 @@ impl Shard {
         };
         if result.is_ok() {
             self.follow(&run, out);
+        }
+        if matches!(run.intent, Intent::Rename { .. } | Intent::Delete { .. }) {
+            // What was written ahead of it holds, if it went well.
+            let own = run.own.open.and_then(|open| self.opens.get(open)).map(|open| open.file_id);
+            self.touch_opens(file, |open| result.is_err() || Some(open.file_id) != own);
         }
         if barred {
             self.resume(file, out);
@@ -188,9 +202,7 @@ impl Shard {
     pub(super) fn entry_changed(&mut self, directory: FileKey, spared: Option<LeaseKey>, out: Out<'_>) {
         let Some(file) = self.files.find(directory) else { return };
         self.judge_operation(file, Own { spared, ..Own::default() }, Operation::EntryChanged);
-        let purged = self.purge(out);
-        self.tell_holders(out);
-        if purged {
+        if self.tell_holders(out) {
             self.settle(file, out);
         }
     }

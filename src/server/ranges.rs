@@ -1,13 +1,16 @@
 //! LOCK: what a request asks for, and what becomes of it (MS-SMB2 3.3.5.14).
 
+use alloc::boxed::Box;
+
 use super::action::Action;
+use super::durable::Durable;
 use super::event::{Lock, LockElement, LockFlags};
+use super::journal::HeldBack;
 use super::judging::Own;
 use super::records::{FileSlot, Job};
 use super::scale::OpenSlot;
 use super::shard::{Out, Shard, perform};
 use crate::locks::range::{LockKind, Range, Refusal};
-use crate::stats::count;
 use crate::status::Status;
 
 /// Looks a LOCK that does not unlock through (MS-SMB2 3.3.5.14.2). Returns the lock that it would rather wait for than
@@ -25,7 +28,7 @@ pub(super) fn awaited(elements: &[LockElement]) -> Result<Option<(Range, LockKin
 }
 
 /// The locks of a LOCK that was looked through.
-fn demanded(elements: &[LockElement]) -> impl Iterator<Item = (Range, LockKind)> + Clone + '_ {
+pub(super) fn demanded(elements: &[LockElement]) -> impl Iterator<Item = (Range, LockKind)> + Clone + '_ {
     elements.iter().filter_map(|element| Some((range(element)?, kind(element)?)))
 }
 
@@ -45,29 +48,32 @@ fn range(element: &LockElement) -> Option<Range> {
 impl Shard {
     /// A LOCK has come: unlocked at once, or judged like any request.
     pub(super) fn lock(&mut self, lock: Lock, out: Out<'_>) {
-        let refuse = |shard: &mut Self, status, out: Out<'_>| {
-            count(&mut shard.stats.refused);
-            perform(out, Action::Refused { request: lock.request, status });
-        };
+        let request = lock.request;
         let Some((slot, open)) = self.live(lock.file_id, Some(lock.origin.session)) else {
-            return refuse(self, Status::FILE_CLOSED, out);
+            return self.decline(request, Status::FILE_CLOSED, out);
         };
         let (file, before) = (open.file, open.locks.lock_count());
         self.used(slot, out);
         let Some(first) = lock.elements.first() else {
-            return refuse(self, Status::INVALID_PARAMETER, out);
+            return self.decline(request, Status::INVALID_PARAMETER, out);
         };
         if lock.elements.len() > self.config.limits.locks_per_request {
-            return refuse(self, Status::INSUFFICIENT_RESOURCES, out);
+            return self.decline(request, Status::INSUFFICIENT_RESOURCES, out);
         }
         if first.flags == LockFlags::UNLOCK {
             let result = self.unlock(file, slot, &lock.elements);
-            match result {
-                Ok(()) => perform(out, Action::Accepted { request: lock.request }),
-                Err(status) => refuse(self, status, out),
-            }
             // What was unlocked before an error stays so.
-            if self.opens.get(slot).is_some_and(|open| open.locks.lock_count() < before) {
+            let unlocked = self.opens.get(slot).is_some_and(|open| open.locks.lock_count() < before);
+            match result {
+                Ok(()) => self.accept_lock(slot, lock, HeldBack::Unlocked(request), out),
+                Err(status) => {
+                    if unlocked {
+                        self.touch(slot);
+                    }
+                    self.decline(request, status, out);
+                }
+            }
+            if unlocked {
                 self.resume(file, out);
             }
             return;
@@ -75,8 +81,8 @@ impl Shard {
         let key = self.files.get(file).map(|file| file.key);
         match (awaited(&lock.elements), key) {
             (Ok(_), Some(key)) => self.arrive(key, Job::Lock(lock), out),
-            (Ok(_), None) => refuse(self, Status::FILE_CLOSED, out),
-            (Err(status), _) => refuse(self, status, out),
+            (Ok(_), None) => self.decline(request, Status::FILE_CLOSED, out),
+            (Err(status), _) => self.decline(request, status, out),
         }
     }
 
@@ -126,8 +132,26 @@ impl Shard {
             (None, _) | (_, None) => Err(Status::FILE_CLOSED),
         };
         match result {
-            Ok(()) => perform(out, Action::Accepted { request: lock.request }),
+            Ok(()) => {
+                let held = HeldBack::Locked(Box::new(lock.clone()));
+                self.accept_lock(slot, lock, held, out);
+            }
             Err(status) => self.refuse(Job::Lock(lock), status, out),
         }
+    }
+
+    /// Answers a LOCK that is carried out: that of a persistent open, when its record is durable.
+    fn accept_lock(&mut self, slot: OpenSlot, lock: Lock, held: HeldBack, out: Out<'_>) {
+        let durable = self.opens.get(slot).and_then(|open| open.durable);
+        let promise =
+            durable.and_then(|durable| self.durables.get_mut(durable)).and_then(Durable::promise_mut);
+        let (Some(durable), Some(promise)) = (durable, promise) else {
+            return perform(out, Action::Accepted { request: lock.request });
+        };
+        if let Some(sequence) = lock.sequence {
+            promise.sequences.done(sequence);
+        }
+        let change = self.put(durable, out);
+        self.journal.hold(change, held);
     }
 }

@@ -1,47 +1,81 @@
 //! Opens without a connection: kept, purged, expired, and given back (MS-SMB2 3.3.5.9.7, 3.3.5.9.12, 3.3.6.2, 3.3.7.1).
 
+use alloc::boxed::Box;
 use core::mem;
 use core::time::Duration;
 
 use slotmap::Key;
 
 use super::action::{Action, Grant};
-use super::durable::{Durable, Kind, survives};
+use super::durable::{Durable, Kind, Promise, survives};
 use super::event::{Durability, ObjectKind, Opened, Origin, Reconnect, SessionEnd};
+use super::hold::Hold;
 use super::lease::Lease;
-use super::records::{Caching, DurableSlot, Open, Stage};
-use super::scale::{Admission, Due, HolderId, LeaseSlot, OpenSlot};
-use super::shard::{Out, Shard, perform};
+use super::records::{Caching, Open, Stage};
+use super::scale::{Admission, Due, HolderId, LeaseSlot, OpenSlot, RegistryInput, Route};
+use super::sequence::LockSequences;
+use super::shard::{Out, Shard, perform, tell};
+use crate::locks::Break;
 use crate::state::{CreateAction, LeaseState, OplockLevel};
 use crate::stats::count;
 use crate::status::Status;
 use crate::store::list::Links;
-use crate::types::{ClientGuid, CreateGuid, FileId, RequestId, SessionId, UserId};
+use crate::types::{ClientGuid, CreateGuid, Epoch, FileId, RequestId, SessionId, UserId};
+use crate::wire;
+use crate::wire::DurableFlags;
 
 impl Shard {
-    /// Makes an open durable, if what it was granted lets it be (MS-SMB2 3.3.5.9.6, 3.3.5.9.10).
+    /// Makes an open durable or persistent, if what it was granted lets it be (MS-SMB2 3.3.5.9.6, 3.3.5.9.10).
     pub(super) fn make_durable(&mut self, slot: OpenSlot, admission: &Admission, opened: Opened) {
         let config = &self.config;
-        let (timeout, create_guid) = match admission.create.durability {
+        let create = &admission.create;
+        let (timeout, create_guid) = match create.durability {
             Durability::None => return,
             Durability::V1 => (config.durable_timeout, CreateGuid::default()),
-            Durability::V2 { timeout: 0, create_guid, .. } => (config.durable_v2_timeout, create_guid),
             Durability::V2 { timeout, create_guid, .. } => {
-                (Duration::from_millis(timeout.into()).min(config.durable_v2_max), create_guid)
+                let timeout = match (timeout, create.share.ca_timeout) {
+                    (0, 0) => config.durable_v2_timeout,
+                    (0, millis) => Duration::from_millis(millis.into()),
+                    (millis, _) => Duration::from_millis(millis.into()).min(config.durable_v2_max),
+                };
+                (timeout, create_guid)
             }
         };
         let Some(open) = self.opens.get(slot) else { return };
-        if opened.kind == ObjectKind::Directory || !self.caches_enough(open) {
+        let kind = if admission.continuous {
+            Kind::Persistent(Box::new(Promise {
+                granted: create.granted,
+                sharing: create.sharing,
+                action: opened.action,
+                kind: opened.kind,
+                channel_sequence: create.channel_sequence,
+                sequences: LockSequences::default(),
+                stored: false,
+                dirty: false,
+                unclaimed: false,
+            }))
+        } else if opened.kind == ObjectKind::Directory || !self.caches_enough(open) || !self.is_reserved(open)
+        {
             return;
-        }
-        let (persistent, client, owner) = (open.file_id.persistent, admission.client, admission.create.user);
-        let kind = Kind::Durable;
+        } else {
+            Kind::Durable
+        };
+        let (persistent, client, owner) = (open.file_id.persistent, admission.client, create.user);
         let durable =
             Durable { persistent, open: slot, client, owner, create_guid, timeout, kind, timer: None };
         let durable = self.durables.insert(durable).ok();
         if let Some(open) = self.opens.get_mut(slot) {
             open.durable = durable;
         }
+        if admission.continuous && durable.is_some() {
+            self.count_promised(slot, |count| count.saturating_add(1));
+        }
+    }
+
+    /// Whether the FileId of an open will not be given out again, whatever happens: a handle must not lead to another open after a
+    /// restart.
+    fn is_reserved(&self, open: &Open) -> bool {
+        !self.config.persistence || Route::serial_of(open.file_id) < self.journal.reserved
     }
 
     /// FSCTL_LMR_REQUEST_RESILIENCY (MS-SMB2 3.3.5.15.9): the open leaves the rules of durable ones.
@@ -53,93 +87,96 @@ impl Shard {
         timeout: u32,
         out: Out<'_>,
     ) {
-        self.used_by_name(file_id, out);
         let timeout = match timeout {
             0 => self.config.resilient_default,
             millis => Duration::from_millis(millis.into()),
         };
-        let open = self.live(file_id, Some(session)).map(|(slot, open)| (slot, open.durable));
-        let result = match open {
-            None => Err(Status::FILE_CLOSED),
-            Some(_) if timeout > self.config.resilient_max => Err(Status::INVALID_PARAMETER),
-            Some((slot, durable)) => self.set_resilient(slot, durable, (client, owner), timeout),
+        let Some((slot, _)) = self.live(file_id, Some(session)) else {
+            return self.decline(request, Status::FILE_CLOSED, out);
         };
-        match result {
+        self.used(slot, out);
+        if timeout > self.config.resilient_max {
+            return self.decline(request, Status::INVALID_PARAMETER, out);
+        }
+        match self.set_resilient(slot, (client, owner), timeout) {
             Ok(()) => perform(out, Action::Accepted { request }),
-            Err(status) => {
-                count(&mut self.stats.refused);
-                perform(out, Action::Refused { request, status });
-            }
+            Err(status) => self.decline(request, status, out),
         }
     }
 
     fn set_resilient(
         &mut self,
-        open: OpenSlot,
-        durable: Option<DurableSlot>,
+        slot: OpenSlot,
         (client, owner): (ClientGuid, UserId),
         timeout: Duration,
     ) -> Result<(), Status> {
-        let kind = Kind::Resilient;
-        if let Some(durable) = durable.and_then(|durable| self.durables.get_mut(durable)) {
-            (durable.kind, durable.timeout, durable.owner) = (kind, timeout, owner);
+        let full = Status::INSUFFICIENT_RESOURCES;
+        let open = self.opens.get(slot).filter(|open| self.is_reserved(open)).ok_or(full)?;
+        let persistent = open.file_id.persistent;
+        if let Some(durable) = open.durable.and_then(|durable| self.durables.get_mut(durable)) {
+            (durable.timeout, durable.owner) = (timeout, owner);
+            // Choice: what outlives the server does not become less by that.
+            if durable.purgeable() {
+                durable.kind = Kind::Resilient;
+            }
+            self.touch(slot);
             return Ok(());
         }
-        let Some(record) = self.opens.get_mut(open) else { return Err(Status::FILE_CLOSED) };
-        let (persistent, create_guid) = (record.file_id.persistent, CreateGuid::default());
-        let durable = Durable { persistent, open, client, owner, create_guid, timeout, kind, timer: None };
-        record.durable = self.durables.insert(durable).ok();
-        if record.durable.is_some() { Ok(()) } else { Err(Status::INSUFFICIENT_RESOURCES) }
+        let (create_guid, kind) = (CreateGuid::default(), Kind::Resilient);
+        let durable =
+            Durable { persistent, open: slot, client, owner, create_guid, timeout, kind, timer: None };
+        let durable = self.durables.insert(durable).map_err(|_| full)?;
+        if let Some(open) = self.opens.get_mut(slot) {
+            open.durable = Some(durable);
+        }
+        Ok(())
     }
 
-    fn is_resilient(&self, open: &Open) -> bool {
+    /// Whether an open survives on its own, whatever it caches.
+    fn is_kept_by_itself(&self, open: &Open) -> bool {
         let durable = open.durable.and_then(|durable| self.durables.get(durable));
-        durable.is_some_and(|durable| durable.kind == Kind::Resilient)
+        durable.is_some_and(|durable| !durable.purgeable())
+    }
+
+    /// What an open caches under, and whether that is an oplock.
+    pub(super) fn hold<'a>(&'a self, open: &'a Open) -> Option<(&'a Hold, bool)> {
+        match open.caching()? {
+            Caching::Lease(lease) => self.leases.get(*lease).map(|lease| (&lease.hold, false)),
+            Caching::Oplock(oplock) => Some((&oplock.hold, true)),
+            Caching::Nothing | Caching::Guest => None,
+        }
     }
 
     /// Whether what an open caches now would let it outlive its connection: a break in flight does not count yet.
-    fn caches_enough(&self, open: &Open) -> bool {
-        match open.caching() {
-            Some(Caching::Lease(lease)) => {
-                self.leases.get(*lease).is_some_and(|lease| survives(lease.hold.state(), false))
-            }
-            Some(Caching::Oplock(oplock)) => survives(oplock.hold.state(), true),
-            Some(Caching::Nothing | Caching::Guest) | None => false,
-        }
+    pub(super) fn caches_enough(&self, open: &Open) -> bool {
+        self.hold(open).is_some_and(|(hold, oplock)| survives(hold.state(), oplock))
     }
 
     /// Whether what an open caches, and is not about to lose, lets it outlive its connection.
     fn may_survive(&self, open: &Open) -> bool {
-        let held = match open.caching() {
-            Some(Caching::Lease(lease)) => self.leases.get(*lease).map(|lease| (&lease.hold, false)),
-            Some(Caching::Oplock(oplock)) => Some((&oplock.hold, true)),
-            Some(Caching::Nothing | Caching::Guest) | None => None,
-        };
-        held.is_some_and(|(hold, oplock)| hold.breaking().is_none() && survives(hold.state(), oplock))
+        self.caches_enough(open) && self.hold(open).is_some_and(|(hold, _)| hold.breaking().is_none())
     }
 
     /// Whether an open is kept when its session goes in this way (MS-SMB2 3.3.5.6, 3.3.7.1).
     pub(super) fn is_kept(&self, slot: OpenSlot, end: SessionEnd) -> bool {
         let Some(open) = self.opens.get(slot).filter(|open| open.durable.is_some()) else { return false };
         match end {
+            SessionEnd::Refused => false,
+            SessionEnd::LoggedOff | SessionEnd::Replaced if self.is_kept_by_itself(open) => true,
             // One that caches too little could not be had back, and an oplock that breaks could not be answered for.
             SessionEnd::LoggedOff => {
                 let breaks = open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some());
-                self.is_resilient(open) || (self.caches_enough(open) && !breaks)
+                self.caches_enough(open) && !breaks
             }
-            SessionEnd::Replaced if self.is_resilient(open) => true,
             // Choice: as Samba has it, locks are only kept for those who have W: others may read what is locked.
             SessionEnd::Replaced => {
                 self.may_survive(open) && (open.locks.lock_count() == 0 || self.caches_writes(open))
             }
-            SessionEnd::Refused => false,
         }
     }
 
     fn caches_writes(&self, open: &Open) -> bool {
-        let lease = open.lease().and_then(|lease| self.leases.get(lease)).map(|lease| lease.hold.state());
-        let state = lease.or_else(|| open.oplock().map(|oplock| oplock.hold.state()));
-        state.is_some_and(|state| state.contains(LeaseState::WRITE))
+        self.hold(open).is_some_and(|(hold, _)| hold.state().contains(LeaseState::WRITE))
     }
 
     /// An open has lost its session and waits for its client. Its time begins to run.
@@ -150,13 +187,19 @@ impl Shard {
         let Stage::Live(caching) = mem::replace(&mut open.stage, Stage::Abandoned) else { return };
         open.stage = Stage::Orphaned(caching);
         let (lease, durable) = (open.lease(), open.durable);
-        // Nobody is left to answer for its oplock.
-        if open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some()) {
-            self.forsake(HolderId::Oplock(slot));
-        }
+        let breaking = open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some());
         if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
             lease.orphans = lease.orphans.saturating_add(1);
         }
+        let holder = lease.map_or(HolderId::Oplock(slot), HolderId::Lease);
+        if self.kept_for(holder) {
+            // The notification is sent again when somebody is there to answer (MS-SMB2 3.3.4.7).
+            self.stop_deadline(holder);
+        } else if breaking {
+            // Nobody is left to answer for its oplock.
+            self.forsake(holder);
+        }
+        self.touch(slot);
         if let Some(durable) = durable.and_then(|durable| self.durables.get_mut(durable)) {
             let due = self.now.saturating_add(durable.timeout);
             durable.timer = Some(self.timers.start(due, Due::Return(slot)));
@@ -176,31 +219,35 @@ impl Shard {
         self.settle(file, out);
     }
 
-    /// Closes the opens of those in `breaks` whom nobody can tell: a break purges them, and delays nobody (MS-SMB2 3.3.4.6,
-    /// 3.3.4.7). Their files have to be settled. *Choice:* also a break that would leave them H, as deployed servers have it.
+    /// Sees to those in `breaks` whom nobody can tell: a break closes their opens, and delays nobody (MS-SMB2 3.3.4.6, 3.3.4.7).
+    /// Their files have to be settled, and what is left judged again. *Choice:* also a break that would leave them H, as deployed
+    /// servers have it. What nobody has heard of comes down at once, and the break of a persistent open is kept.
     pub(super) fn purge(&mut self, out: Out<'_>) -> bool {
         let mut purged = false;
         let mut at = 0;
-        while let Some(holder) = self.breaks.get(at).map(|wanted| wanted.id) {
-            let deserted = match holder {
-                HolderId::Lease(lease) => self.leases.get(lease).is_some_and(Lease::deserted),
-                HolderId::Oplock(open) => self.opens.get(open).is_some_and(Open::orphaned),
-            };
-            if !deserted {
+        while let Some(Break { id: holder, to }) = self.breaks.get(at).copied() {
+            let unheard = self.unheard_of(holder);
+            if !unheard && !self.is_purgeable(holder) {
                 at = at.saturating_add(1);
                 continue;
             }
             self.breaks.swap_remove(at);
             purged = true;
+            if unheard {
+                self.hush(holder, to);
+                continue;
+            }
             let others = mem::take(&mut self.breaks);
             match holder {
                 HolderId::Lease(lease) => self.purge_lease(lease, out),
                 HolderId::Oplock(open)
-                    if self.opens.get(open).is_some_and(|open| self.is_resilient(open)) =>
+                    if self.opens.get(open).is_some_and(|open| self.is_kept_by_itself(open)) =>
                 {
                     self.forsake(holder);
                 }
-                HolderId::Oplock(open) => self.shut(open, out),
+                HolderId::Oplock(open) => {
+                    self.shut(open, out);
+                }
             }
             self.breaks = others;
             count(&mut self.stats.orphans_purged);
@@ -208,13 +255,27 @@ impl Shard {
         purged
     }
 
+    /// Whether nobody can be told, and something has to be done about that.
+    fn is_purgeable(&self, holder: HolderId) -> bool {
+        let kept = self.kept_for(holder);
+        match holder {
+            HolderId::Lease(lease) => {
+                self.leases.get(lease).is_some_and(Lease::deserted)
+                    && (!kept || self.orphan_of(lease).is_some())
+            }
+            HolderId::Oplock(open) => self.opens.get(open).is_some_and(Open::orphaned) && !kept,
+        }
+    }
+
     pub(super) fn purge_lease(&mut self, lease: LeaseSlot, out: Out<'_>) {
         // From the start each time: what closes may purge others in its turn.
         while let Some(slot) = self.orphan_of(lease) {
             self.shut(slot, out);
         }
-        // What is left of it are resilient opens: they stay, and cache nothing (MS-SMB2 3.3.4.7).
-        self.forsake(HolderId::Lease(lease));
+        // What is left of it are resilient opens, which stay and cache nothing (MS-SMB2 3.3.4.7), or persistent ones.
+        if !self.kept_for(HolderId::Lease(lease)) {
+            self.forsake(HolderId::Lease(lease));
+        }
     }
 
     /// A lease that has lost H keeps nobody who is not connected: they could not be had back (MS-SMB2 3.3.4.7).
@@ -230,25 +291,34 @@ impl Shard {
     fn orphan_of(&self, lease: LeaseSlot) -> Option<OpenSlot> {
         let file = self.files.get(self.leases.get(lease)?.file)?;
         let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
-        let found = opens
-            .find(|(_, open)| open.lease() == Some(lease) && open.orphaned() && !self.is_resilient(open));
+        let found = opens.find(|(_, open)| {
+            open.lease() == Some(lease) && open.orphaned() && !self.is_kept_by_itself(open)
+        });
         found.map(|(slot, _)| slot)
     }
 
     /// DHnC, DH2C (MS-SMB2 3.3.5.9.7, 3.3.5.9.12). Whatever fails leaves the open as it is.
-    pub(super) fn reconnect(&mut self, reconnect: &Reconnect, client: ClientGuid, out: Out<'_>) {
-        let found =
-            self.reclaimable(reconnect, client).and_then(|slot| self.give_back(slot, reconnect.origin));
+    pub(super) fn reconnect(
+        &mut self,
+        reconnect: Reconnect,
+        client: ClientGuid,
+        continuous: bool,
+        out: Out<'_>,
+    ) {
+        if continuous && self.durables.find(reconnect.persistent).is_none() {
+            return tell(out, RegistryInput::ByGuid { reconnect: Box::new(reconnect), client });
+        }
+        let found = self
+            .reclaimable(&reconnect, client)
+            .and_then(|slot| self.give_back(slot, reconnect.origin, reconnect.lease));
         let request = reconnect.request;
         match found {
-            Ok(grant) => {
+            Ok((slot, grant)) => {
                 count(&mut self.stats.reconnected);
                 perform(out, Action::Granted { request, grant });
+                self.remind(slot, out);
             }
-            Err(status) => {
-                count(&mut self.stats.refused);
-                perform(out, Action::Refused { request, status });
-            }
+            Err(status) => self.decline(request, status, out),
         }
     }
 
@@ -269,13 +339,22 @@ impl Shard {
                 let same = durable.client == client
                     && lease.name.1 == context.key()
                     && lease.is_of_version(context)
-                    && (durable.kind == Kind::Resilient || lease.hold.state().contains(LeaseState::HANDLE));
+                    && (!durable.purgeable() || lease.hold.state().contains(LeaseState::HANDLE));
                 if !same {
                     return Err(gone);
                 }
             }
-            (None, None) if durable.kind == Kind::Resilient || self.may_survive(open) => {}
+            (None, None) if !durable.purgeable() || self.may_survive(open) => {}
             (Some(_), None) | (None, _) => return Err(gone),
+        }
+        let asked = reconnect.flags.contains(DurableFlags::PERSISTENT);
+        match durable.promise() {
+            // Its first record is on its way.
+            Some(promise) if !promise.stored => return Err(Status::FILE_NOT_AVAILABLE),
+            // DHnC has no flag.
+            Some(_) if !asked => return Err(gone),
+            None if asked => return Err(Status::INVALID_PARAMETER),
+            Some(_) | None => {}
         }
         if durable.owner != reconnect.user {
             return Err(Status::ACCESS_DENIED);
@@ -295,10 +374,22 @@ impl Shard {
     }
 
     /// Gives an open to the session of the request: with a new volatile half, so that nobody mistakes it for what it was.
-    pub(super) fn give_back(&mut self, slot: OpenSlot, origin: Origin) -> Result<Grant, Status> {
-        let session = self.session(origin.session).map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
+    /// Returns where it is by now. What is to be said of breaks is said by [`remind`](Self::remind).
+    pub(super) fn give_back(
+        &mut self,
+        slot: OpenSlot,
+        origin: Origin,
+        context: Option<wire::Lease>,
+    ) -> Result<(OpenSlot, Grant), Status> {
         let gone = Status::OBJECT_NAME_NOT_FOUND;
         let file = self.opens.get(slot).map(|open| open.file).ok_or(gone)?;
+        let full = Status::INSUFFICIENT_RESOURCES;
+        let of_session = self.sessions.find(origin.session).and_then(|session| self.sessions.get(session));
+        if of_session.is_some_and(|session| session.opens.len() >= self.config.limits.opens_per_session) {
+            return Err(full);
+        }
+        let session = self.session(origin.session).map_err(|_| full)?;
+        self.reconcile(slot, context);
         if let Some(file) = self.files.get_mut(file) {
             file.opens.remove(&mut self.opens, slot, |open| &mut open.in_file);
         }
@@ -307,7 +398,9 @@ impl Shard {
         (open.session, open.tree) = (Some(session), origin.tree);
         open.stage = match mem::replace(&mut open.stage, Stage::Abandoned) {
             Stage::Orphaned(caching) => Stage::Live(caching),
-            other @ (Stage::Live(_) | Stage::Reserved { .. } | Stage::Abandoned) => other,
+            other @ (Stage::Live(_) | Stage::Reserved { .. } | Stage::Abandoned | Stage::Unheard { .. }) => {
+                other
+            }
         };
         let slot = self.opens.insert_with_key(|slot| {
             open.file_id.volatile = slot.data().as_ffi();
@@ -324,18 +417,51 @@ impl Shard {
             entry.open = Some(slot);
         }
         let open = self.opens.get(slot).ok_or(gone)?;
-        let (file_id, lease) = (open.file_id, open.lease());
+        let (file_id, lease, durable) = (open.file_id, open.lease(), open.durable);
         let level = match (open.oplock(), lease) {
             (Some(oplock), _) => oplock.level().on_wire(),
             (None, Some(_)) => OplockLevel::Lease,
             (None, None) => OplockLevel::None,
         };
+        let replayable = open.replay.is_some();
         if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
             lease.orphans = lease.orphans.saturating_sub(1);
         }
+        if let Some(durable) = durable {
+            self.claimed(durable);
+        }
+        self.touch(slot);
         let lease = lease.and_then(|lease| self.leases.get(lease)).map(Lease::context);
-        let replayable = open.replay.is_some();
-        Ok(Grant { file_id, action: CreateAction::Opened, level, durable: None, lease, replayable })
+        Ok((slot, Grant { file_id, action: CreateAction::Opened, level, durable: None, lease, replayable }))
+    }
+
+    /// What a lease is when the first open of it comes back.
+    fn reconcile(&mut self, slot: OpenSlot, context: Option<wire::Lease>) {
+        let Some(open) = self.opens.get(slot).filter(|open| self.promised(open)) else { return };
+        let locked = self.files.get(open.file).is_some_and(|file| !file.locks.vacant());
+        let lease =
+            open.lease().and_then(|lease| self.leases.get_mut(lease)).filter(|lease| lease.deserted());
+        match (lease, context) {
+            (Some(lease), Some(context)) if lease.restored => lease.reconcile(&context),
+            (Some(lease), Some(context)) => lease.regrant(&context, locked),
+            (Some(_), None) | (None, _) => {}
+        }
+    }
+
+    /// Behind the answer: a notification that was kept, or that may have been lost with the connection, goes out (MS-SMB2
+    /// 3.3.5.9.7, 3.3.5.9.12).
+    pub(super) fn remind(&mut self, slot: OpenSlot, out: Out<'_>) {
+        let Some(open) = self.opens.get(slot) else { return };
+        let file = open.file;
+        let holder = open.lease().map_or(HolderId::Oplock(slot), HolderId::Lease);
+        let notice = match holder {
+            HolderId::Lease(lease) => self.leases.get_mut(lease).and_then(Lease::renew),
+            HolderId::Oplock(_) => self.hold_mut(holder).and_then(|hold| hold.renew(|| Epoch::ZERO)),
+        };
+        if let Some(notice) = notice {
+            self.send(holder, notice, out);
+        }
+        self.settle(file, out);
     }
 
     /// An open has moved, and its client is there: its time runs no more.

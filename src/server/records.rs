@@ -37,6 +37,10 @@ pub(super) struct File {
     /// The share modes of the opens.
     pub(super) shares: Shares,
     pub(super) locks: Locks,
+    /// How many of the opens are persistent.
+    pub(super) promised: u32,
+    /// How many of them are restored, and nobody has claimed them yet.
+    pub(super) unclaimed: u32,
     /// How many operations run that need the file not to be open.
     pub(super) evictions: u32,
     /// How many operations run that need nobody to be able to delete the file.
@@ -73,6 +77,8 @@ impl File {
             leases: List::default(),
             oplocks: 0,
             shares: Shares::default(),
+            promised: 0,
+            unclaimed: 0,
             evictions: 0,
             guards: 0,
             unsettled: false,
@@ -167,6 +173,7 @@ pub(super) struct Instance {
 
 /// ```text
 /// Reserved ──Opened(Ok)──► Live ◄──► Orphaned ──► closed
+///    │  │ └─persistent─► Unheard ─stored─► Live
 ///    │  └────Opened(Err)──► refused
 ///    └─connection, session or tree gone─► Abandoned ──Opened──► closed without an answer
 /// ```
@@ -179,6 +186,12 @@ pub(super) enum Stage {
     },
     /// The driver is opening the file for nobody.
     Abandoned,
+    /// Granted, and nobody is told before it is stored.
+    Unheard {
+        caching: Caching,
+        admission: Box<Admission>,
+        lane: LaneSlot,
+    },
     Live(Caching),
     /// Nobody is connected, and the open is kept for its client (MS-SMB2 3.3.7.1).
     Orphaned(Caching),
@@ -199,7 +212,7 @@ pub(super) enum Caching {
 impl Open {
     pub(super) fn caching(&self) -> Option<&Caching> {
         match &self.stage {
-            Stage::Live(caching) | Stage::Orphaned(caching) => Some(caching),
+            Stage::Live(caching) | Stage::Orphaned(caching) | Stage::Unheard { caching, .. } => Some(caching),
             Stage::Reserved { .. } | Stage::Abandoned => None,
         }
     }
@@ -220,8 +233,12 @@ impl Open {
 
     pub(super) fn oplock_mut(&mut self) -> Option<&mut Oplock> {
         match &mut self.stage {
-            Stage::Live(Caching::Oplock(oplock)) | Stage::Orphaned(Caching::Oplock(oplock)) => Some(oplock),
-            Stage::Live(_) | Stage::Orphaned(_) | Stage::Reserved { .. } | Stage::Abandoned => None,
+            Stage::Live(caching) | Stage::Orphaned(caching) | Stage::Unheard { caching, .. } => match caching
+            {
+                Caching::Oplock(oplock) => Some(oplock),
+                Caching::Nothing | Caching::Guest | Caching::Lease(_) => None,
+            },
+            Stage::Reserved { .. } | Stage::Abandoned => None,
         }
     }
 
@@ -232,6 +249,11 @@ impl Open {
     /// Whether the driver is opening the file as yet.
     pub(super) fn opening(&self) -> bool {
         matches!(self.stage, Stage::Reserved { .. } | Stage::Abandoned)
+    }
+
+    /// Whether it is granted, and nobody is told as yet.
+    pub(super) fn unheard(&self) -> bool {
+        matches!(self.stage, Stage::Unheard { .. })
     }
 
     pub(super) fn live(&self) -> bool {

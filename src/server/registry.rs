@@ -2,27 +2,33 @@
 
 use core::num::NonZeroU16;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use slotmap::new_key_type;
 
 use super::action::Action;
-use super::event::{Capabilities, Create, Durability, Event, Origin, SessionEnd, ShareKind, Terms};
+use super::event::{
+    Capabilities, Create, Durability, Event, Origin, Reconnect, SessionEnd, Share, ShareFlags, ShareKind,
+    Terms,
+};
 use super::lease::LeaseName;
-use super::profile::{ChannelChoice, Profile};
+use super::profile::{ChannelChoice, Profile, UnknownReplay};
 use super::scale::{
-    Admission, Arrival, BreakId, DirectoryLeasing, Outgoing, RegistryAction, RegistryEvent, RegistryInput,
-    Route, Scope, ShardInput, ToShard,
+    Admission, Arrival, BreakId, DirectoryLeasing, Outgoing, PersistSeq, RegistryAction, RegistryEvent,
+    RegistryInput, Route, Scope, ShardInput, ToShard,
 };
 use super::{Config, Misuse};
 use crate::machine::Machine;
+use crate::persist::Record;
 use crate::state::{CreateOptions, Dialect, OplockLevel};
 use crate::stats::{Stats, count};
 use crate::status::Status;
 use crate::store::table::{Keyed, Table};
 use crate::time::Instant;
 use crate::types::{ClientGuid, ConnId, CreateGuid, FileKey, LeaseKey, RequestId, SessionId};
-use crate::wire::{Lease, OplockBreak};
+use crate::wire::{DurableFlags, Lease, OplockBreak};
 
 new_key_type! {
     struct ClientSlot;
@@ -30,6 +36,7 @@ new_key_type! {
     struct SessionSlot;
     struct BindingSlot;
     struct GuidSlot;
+    struct PromiseSlot;
 }
 
 /// Clients, connections, sessions and lease keys: the machine in front of the shards.
@@ -42,6 +49,10 @@ pub struct Registry {
     sessions: Table<SessionSlot, Session>,
     bindings: Table<BindingSlot, Binding>,
     guids: Table<GuidSlot, Guid>,
+    /// Persistent opens by their CreateGuid.
+    promises: Table<PromiseSlot, Promised>,
+    /// Whether records are being restored.
+    recovering: bool,
     /// TREE_DISCONNECTs that not every shard has carried out.
     sweeps: Vec<(RequestId, u16)>,
     arrivals: u64,
@@ -96,6 +107,13 @@ struct Guid {
     route: Route,
 }
 
+/// A persistent open that a client can find by its CreateGuid alone (MS-SMB2 3.3.5.9, 3.3.5.9.12).
+#[derive(Clone, Debug)]
+struct Promised {
+    guid: CreateGuid,
+    persistent: u64,
+}
+
 type Out<'a> = &'a mut Vec<RegistryAction>;
 
 impl Registry {
@@ -109,6 +127,8 @@ impl Registry {
             sessions: Table::new(hash_key, limits.sessions),
             bindings: Table::with_room(hash_key, limits.leases, config.expected_leases),
             guids: Table::new(hash_key, limits.opens.saturating_add(limits.waiters)),
+            promises: Table::new(hash_key, limits.opens),
+            recovering: config.persistence,
             sweeps: Vec::new(),
             arrivals: 0,
             stats: Stats::default(),
@@ -128,6 +148,7 @@ impl Registry {
             && self.sessions.len() == 0
             && self.bindings.len() == 0
             && self.guids.len() == 0
+            && self.promises.len() == 0
             && self.sweeps.is_empty()
     }
 }
@@ -150,6 +171,9 @@ impl Machine for Registry {
                     }
                     RegistryInput::Released { client, key } => self.unbind((client, key)),
                     RegistryInput::GuidReleased { client, guid } => self.free_guid((client, guid)),
+                    RegistryInput::Promised { guid, persistent } => self.promise(guid, persistent),
+                    RegistryInput::Forgotten { guid, persistent } => self.break_promise(guid, persistent),
+                    RegistryInput::ByGuid { reconnect, client } => self.find_by_guid(*reconnect, client, out),
                     RegistryInput::Anew { admission } => self.anew(admission.create, out),
                     RegistryInput::TreeSwept { request } => self.swept(request, out),
                 }
@@ -167,6 +191,11 @@ impl Machine for Registry {
 
 impl Registry {
     fn driver(&mut self, event: Event, out: Out<'_>) -> Result<(), Misuse> {
+        match (self.recovering, matches!(event, Event::Restore { .. } | Event::Recovered)) {
+            (true, false) => return Err(Misuse::Recovering),
+            (false, true) => return Err(Misuse::NotRecovering),
+            (true, true) | (false, false) => {}
+        }
         match event {
             Event::Connected { conn, client, terms } => return self.connect(conn, client, terms),
             Event::SessionBound { conn, session } => return self.bind_session(conn, session),
@@ -194,8 +223,11 @@ impl Registry {
                 let (terms, client) = self.known(reconnect.origin)?;
                 let profile = &self.config.profile;
                 reconnect.lease = reconnect.lease.filter(|lease| understands(terms, lease, profile));
+                let asked =
+                    reconnect.flags.contains(DurableFlags::PERSISTENT) && reconnect.create_guid.is_some();
+                let continuous = asked && is_continuous(terms, reconnect.share);
                 let route = Route::of_persistent(reconnect.persistent);
-                self.forward(out, route, ShardInput::Reconnect { reconnect, client });
+                self.forward(out, route, ShardInput::Reconnect { reconnect, client, continuous });
             }
             Event::Opened { file_id, result } => {
                 self.forward(out, Route::of_id(file_id), ShardInput::Opened { file_id, result });
@@ -227,7 +259,20 @@ impl Registry {
                 let (_, client) = self.conn(conn)?;
                 self.acknowledge(request, (client, ack.key), ack.state, out);
             }
-            Event::Restore { .. } | Event::Recovered | Event::Persisted { .. } | Event::PersistFailed { .. } => {}
+            Event::Restore { record, elapsed } => return self.restore(record, elapsed, out),
+            Event::Recovered => {
+                self.recovering = false;
+                for shard in 0..self.shards.get() {
+                    let home = Route::of_shard(shard);
+                    self.forward(out, home, ShardInput::Recovered { home });
+                }
+            }
+            Event::Persisted { up_to: PersistSeq { route, number } } => {
+                self.forward(out, route, ShardInput::Persisted { up_to: number });
+            }
+            Event::PersistFailed { seq: PersistSeq { route, number } } => {
+                self.forward(out, route, ShardInput::PersistFailed { number });
+            }
             Event::Undelivered { id, conn } => {
                 // Gone in the meantime: the search begins anew, with those that are left.
                 let tried =
@@ -334,9 +379,12 @@ impl Registry {
             return Ok(());
         }
         let lease = effective_lease(terms, &create, &self.config.profile);
-        let guid = match create.durability {
-            Durability::V2 { create_guid, .. } => self.clients.find(client).map(|slot| (slot, create_guid)),
-            Durability::None | Durability::V1 => None,
+        let (guid, continuous) = match create.durability {
+            Durability::V2 { create_guid, persistent, .. } => {
+                let continuous = self.config.persistence && persistent && is_continuous(terms, create.share);
+                (self.clients.find(client).map(|slot| (slot, create_guid)), continuous)
+            }
+            Durability::None | Durability::V1 => (None, false),
         };
         let negotiated = terms.capabilities.contains(Capabilities::DIRECTORY_LEASING);
         let directory_leasing = if negotiated && terms.dialect >= Dialect::Smb300 {
@@ -349,9 +397,23 @@ impl Registry {
         if let Some(known) = guid.and_then(|name| self.guids.find(name)).and_then(|slot| self.guids.get(slot))
         {
             let route = known.route;
-            let admission = Admission { create, client, lease, joins: false, dialect, directory_leasing };
+            let admission =
+                Admission { create, client, lease, joins: false, dialect, continuous, directory_leasing };
             self.forward(out, route, ShardInput::Again(admission));
             return Ok(());
+        }
+        if let Some((_, create_guid)) = guid.filter(|_| continuous && create.replay) {
+            if let Some(persistent) = self.promised(create_guid) {
+                let admission =
+                    Admission { create, client, lease, joins: false, dialect, continuous, directory_leasing };
+                let route = Route::of_persistent(persistent);
+                self.forward(out, route, ShardInput::Return { admission, persistent });
+                return Ok(());
+            }
+            if self.config.profile.unknown_replay == UnknownReplay::Refuse {
+                self.refuse(request, Status::FILE_NOT_AVAILABLE, out);
+                return Ok(());
+            }
         }
         let bound = lease.map_or(Ok(false), |lease| self.bind((client, lease.key()), create.file));
         let joins = match bound {
@@ -368,7 +430,7 @@ impl Registry {
                 client.guids = client.guids.saturating_add(1);
             }
         }
-        let admission = Admission { create, client, lease, joins, dialect, directory_leasing };
+        let admission = Admission { create, client, lease, joins, dialect, continuous, directory_leasing };
         self.forward(out, route, ShardInput::Create(admission));
         Ok(())
     }
@@ -393,6 +455,70 @@ impl Registry {
         }
         client.bindings = client.bindings.saturating_add(1);
         Ok(true)
+    }
+
+    /// A record becomes an open: its route and its lease key first.
+    fn restore(&mut self, record: Box<Record>, elapsed: Duration, out: Out<'_>) -> Result<(), Misuse> {
+        let route = Route::of_file(record.file, self.config.route_seed);
+        if route != Route::of_persistent(record.persistent) {
+            return Err(Misuse::ForeignRecord);
+        }
+        let lease = record.lease.filter(|lease| lease.key() != LeaseKey::ZERO);
+        let joins = match lease {
+            Some(lease) => {
+                let fresh = || Client { guid: record.client, conns: Vec::new(), bindings: 0, guids: 0 };
+                if self.clients.find(record.client).is_none() && self.clients.insert(fresh()).is_err() {
+                    return Err(Misuse::NoRoom);
+                }
+                match self.bind((record.client, lease.key()), record.file) {
+                    Ok(joins) => joins,
+                    Err(Status::INSUFFICIENT_RESOURCES) => {
+                        if let Some(client) = self.clients.find(record.client) {
+                            self.reap(client);
+                        }
+                        return Err(Misuse::NoRoom);
+                    }
+                    // Of two that claim a key for different files one was never told to its client.
+                    Err(_) => false,
+                }
+            }
+            None => false,
+        };
+        self.forward(out, route, ShardInput::Restore { record, elapsed, joins });
+        Ok(())
+    }
+
+    fn promised(&self, guid: CreateGuid) -> Option<u64> {
+        self.promises.find(guid).and_then(|slot| self.promises.get(slot)).map(|promised| promised.persistent)
+    }
+
+    /// The first that has a CreateGuid is found by it.
+    fn promise(&mut self, guid: CreateGuid, persistent: u64) {
+        if self.promises.find(guid).is_none() && self.promises.insert(Promised { guid, persistent }).is_err()
+        {
+            self.anomaly("more promises than opens");
+        }
+    }
+
+    fn break_promise(&mut self, guid: CreateGuid, persistent: u64) {
+        if self.promised(guid) == Some(persistent) {
+            if let Some(slot) = self.promises.find(guid) {
+                self.promises.remove(slot);
+            }
+        }
+    }
+
+    /// MS-SMB2 3.3.5.9.12: a persistent open is found by its CreateGuid where its FileId leads nowhere.
+    fn find_by_guid(&mut self, reconnect: Reconnect, client: ClientGuid, out: Out<'_>) {
+        let persistent = reconnect.create_guid.and_then(|guid| self.promised(guid));
+        match persistent.filter(|persistent| *persistent != reconnect.persistent) {
+            Some(persistent) => {
+                let reconnect = Reconnect { persistent, ..reconnect };
+                let route = Route::of_persistent(persistent);
+                self.forward(out, route, ShardInput::Reconnect { reconnect, client, continuous: false });
+            }
+            None => self.refuse(reconnect.request, Status::OBJECT_NAME_NOT_FOUND, out),
+        }
     }
 
     /// A CREATE that came too late to be a replay: an ordinary one, if its session is there still.
@@ -568,6 +694,14 @@ fn understands(terms: Terms, lease: &Lease, profile: &Profile) -> bool {
     terms.dialect >= dialect && terms.capabilities.contains(Capabilities::LEASING)
 }
 
+/// Whether opens of a share can be persistent, on a connection (MS-SMB2 3.3.5.9.10).
+fn is_continuous(terms: Terms, share: Share) -> bool {
+    terms.dialect >= Dialect::Smb300
+        && terms.capabilities.contains(Capabilities::PERSISTENT_HANDLES)
+        && share.kind == ShareKind::Disk
+        && share.flags.contains(ShareFlags::CONTINUOUSLY_AVAILABLE)
+}
+
 fn broadcast(out: Out<'_>, input: ShardInput) {
     out.push(RegistryAction::Broadcast(ToShard(input)));
 }
@@ -605,6 +739,14 @@ impl Keyed for Guid {
 
     fn key(&self) -> Self::Key {
         self.name
+    }
+}
+
+impl Keyed for Promised {
+    type Key = CreateGuid;
+
+    fn key(&self) -> CreateGuid {
+        self.guid
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::action::{Action, Grant};
 use super::durable::{DurableGrant, survives};
-use super::event::{Durability, ObjectKind, Opened, ShareKind};
+use super::event::{Durability, ObjectKind, Opened, ShareFlags, ShareKind};
 use super::lease::Lease;
 use super::oplock::Oplock;
-use super::records::{Job, LaneSlot, Open, ReplaySlot, Stage, WaiterSlot};
+use super::records::{Job, LaneSlot, ReplaySlot, Stage, WaiterSlot};
 use super::scale::{Admission, LeaseSlot, OpenSlot, RegistryInput};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::Level;
@@ -73,8 +73,10 @@ impl Shard {
         out: Out<'_>,
     ) {
         let Some(slot) = self.opens.get(open).and_then(|open| open.replay) else { return };
-        let file = opened.kind == ObjectKind::File && admission.create.share.kind == ShareKind::Disk;
-        if !file || !admission.create.granted.intersects(REPLAYED) {
+        let create = &admission.create;
+        let file = opened.kind == ObjectKind::File && create.share.kind == ShareKind::Disk;
+        let promised = self.opens.get(open).is_some_and(|open| self.promised(open));
+        if !promised && !(file && create.granted.intersects(REPLAYED)) {
             return self.used(open, out);
         }
         if let Some(entry) = self.replays.get_mut(slot) {
@@ -194,42 +196,86 @@ impl Shard {
         };
         let request = admission.create.request;
         match self.replayed(&entry.clone(), &admission) {
-            Ok(grant) => {
+            Ok((slot, grant)) => {
                 count(&mut self.stats.replayed);
                 perform(out, Action::Granted { request, grant });
+                self.remind(slot, out);
             }
-            Err(status) => {
-                count(&mut self.stats.refused);
-                perform(out, Action::Refused { request, status });
-            }
+            Err(status) => self.decline(request, status, out),
         }
     }
 
+    /// A CREATE that is sent again for a persistent open, after that was used or the server was started anew (MS-SMB2 3.3.5.9).
+    pub(super) fn come_back(&mut self, admission: &Admission, persistent: u64, out: Out<'_>) {
+        let request = admission.create.request;
+        match self.returned(admission, persistent) {
+            Ok((slot, grant)) => {
+                count(&mut self.stats.replayed);
+                perform(out, Action::Granted { request, grant });
+                self.remind(slot, out);
+            }
+            Err(status) => self.decline(request, status, out),
+        }
+    }
+
+    fn returned(&mut self, admission: &Admission, persistent: u64) -> Result<(OpenSlot, Grant), Status> {
+        let away = Status::FILE_NOT_AVAILABLE;
+        let create = &admission.create;
+        let durable = self.durables.find(persistent).and_then(|slot| self.durables.get(slot)).ok_or(away)?;
+        let promise = durable.promise().filter(|promise| promise.stored).ok_or(away)?;
+        let (slot, action) = (durable.open, promise.action);
+        let open = self.opens.get(slot).filter(|open| open.orphaned() && self.in_time(open)).ok_or(away)?;
+        if durable.owner != create.user {
+            return Err(Status::ACCESS_DENIED);
+        }
+        if open.options != create.options
+            || open.desired != create.desired
+            || promise.sharing != create.sharing
+        {
+            return Err(Status::CONTEXT_MISMATCH);
+        }
+        let lease = open.lease().and_then(|lease| self.leases.get(lease));
+        if lease.is_some_and(|lease| lease.name.0 != admission.client) {
+            return Err(Status::ACCESS_DENIED);
+        }
+        let durable = durable.grant(create.durability);
+        let (slot, grant) = self.give_back(slot, create.origin, admission.lease)?;
+        Ok((slot, Grant { action, durable, ..grant }))
+    }
+
     /// The checks in their order (MS-SMB2 3.3.5.9), and the answer of the first time.
-    fn replayed(&mut self, entry: &Replayable, admission: &Admission) -> Result<Grant, Status> {
+    fn replayed(&mut self, entry: &Replayable, admission: &Admission) -> Result<(OpenSlot, Grant), Status> {
         let create = &admission.create;
         let found = entry.open.and_then(|slot| Some((slot, self.opens.get(slot)?)));
         // Choice: as Samba has it, while the first is on its way; Windows carries the second out.
-        let (slot, open) = found.filter(|(_, open)| !open.opening()).ok_or(Status::FILE_NOT_AVAILABLE)?;
+        let known = found.filter(|(_, open)| !open.opening() && !open.unheard());
+        let (slot, open) = known.ok_or(Status::FILE_NOT_AVAILABLE)?;
+        let promise = open.durable.and_then(|slot| self.durables.get(slot)?.promise());
+        let absent = promise.is_some() && open.orphaned();
         if !create.replay {
-            return Err(Status::DUPLICATE_OBJECTID);
+            let elsewhere = absent && create.share.flags.contains(ShareFlags::SCALE_OUT);
+            return Err(if elsewhere { Status::FILE_NOT_AVAILABLE } else { Status::DUPLICATE_OBJECTID });
         }
         let lease = open.lease().and_then(|lease| self.leases.get(lease));
         let same_lease = lease.map(|lease| lease.name.1) == admission.lease.map(|lease| lease.key());
         if entry.user != create.user || !same_lease {
             return Err(Status::ACCESS_DENIED);
         }
+        if promise.is_some() && !admission.continuous {
+            return Err(Status::INVALID_PARAMETER);
+        }
+        if promise.is_some_and(|promise| !promise.stored) {
+            return Err(Status::FILE_NOT_AVAILABLE);
+        }
         let session = open.session.and_then(|session| self.sessions.get(session));
-        match session {
-            Some(session) if session.id == create.origin.session => {}
+        let slot = match session {
+            Some(session) if session.id == create.origin.session => slot,
             Some(_) => return Err(Status::DUPLICATE_OBJECTID),
             // Choice: as deployed servers have it, whoever replays comes back by that.
-            None if self.in_time(open) => {
-                self.give_back(slot, create.origin)?;
-            }
+            None if self.in_time(open) => self.give_back(slot, create.origin, admission.lease)?.0,
             None => return Err(Status::DUPLICATE_OBJECTID),
-        }
-        let open = entry_open(self, entry).ok_or(Status::FILE_NOT_AVAILABLE)?;
+        };
+        let open = self.opens.get(slot).ok_or(Status::FILE_NOT_AVAILABLE)?;
         let lease = open.lease().and_then(|lease| self.leases.get(lease));
         // Choice: without a lease the level is that which is asked this time, as deployed servers have it; never more than is held.
         let held = open.oplock().map_or(Level::None, Oplock::level);
@@ -237,20 +283,17 @@ impl Shard {
         let state = lease.map_or_else(|| level.caches(), |lease| lease.hold.state());
         let level = if lease.is_some() { OplockLevel::Lease } else { level.on_wire() };
         let durable = open.durable.and_then(|durable| self.durables.get(durable));
-        let durable = durable.filter(|_| survives(state, lease.is_none()));
+        let durable =
+            durable.filter(|durable| durable.promise().is_some() || survives(state, lease.is_none()));
         let durable: Option<DurableGrant> = durable.and_then(|durable| durable.grant(create.durability));
         let lease = lease.map(Lease::context);
-        Ok(Grant { file_id: open.file_id, action: entry.action, level, durable, lease, replayable: true })
+        let (file_id, action) = (open.file_id, entry.action);
+        Ok((slot, Grant { file_id, action, level, durable, lease, replayable: true }))
     }
 }
 
-/// The open of an entry: another slot than before, if it was given back.
-fn entry_open<'a>(shard: &'a Shard, entry: &Replayable) -> Option<&'a Open> {
-    let slot = shard.replays.find(entry.name).and_then(|slot| shard.replays.get(slot))?.open?;
-    shard.opens.get(slot)
-}
-
-fn level_of(level: OplockLevel) -> Level {
+/// The level that a request asks for.
+pub(super) fn level_of(level: OplockLevel) -> Level {
     match level {
         OplockLevel::II => Level::II,
         OplockLevel::Exclusive => Level::Exclusive,

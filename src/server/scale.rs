@@ -15,6 +15,8 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use alloc::boxed::Box;
+use core::time::Duration;
+
 use slotmap::{Key, KeyData, new_key_type};
 
 use super::action::Action;
@@ -23,6 +25,7 @@ use super::lease::LeaseName;
 use super::records::Place;
 use crate::locks::share::Claim;
 use crate::locks::{Actor, Intent};
+use crate::persist::Record;
 use crate::state::{Dialect, LeaseState, OplockLevel};
 use crate::status::Status;
 use crate::store::hash::HashKey;
@@ -65,11 +68,16 @@ impl ShardId {
 }
 
 /// Sixteen bits of a hash of the file's key: they name the shard for any number of shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub(super) struct Route(u16);
 
 impl Route {
+    /// A route of that shard.
+    pub(super) const fn of_shard(shard: u16) -> Self {
+        Self(shard)
+    }
+
     pub(super) fn of_file(file: FileKey, seed: RouteSeed) -> Self {
         let [low, high, ..] = seed.0.hash(&file).to_le_bytes();
         Self(u16::from_le_bytes([low, high]))
@@ -317,6 +325,28 @@ pub(super) enum ShardInput {
     Reconnect {
         reconnect: Reconnect,
         client: ClientGuid,
+        /// Whether a persistent open can be wanted back: flag, share and connection allow it.
+        continuous: bool,
+    },
+    /// A CREATE that is sent again, for a persistent open.
+    Return {
+        admission: Admission,
+        persistent: u64,
+    },
+    Restore {
+        record: Box<Record>,
+        elapsed: Duration,
+        /// Whether its lease key is bound to the file.
+        joins: bool,
+    },
+    Recovered {
+        home: Route,
+    },
+    Persisted {
+        up_to: u64,
+    },
+    PersistFailed {
+        number: u64,
     },
     TreeGone {
         request: RequestId,
@@ -343,6 +373,8 @@ pub(super) struct Admission {
     /// Whether its key is bound to the file, once for each such CREATE and open.
     pub(super) joins: bool,
     pub(super) dialect: Dialect,
+    /// Whether the open can be persistent: flag, share and connection allow it.
+    pub(super) continuous: bool,
     /// Whether directory leasing was negotiated.
     pub(super) directory_leasing: DirectoryLeasing,
 }
@@ -389,6 +421,12 @@ pub(super) enum RegistryInput {
     GuidReleased { client: ClientGuid, guid: CreateGuid },
     /// A CREATE that came too late to be a replay.
     Anew { admission: Box<Admission> },
+    /// A persistent open has this CreateGuid.
+    Promised { guid: CreateGuid, persistent: u64 },
+    /// It has gone, or is persistent no more.
+    Forgotten { guid: CreateGuid, persistent: u64 },
+    /// A persistent open is wanted back whose FileId leads nowhere.
+    ByGuid { reconnect: Box<Reconnect>, client: ClientGuid },
     /// One reference to a lease key is gone.
     Released { client: ClientGuid, key: LeaseKey },
     /// A shard has closed the opens of a tree connect.

@@ -17,6 +17,7 @@ use slotmap::{KeyData, SlotMap};
 
 use super::action::Action;
 use super::durable::Durable;
+use super::journal::{HeldBack, Journal};
 use super::judging::Party;
 use super::lease::{Lease, LeaseName};
 use super::opens::Swept;
@@ -59,6 +60,7 @@ pub struct Shard {
     pub(super) running: SlotMap<RunSlot, Run>,
     pub(super) timers: Timers<Due>,
     pub(super) ranges: RangeArena<u64>,
+    pub(super) journal: Journal,
     pub(super) admissions: Pool<Admission>,
     pub(super) serial: u64,
     pub(super) now: Instant,
@@ -90,6 +92,7 @@ impl Shard {
             running: SlotMap::with_key(),
             timers: Timers::default(),
             ranges: RangeArena::new(limits.locks),
+            journal: Journal::default(),
             admissions: Pool::default(),
             serial: first_serial,
             now: Instant::ZERO,
@@ -153,19 +156,33 @@ impl Machine for Shard {
             ShardInput::Undelivered { id, tried } => self.redeliver(id, tried, out),
             ShardInput::Undeliverable { id } => self.undeliverable(id, out),
             ShardInput::Abandon { conn, scope } => self.abandon(conn, scope, out),
-            ShardInput::SessionGone { session, end } => self.sweep(session, Swept::Session(end), out),
+            ShardInput::SessionGone { session, end } => {
+                self.sweep(session, Swept::Session(end), out);
+            }
             ShardInput::Again(admission) => self.again(admission, out),
             ShardInput::Used { file_id } => self.used_by_name(file_id, out),
             ShardInput::Resilience { request, session, file_id, client, user, timeout } => {
                 self.make_resilient(request, (session, file_id), (client, user), timeout, out);
             }
             ShardInput::Inherit { session, from, to } => self.inherit(session, from, to),
-            ShardInput::Reconnect { reconnect, client } => self.reconnect(&reconnect, client, out),
+            ShardInput::Reconnect { reconnect, client, continuous } => {
+                self.reconnect(reconnect, client, continuous, out);
+            }
+            ShardInput::Return { admission, persistent } => self.come_back(&admission, persistent, out),
+            ShardInput::Restore { record, elapsed, joins } => self.restore(&record, elapsed, joins, out),
+            ShardInput::Recovered { home } => self.recovered(home, out),
+            ShardInput::Persisted { up_to } => self.persisted(up_to, out),
+            ShardInput::PersistFailed { number } => self.persist_failed(number, out),
             ShardInput::TreeGone { request, session, tree } => {
-                self.sweep(session, Swept::Tree(tree), out);
-                tell(out, RegistryInput::TreeSwept { request });
+                match self.sweep(session, Swept::Tree(tree), out) {
+                    Some(change) if self.config.gate_close => {
+                        self.journal.hold(change, HeldBack::Swept(request));
+                    }
+                    Some(_) | None => tell(out, RegistryInput::TreeSwept { request }),
+                }
             }
         }
+        self.flush(out);
         Ok(())
     }
 
@@ -184,6 +201,7 @@ impl Machine for Shard {
                 }
             }
         }
+        self.flush(out);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -197,6 +215,10 @@ impl Shard {
         let known = match event {
             ShardInput::Opened { file_id, .. } => self.open(*file_id).is_some_and(|(_, open)| open.opening()),
             ShardInput::Done { ticket, .. } => self.running.contains_key(ticket.slot()),
+            ShardInput::Restore { record, .. } => return self.check_record(record),
+            ShardInput::Persisted { up_to: number } | ShardInput::PersistFailed { number } => {
+                *number <= self.journal.last
+            }
             ShardInput::Create(_)
             | ShardInput::Operate { .. }
             | ShardInput::Lock(_)
@@ -210,6 +232,8 @@ impl Shard {
             | ShardInput::Abandon { .. }
             | ShardInput::SessionGone { .. }
             | ShardInput::Reconnect { .. }
+            | ShardInput::Return { .. }
+            | ShardInput::Recovered { .. }
             | ShardInput::Again(_)
             | ShardInput::Used { .. }
             | ShardInput::Resilience { .. }
@@ -376,6 +400,11 @@ impl Shard {
     pub(super) fn refuse(&mut self, job: Job, status: Status, out: Out<'_>) {
         let request = job.request();
         self.unbind(job, out);
+        self.decline(request, status, out);
+    }
+
+    /// Answers with an error, where nothing else is to be done.
+    pub(super) fn decline(&mut self, request: RequestId, status: Status, out: Out<'_>) {
         count(&mut self.stats.refused);
         if status == Status::SHARING_VIOLATION {
             count(&mut self.stats.sharing_violations);

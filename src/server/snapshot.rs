@@ -169,5 +169,6 @@ impl Shard {
             && self.running.is_empty()
             && self.timers.len() == 0
             && self.ranges.len() == 0
+            && self.journal.idle()
     }
 }

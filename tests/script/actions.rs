@@ -1,10 +1,11 @@
 //! Action lines.
 
 use leasehold::server::{Action, DurableGrant, Grant, Link, Misuse, Protection};
-use leasehold::wire::{BreakFlags, LeaseFlags};
+use leasehold::wire::{BreakFlags, DurableFlags, LeaseFlags};
 use leasehold::{CreateAction, OplockLevel};
 
 use super::names::{Holder, Names};
+use super::store;
 use super::values::{action_name, file_name, key_name, level_name};
 
 /// Writes an action down, and learns the names that it brings.
@@ -29,7 +30,7 @@ pub(crate) fn line(names: &mut Names, action: Action) -> String {
         }
         Action::Refused { request, status } => format!("refused r{} {status}", request.get()),
         Action::Closed { request } => format!("closed r{}", request.get()),
-        Action::Persist { seq, .. } => format!("persist #{}", seq.number()),
+        Action::Persist { seq, change } => store::line(names, seq, &change),
         Action::Accepted { request } => format!("accepted r{}", request.get()),
         Action::SendLeaseBreak { id, conn, protection, body } => {
             names.sends(conn, Holder::Lease(body.key), id);
@@ -110,7 +111,10 @@ fn granted(grant: &Grant) -> String {
     }
     match grant.durable {
         Some(DurableGrant::V1(_)) => words.push("durable".to_owned()),
-        Some(DurableGrant::V2(response)) => words.push(format!("durable={}", response.timeout)),
+        Some(DurableGrant::V2(response)) => {
+            let persistent = response.flags.contains(DurableFlags::PERSISTENT);
+            words.push(format!("{}={}", if persistent { "persistent" } else { "durable" }, response.timeout));
+        }
         None => {}
     }
     words.join(" ") + &unknown

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use leasehold::server::{
-    ChannelChoice, Config, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Protection,
-    UnexpectedAck,
+    AbsentHolder, ChannelChoice, Config, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck,
+    Protection, UnexpectedAck, UnknownReplay,
 };
 
 use super::values::{integer, integer32};
@@ -31,6 +31,16 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
         "durable-timeout" => config.durable_timeout = Duration::from_millis(integer(value)?),
         "durable-v2-timeout" => config.durable_v2_timeout = Duration::from_millis(integer(value)?),
         "durable-v2-max" => config.durable_v2_max = Duration::from_millis(integer(value)?),
+        "persistence" => config.persistence = yes_or_no(name, value)?,
+        "gate-close" => config.gate_close = yes_or_no(name, value)?,
+        "grace" => config.grace = Duration::from_millis(integer(value)?),
+        "restored-min" => config.restored_min = Duration::from_millis(integer(value)?),
+        "persistent-lease-break-timeout" => {
+            config.persistent_lease_break_timeout = Duration::from_millis(integer(value)?);
+        }
+        "persistent-oplock-break-timeout" => {
+            config.persistent_oplock_break_timeout = Duration::from_millis(integer(value)?);
+        }
         "first-serial" => config.first_serial = integer(value)?,
         "lease-break-timeout" => config.lease_break_timeout = Duration::from_millis(integer(value)?),
         "oplock-break-timeout" => config.oplock_break_timeout = Duration::from_millis(integer(value)?),
@@ -46,6 +56,7 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
         "waiters-per-file" => limits.waiters_per_file = integer32(value)?,
         "waiters-per-connection" => limits.waiters_per_connection = integer32(value)?,
         "running" => limits.running = size(value)?,
+        "unstored" => limits.unstored = size(value)?,
         "locks" => limits.locks = size(value)?,
         "locks-per-open" => limits.locks_per_open = integer32(value)?,
         "locks-per-request" => limits.locks_per_request = size(value)?,
@@ -87,6 +98,15 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
         "lock-reach" => {
             let choices = [("everywhere", LockReach::Everywhere), ("allocation", LockReach::Allocation)];
             profile.lock_reach = one_of(name, value, &choices)?;
+        }
+        "unknown-replay" => {
+            let choices = [("create-anew", UnknownReplay::CreateAnew), ("refuse", UnknownReplay::Refuse)];
+            profile.unknown_replay = one_of(name, value, &choices)?;
+        }
+        "absent-holder" => {
+            let choices =
+                [("wait-for-handles", AbsentHolder::WaitForHandles), ("refuse", AbsentHolder::Refuse)];
+            profile.absent_holder = one_of(name, value, &choices)?;
         }
         "oplock-break-protection" => profile.oplock_break_protection = protection(name, value)?,
         "lease-break-protection" => profile.lease_break_protection = protection(name, value)?,

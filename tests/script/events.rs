@@ -1,11 +1,12 @@
 //! Event lines.
 
 use leasehold::server::{
-    AppInstance, Capabilities, Create, Durability, Event, Lock, ObjectKind, Opened, Origin, Reconnect,
-    SessionEnd, Share, ShareFlags, ShareKind, Terms,
+    AppInstance, Capabilities, Create, Durability, Event, Lock, LockSequence, ObjectKind, Opened, Origin,
+    Reconnect, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 use leasehold::wire::{
-    AppInstanceId, AppInstanceVersion, Lease, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak,
+    AppInstanceId, AppInstanceVersion, DurableFlags, Lease, LeaseAck, LeaseFlags, LeaseV1, LeaseV2,
+    OplockBreak,
 };
 use leasehold::{
     Access, Actor, ConnId, CreateAction, CreateOptions, Dialect, Disposition, Epoch, Intent, OplockLevel,
@@ -52,6 +53,7 @@ pub(crate) fn read(verb: &str, words: &mut Words<'_>, names: &mut Names) -> Resu
             let user = words.read("user", user)?.unwrap_or_default();
             vec![Event::RequestResilience { request, origin, user, file_id, timeout }]
         }
+        "recovered" => vec![Event::Recovered],
         "used" => vec![Event::Used { file_id: names.open(words.next("the open")?)? }],
         "opened" => vec![opened(words, names)?],
         "operate" => vec![operate(words, names)?],
@@ -155,7 +157,7 @@ fn create(words: &mut Words<'_>, names: &mut Names) -> Result<Create, String> {
     let durability = match words.read("guid", create_guid)? {
         Some(create_guid) => {
             let timeout = words.read("timeout", integer32)?.unwrap_or(0);
-            Durability::V2 { timeout, create_guid, persistent: false }
+            Durability::V2 { timeout, create_guid, persistent: words.has("persistent") }
         }
         None if words.has("durable") => Durability::V1,
         None => Durability::None,
@@ -206,6 +208,8 @@ fn reconnect(words: &mut Words<'_>, names: &mut Names) -> Result<Event, String> 
     if let Some(lease) = lease(words)? {
         reconnect = reconnect.lease(lease, file);
     }
+    let flags = if words.has("persistent") { DurableFlags::PERSISTENT } else { DurableFlags::empty() };
+    reconnect = reconnect.flags(flags, share(words)?);
     Ok(Event::Reconnect(reconnect))
 }
 
@@ -259,7 +263,8 @@ fn share(words: &mut Words<'_>) -> Result<Share, String> {
             flags.insert(bit);
         }
     }
-    Ok(Share::new(kind.unwrap_or(ShareKind::Disk), flags))
+    let ca_timeout = words.read("ca-timeout", integer32)?.unwrap_or(0);
+    Ok(Share::new(kind.unwrap_or(ShareKind::Disk), flags).ca_timeout(ca_timeout))
 }
 
 fn opened(words: &mut Words<'_>, names: &Names) -> Result<Event, String> {
@@ -332,6 +337,7 @@ fn lock(words: &mut Words<'_>, names: &mut Names) -> Result<Lock, String> {
     let (request, origin) = (fresh(words, names)?, origin(words)?);
     let file_id = names.open(words.next("the open")?)?;
     let allocation = words.read("allocation", integer)?.unwrap_or(u64::MAX);
+    let sequence = words.read("sequence", integer32)?.and_then(LockSequence::from_wire);
     let elements = words.rest().map(lock_element).collect::<Result<_, _>>()?;
-    Ok(Lock::new(request, origin, file_id, allocation, elements))
+    Ok(Lock::new(request, origin, file_id, allocation, elements).sequence(sequence))
 }

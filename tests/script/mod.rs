@@ -4,6 +4,7 @@ mod actions;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod names;
+mod store;
 mod values;
 pub(crate) mod words;
 
@@ -12,6 +13,7 @@ use std::fmt;
 use leasehold::server::{Action, Config, RouteSeed, Server};
 use leasehold::{HashKey, Instant, Machine};
 use names::Names;
+use store::Store;
 use words::Words;
 
 /// Where a story and the machine part.
@@ -125,12 +127,13 @@ struct Stage {
     /// There is one from the first event on.
     server: Option<Server>,
     names: Names,
+    store: Store,
 }
 
 impl Stage {
     fn new(hash_key: HashKey) -> Self {
         let config = Config::new(hash_key, RouteSeed::new([2; 16]), 1);
-        Self { now: 0, config, server: None, names: Names::default() }
+        Self { now: 0, config, server: None, names: Names::default(), store: Store::default() }
     }
 
     /// Carries one line out and appends the actions that it led to.
@@ -154,7 +157,15 @@ impl Stage {
                 self.write_down(actions, came);
             }
             verb => {
-                let events = events::read(verb, &mut words, &mut self.names)?;
+                let events = match verb {
+                    "stored" => vec![self.store.stored(&mut words)?],
+                    "not-stored" => vec![self.store.not_stored(&mut words)?],
+                    "restart" => {
+                        self.server = None;
+                        self.store.restart(&mut words, &mut self.config)?
+                    }
+                    _ => events::read(verb, &mut words, &mut self.names)?,
+                };
                 words.end()?;
                 for event in events {
                     let server = self.server.get_or_insert_with(|| Server::new(self.config));
@@ -169,6 +180,11 @@ impl Stage {
     }
 
     fn write_down(&mut self, actions: Vec<Action>, came: &mut Vec<String>) {
-        came.extend(actions.into_iter().map(|action| actions::line(&mut self.names, action)));
+        for action in actions {
+            if let Action::Persist { seq, change } = &action {
+                self.store.asks(*seq, change);
+            }
+            came.push(actions::line(&mut self.names, action));
+        }
     }
 }

@@ -96,6 +96,15 @@ impl Names {
         id.ok_or_else(|| format!("no break of {word} was sent on c{}", conn.get()))
     }
 
+    /// The open with that FileId.Persistent.
+    pub(crate) fn lasting(&self, persistent: u64) -> String {
+        let known = |open: &Open| open.id.is_some_and(|id| id.persistent == persistent);
+        match self.opens.iter().find(|(_, open)| known(open)) {
+            Some((request, _)) => format!("r{}", request.get()),
+            None => format!("{persistent:#x}"),
+        }
+    }
+
     pub(crate) fn open_name(&self, id: FileId) -> String {
         let found = self.opens.iter().find(|(_, open)| open.id == Some(id));
         match found {

@@ -23,6 +23,13 @@ impl<'a> Words<'a> {
         self.0.pop_front().ok_or_else(|| format!("{what} is missing"))
     }
 
+    /// The next word, if it is one of these.
+    pub(crate) fn next_if(&mut self, which: impl FnOnce(&str) -> bool) -> Option<&'a str> {
+        let word = self.0.front().copied().filter(|word| which(word))?;
+        self.0.pop_front();
+        Some(word)
+    }
+
     /// The value of `name=value`, wherever it stands.
     pub(crate) fn value(&mut self, name: &str) -> Result<Option<&'a str>, String> {
         let value = |word: &'a str| word.strip_prefix(name)?.strip_prefix('=');

@@ -1,0 +1,456 @@
+//! What has to be stored, and who waits for it: a client is told of a promise when it is durable, not before.
+//!
+//! ```text
+//! what changes ──Put, Delete──► Persist ──► the driver ──► Persisted ──────► what was held back goes out
+//!                                                     └──► PersistFailed ──► it is refused, or granted without a promise
+//! ```
+//!
+//! A record is written ahead of what it says, or in the call that made it so. It never allows more than its client was told: a
+//! lease is stored as it will be when the client has answered.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+use super::action::Action;
+use super::durable::{Durable, Kind, Promise};
+use super::event::{Lock, ObjectKind};
+use super::lease::Lease;
+use super::ranges::demanded;
+use super::records::{DurableSlot, FileSlot, Open, Stage};
+use super::scale::{Admission, HolderId, OpenSlot, PersistSeq, RegistryInput, Route, Ticket};
+use super::shard::{Out, Shard, perform, tell};
+use crate::locks::Intent;
+use crate::locks::range::LockKind;
+use crate::persist::{Change, LockRecord, Record};
+use crate::state::{CreateAction, OplockLevel};
+use crate::stats::count;
+use crate::status::Status;
+use crate::time::Instant;
+use crate::types::RequestId;
+
+/// Serial numbers of FileIds are reserved by that many.
+const RESERVE: u64 = 1 << 20;
+
+/// The changes of one shard.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Journal {
+    /// The number of the last change.
+    pub(super) last: u64,
+    /// In the order of the changes that they wait for.
+    held: VecDeque<Held>,
+    /// Whose records are to be written at the end of the call.
+    dirty: Vec<DurableSlot>,
+    /// A route of this shard.
+    home: Route,
+    /// Serial numbers below this are reserved for certain.
+    pub(super) reserved: u64,
+    /// As above, once the last change about them is durable.
+    reserving: u64,
+    /// Until when files with opens that nobody has claimed yet are kept from others.
+    pub(super) grace: Option<Instant>,
+}
+
+/// What waits for a change to be durable.
+#[derive(Clone, Debug)]
+struct Held {
+    change: u64,
+    what: HeldBack,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum HeldBack {
+    /// The answer to the CREATE of this open.
+    Grant(DurableSlot),
+    /// The answer to a LOCK that has locked.
+    Locked(Box<Lock>),
+    /// The answer to a LOCK that has unlocked.
+    Unlocked(RequestId),
+    /// An operation that changes the record.
+    Proceed(RequestId, Ticket),
+    /// The answer to a CLOSE.
+    Closed(RequestId),
+    /// The answer to a TREE_DISCONNECT.
+    Swept(RequestId),
+    /// FileIds below this serial number.
+    Serials(u64),
+}
+
+impl Journal {
+    /// Whether nothing waits.
+    pub(super) fn idle(&self) -> bool {
+        self.held.iter().all(|held| matches!(held.what, HeldBack::Serials(_))) && self.dirty.is_empty()
+    }
+
+    /// How much waits.
+    pub(super) fn waiting(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Holds something back until a change is durable.
+    pub(super) fn hold(&mut self, change: u64, what: HeldBack) {
+        // What a call closes may be closed behind another: nearly always the end.
+        let at = self.held.partition_point(|held| held.change <= change);
+        self.held.insert(at, Held { change, what });
+    }
+}
+
+impl Shard {
+    fn persist(&mut self, route: Route, change: Change, out: Out<'_>) -> u64 {
+        let number = self.journal.last.saturating_add(1);
+        self.journal.last = number;
+        perform(out, Action::Persist { seq: PersistSeq { route, number }, change });
+        number
+    }
+
+    /// Writes the record of an open now.
+    pub(super) fn put(&mut self, slot: DurableSlot, out: Out<'_>) -> u64 {
+        let Some(record) = self.record(slot) else {
+            self.anomaly("a record of nothing");
+            return self.journal.last;
+        };
+        if let Some(promise) = self.durables.get_mut(slot).and_then(Durable::promise_mut) {
+            promise.dirty = false;
+        }
+        self.persist(Route::of_persistent(record.persistent), Change::Put(Box::new(record)), out)
+    }
+
+    /// The record of an open is not needed any more.
+    fn expunge(&mut self, persistent: u64, out: Out<'_>) -> u64 {
+        self.persist(Route::of_persistent(persistent), Change::Delete { persistent }, out)
+    }
+
+    /// An open that is persistent is about to be closed. Returns the change by which its record goes.
+    pub(super) fn break_promise(&mut self, open: OpenSlot, out: Out<'_>) -> Option<u64> {
+        let slot = self.opens.get(open)?.durable?;
+        let durable = self.durables.get(slot)?;
+        durable.promise()?;
+        let persistent = durable.persistent;
+        self.forget_guid(slot, out);
+        self.claimed(slot);
+        self.count_promised(open, |count| count.saturating_sub(1));
+        Some(self.expunge(persistent, out))
+    }
+
+    /// What the holder has is another: the records of its opens are written at the end of the call. O(1) if none is persistent.
+    pub(super) fn touch_holder(&mut self, id: HolderId) {
+        match id {
+            HolderId::Oplock(open) => self.touch(open),
+            HolderId::Lease(lease) => {
+                let Some(record) = self.leases.get(lease).filter(|lease| lease.promised > 0) else { return };
+                self.touch_opens(record.file, |open| open.lease() == Some(lease));
+            }
+        }
+    }
+
+    /// As [`touch_holder`](Self::touch_holder), for some opens of a file.
+    pub(super) fn touch_opens(&mut self, file: FileSlot, which: impl Fn(&Open) -> bool) {
+        let Some(file) = self.files.get(file).filter(|file| file.promised > 0) else { return };
+        let mut next = file.opens.head();
+        while let Some(slot) = next {
+            let Some(open) = self.opens.get(slot) else { return };
+            next = open.in_file.next();
+            if which(open) {
+                self.touch(slot);
+            }
+        }
+    }
+
+    /// As [`touch_holder`](Self::touch_holder), for one open.
+    pub(super) fn touch(&mut self, open: OpenSlot) {
+        let Some(slot) = self.opens.get(open).and_then(|open| open.durable) else { return };
+        let Some(promise) = self.durables.get_mut(slot).and_then(Durable::promise_mut) else { return };
+        if !promise.dirty {
+            promise.dirty = true;
+            self.journal.dirty.push(slot);
+        }
+    }
+
+    /// The end of a call: writes the records that are not what they were.
+    pub(super) fn flush(&mut self, out: Out<'_>) {
+        let mut dirty = mem::take(&mut self.journal.dirty);
+        for slot in dirty.drain(..) {
+            let promise = self.durables.get(slot).and_then(Durable::promise);
+            if promise.is_some_and(|promise| promise.dirty) {
+                self.put(slot, out);
+            }
+        }
+        self.journal.dirty = dirty;
+    }
+
+    /// Whether an open is persistent.
+    pub(super) fn promised(&self, open: &Open) -> bool {
+        open.durable
+            .and_then(|slot| self.durables.get(slot))
+            .is_some_and(|durable| durable.promise().is_some())
+    }
+
+    /// Counts a persistent open in, or out.
+    pub(super) fn count_promised(&mut self, open: OpenSlot, next: impl Fn(u32) -> u32) {
+        let Some((file, lease)) = self.opens.get(open).map(|open| (open.file, open.lease())) else { return };
+        if let Some(file) = self.files.get_mut(file) {
+            file.promised = next(file.promised);
+        }
+        if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
+            lease.promised = next(lease.promised);
+        }
+    }
+
+    /// A restored open is claimed, or closed.
+    pub(super) fn claimed(&mut self, slot: DurableSlot) {
+        let Some(durable) = self.durables.get_mut(slot) else { return };
+        let open = durable.open;
+        let Some(promise) = durable.promise_mut().filter(|promise| promise.unclaimed) else { return };
+        promise.unclaimed = false;
+        let file = self.opens.get(open).and_then(|open| self.files.get_mut(open.file));
+        if let Some(file) = file {
+            file.unclaimed = file.unclaimed.saturating_sub(1);
+        }
+    }
+
+    /// Everything about an open that has to survive.
+    fn record(&self, slot: DurableSlot) -> Option<Record> {
+        let durable = self.durables.get(slot)?;
+        let promise = durable.promise()?;
+        let open = self.opens.get(durable.open)?;
+        let file = self.files.get(open.file)?;
+        let lease = open.lease().and_then(|lease| self.leases.get(lease));
+        let mut record =
+            Record::new(durable.persistent, file.key, durable.client, durable.owner, durable.create_guid);
+        record.directory = open.place.directory;
+        record.parent = open.place.parent;
+        record.instance = open.instance.as_ref().map(|instance| instance.app);
+        (record.desired, record.granted, record.sharing) = (open.desired, promise.granted, promise.sharing);
+        (record.disposition, record.options) = (open.disposition, open.options);
+        (record.action, record.kind) = (promise.action, promise.kind);
+        record.timeout = u32::try_from(durable.timeout.as_millis()).unwrap_or(u32::MAX);
+        record.channel_sequence = promise.channel_sequence;
+        record.connected = !open.orphaned();
+        record.goes = file.goes();
+        record.level = match (lease, open.oplock()) {
+            (Some(_), _) => OplockLevel::Lease,
+            (None, Some(oplock)) => oplock.told().on_wire(),
+            (None, None) => OplockLevel::None,
+        };
+        record.lease = lease.map(Lease::stored);
+        record.relaxed = lease.is_some_and(|lease| lease.relaxed);
+        let locks = open.locks.iter(&self.ranges).map(|lock| LockRecord {
+            offset: lock.range.offset(),
+            len: lock.range.len(),
+            exclusive: lock.kind == LockKind::Exclusive,
+        });
+        record.locks.extend(locks);
+        record.sequences = promise.sequences;
+        // What may be carried out already.
+        for (_, run) in file.running.iter(&self.running, |run| &run.in_file) {
+            match run.intent {
+                _ if run.own.open != Some(durable.open) => {}
+                Intent::Rename { to } => record.directory = to,
+                Intent::Delete { pending } => record.goes = pending,
+                Intent::Read { .. }
+                | Intent::Write { .. }
+                | Intent::Flush
+                | Intent::SetSize
+                | Intent::SetAttributes
+                | Intent::SetSecurity
+                | Intent::Link { .. }
+                | Intent::Replaced
+                | Intent::AncestorMoved
+                | Intent::RenameWithin
+                | Intent::EntryChanged { .. } => {}
+            }
+        }
+        Some(record)
+    }
+
+    /// Keeps the answer to a CREATE back until its record is durable.
+    pub(super) fn hold_back(&mut self, slot: OpenSlot, admission: Box<Admission>, out: Out<'_>) {
+        let Ok(lane) = self.lane(admission.create.origin.conn) else {
+            return self.anomaly("no room for a connection that was there");
+        };
+        let Some(open) = self.opens.get_mut(slot) else { return };
+        let Stage::Live(caching) = mem::replace(&mut open.stage, Stage::Abandoned) else { return };
+        open.stage = Stage::Unheard { caching, admission, lane };
+        let (durable, lease) = (open.durable, open.lease());
+        if let Some(lane) = self.lanes.get_mut(lane) {
+            lane.reserved.push_back(&mut self.opens, slot, |open| &mut open.in_lane);
+        }
+        if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
+            lease.unheard = lease.unheard.saturating_add(1);
+        }
+        if let Some(durable) = durable {
+            self.introduce(durable, out);
+            let change = self.put(durable, out);
+            self.journal.hold(change, HeldBack::Grant(durable));
+        }
+    }
+
+    /// Serial numbers are reserved well before they are used.
+    pub(super) fn reserve_serials(&mut self, out: Out<'_>) {
+        let Journal { home, reserving, .. } = self.journal;
+        if self.config.persistence && self.serial.saturating_add(RESERVE / 2) >= reserving {
+            let below = self.serial.saturating_add(RESERVE);
+            self.journal.reserving = below;
+            let change = self.persist(home, Change::Serials { below }, out);
+            self.journal.hold(change, HeldBack::Serials(below));
+        }
+    }
+
+    /// The records are restored.
+    pub(super) fn recovered(&mut self, home: Route, out: Out<'_>) {
+        self.journal.home = home;
+        self.journal.grace = Some(self.now.saturating_add(self.config.grace));
+        self.reserve_serials(out);
+    }
+
+    /// Changes are durable.
+    pub(super) fn persisted(&mut self, up_to: u64, out: Out<'_>) {
+        while self.journal.held.front().is_some_and(|held| held.change <= up_to) {
+            let Some(held) = self.journal.held.pop_front() else { return };
+            self.stored(held.what, out);
+        }
+    }
+
+    /// A change could not be stored.
+    pub(super) fn persist_failed(&mut self, change: u64, out: Out<'_>) {
+        count(&mut self.stats.persists_failed);
+        let first = self.journal.held.partition_point(|held| held.change < change);
+        while self.journal.held.get(first).is_some_and(|held| held.change == change) {
+            let Some(held) = self.journal.held.remove(first) else { return };
+            self.unstored(held.what, out);
+        }
+    }
+
+    fn stored(&mut self, what: HeldBack, out: Out<'_>) {
+        match what {
+            HeldBack::Grant(durable) => {
+                let Some(record) = self.durables.get_mut(durable) else { return };
+                let open = record.open;
+                let Some(promise) = record.promise_mut() else { return };
+                promise.stored = true;
+                let action = promise.action;
+                self.hear(open, action, out);
+            }
+            HeldBack::Locked(lock) => perform(out, Action::Accepted { request: lock.request }),
+            HeldBack::Unlocked(request) => perform(out, Action::Accepted { request }),
+            HeldBack::Proceed(request, ticket) => perform(out, Action::Proceed { request, ticket }),
+            HeldBack::Closed(request) => perform(out, Action::Closed { request }),
+            HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
+            HeldBack::Serials(below) => self.journal.reserved = below,
+        }
+    }
+
+    fn unstored(&mut self, what: HeldBack, out: Out<'_>) {
+        let full = Status::INSUFFICIENT_RESOURCES;
+        match what {
+            HeldBack::Grant(durable) => self.unpromise(durable, out),
+            HeldBack::Locked(lock) => {
+                self.unlock_again(&lock, out);
+                self.decline(lock.request, full, out);
+            }
+            HeldBack::Unlocked(request) | HeldBack::Closed(request) => self.decline(request, full, out),
+            HeldBack::Proceed(request, ticket) => {
+                self.decline(request, full, out);
+                self.done(ticket, Err(full), out);
+            }
+            HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
+            // What is above stays unreserved: the next that are asked for cover it.
+            HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
+        }
+    }
+
+    /// A client hears of its open.
+    fn hear(&mut self, slot: OpenSlot, action: CreateAction, out: Out<'_>) {
+        if !self.opens.get(slot).is_some_and(Open::unheard) {
+            return;
+        }
+        if let Some(admission) = self.leave_lane(slot) {
+            self.tell_granted(slot, &admission, action, out);
+            self.admissions.recycle(admission);
+        }
+    }
+
+    /// An open could not be stored: it is what it would be on any other share.
+    fn unpromise(&mut self, slot: DurableSlot, out: Out<'_>) {
+        let Some(durable) = self.durables.get(slot) else { return };
+        let (open, persistent) = (durable.open, durable.persistent);
+        let Some(Promise { action, kind, .. }) = durable.promise() else { return };
+        let (action, directory) = (*action, *kind == ObjectKind::Directory);
+        let Some(record) = self.opens.get(open) else { return };
+        let (file, orphaned) = (record.file, record.orphaned());
+        let durable = !directory && self.caches_enough(record);
+        self.count_promised(open, |count| count.saturating_sub(1));
+        self.forget_guid(slot, out);
+        if let Some(record) = self.durables.get_mut(slot).filter(|_| durable) {
+            record.kind = Kind::Durable;
+        } else {
+            self.drop_durable(open);
+        }
+        // The store may have a part of it.
+        self.expunge(persistent, out);
+        self.hear(open, action, out);
+        if orphaned && !durable {
+            self.shut(open, out);
+            self.settle(file, out);
+        }
+    }
+
+    /// Undoes what a LOCK has locked.
+    fn unlock_again(&mut self, lock: &Lock, out: Out<'_>) {
+        let slot = self.durables.find(lock.file_id.persistent).and_then(|slot| self.durables.get(slot));
+        let Some(slot) = slot.map(|durable| durable.open) else { return };
+        let Some(open) = self.opens.get_mut(slot) else { return };
+        let file = open.file;
+        if let Some(record) = self.files.get_mut(file) {
+            for (range, kind) in demanded(&lock.elements) {
+                record.locks.undo(&mut self.ranges, &mut open.locks, range, kind);
+            }
+        }
+        self.touch(slot);
+        self.resume(file, out);
+    }
+
+    /// Nothing lets an open outlive its connection any more.
+    pub(super) fn drop_durable(&mut self, open: OpenSlot) {
+        let slot = self.opens.get_mut(open).and_then(|open| open.durable.take());
+        let timer = slot.and_then(|slot| self.durables.remove(slot)).and_then(|durable| durable.timer);
+        if let Some(timer) = timer {
+            self.timers.stop(timer);
+        }
+    }
+
+    /// A persistent open can be found by its CreateGuid.
+    fn introduce(&mut self, slot: DurableSlot, out: Out<'_>) {
+        let Some(Durable { create_guid, persistent, .. }) = self.durables.get(slot) else { return };
+        tell(out, RegistryInput::Promised { guid: *create_guid, persistent: *persistent });
+    }
+
+    /// The CreateGuid of a persistent open leads nowhere any more.
+    pub(super) fn forget_guid(&mut self, slot: DurableSlot, out: Out<'_>) {
+        let Some(Durable { create_guid, persistent, .. }) = self.durables.get(slot) else { return };
+        tell(out, RegistryInput::Forgotten { guid: *create_guid, persistent: *persistent });
+    }
+
+    /// Whether what an open caches nobody has heard of.
+    pub(super) fn unheard_of(&self, id: HolderId) -> bool {
+        match id {
+            HolderId::Lease(lease) => {
+                self.leases.get(lease).is_some_and(|lease| lease.unheard >= lease.opens)
+            }
+            HolderId::Oplock(open) => self.opens.get(open).is_some_and(Open::unheard),
+        }
+    }
+
+    /// Whether nobody is connected who could be told, and a promise keeps what is held all the same.
+    pub(super) fn kept_for(&self, id: HolderId) -> bool {
+        match id {
+            HolderId::Lease(lease) => {
+                self.leases.get(lease).is_some_and(|lease| lease.deserted() && lease.promised > 0)
+            }
+            HolderId::Oplock(open) => {
+                self.opens.get(open).is_some_and(|open| open.orphaned() && self.promised(open))
+            }
+        }
+    }
+}
