@@ -8,6 +8,7 @@
 //!
 //! * [`wire`]: byte-exact codecs of the create contexts and break messages of MS-SMB2. No allocation, no panic.
 //! * [`server`]: leases, oplocks, share modes, byte-range locks and directories: who is granted what, what breaks, what waits.
+//! * [`persist`]: what of it has to be stored to outlive the server: records of persistent opens, as octets, plain or sealed.
 //! * [`client`]: tells a cache what it may do, and answers breaks when the cache is ready.
 //!
 //! # A driver
@@ -73,6 +74,8 @@
 //! | `persist/` | records of such opens, and the changes of a store | 3.3.1.10 |
 //! | `server/breaking.rs` | breaks in flight, deadlines | 3.3.4.6, 3.3.4.7, 3.3.2.1, 3.3.2.5, 3.3.6 |
 //! | `server/profile.rs` | where deployed servers differ | |
+//! | `persist/record.rs` | records of persistent opens as octets | 3.3.1.10 |
+//! | `persist/seal.rs` | the same, encrypted and authenticated | |
 //! | `client/mod.rs` | opens and breaks at the client | 3.2.4.3.8, 3.2.5.7, 3.2.5.19, 3.2.7.1 |
 //! | `client/file.rs` | a name with its lease, and the way down from it | 3.2.1.5 |
 //! | `client/grant.rs` | what a response does to a lease that is held | 3.2.5.7.4, 3.2.5.7.5 |
@@ -82,6 +85,7 @@
 //!
 //! * `alloc` (default): the machines. Without it: types and codecs, for targets without a heap.
 //! * `arbitrary`: `arbitrary::Arbitrary` for events and wire values, for fuzzing. Needs `std`.
+//! * `seal`: records sealed with AES-256-GCM, for stores that others can read or write.
 
 #![no_std]
 #![cfg_attr(

@@ -5,13 +5,19 @@
 //!
 //! A driver keeps beside each record what it needs by itself to open the file again: share, path, attributes, times.
 
+mod error;
+mod head;
 mod record;
+#[cfg(feature = "seal")]
+mod seal;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-pub use record::RecordError;
+pub use error::{RecordError, RecordField, RecordForm};
+#[cfg(feature = "seal")]
+pub use seal::{Nonce, SealKey};
 
 use crate::server::{AppInstance, LockSequences, ObjectKind};
 use crate::state::{Access, CreateAction, CreateOptions, Disposition, OplockLevel, ShareMode};
@@ -42,9 +48,10 @@ pub enum Change {
 
 /// A persistent open, as it has to be after a restart of the server: all of MS-SMB2 3.3.1.10 that a client may find again.
 ///
-/// [`encode`](Self::encode) and [`decode`](Self::decode) turn it into octets and back.
+/// [`encode`](Self::encode) and [`decode`](Self::decode) turn it into octets and back. Every record that the server makes, and
+/// every one that was decoded, has `level` [`Lease`](OplockLevel::Lease) if and only if it has a `lease`, and never an undefined
+/// level.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[non_exhaustive]
 pub struct Record {
     /// FileId.Persistent, Open.DurableFileId: names the record.

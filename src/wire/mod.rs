@@ -31,7 +31,7 @@ mod error;
 mod header;
 mod instance;
 mod lease;
-mod parse;
+pub(crate) mod parse;
 
 pub use breaks::{Acknowledgment, BreakFlags, LeaseAck, LeaseBreak, Notification, OplockBreak};
 pub use context::{

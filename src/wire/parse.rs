@@ -10,13 +10,13 @@ use super::error::{DecodeError, DecodeErrorKind, Field, Structure};
 use crate::types::{FileId, LeaseKey};
 
 /// A parser of a field.
-pub(super) trait Parse<'a, O>: Parser<&'a [u8], Output = O, Error = Short> {}
+pub(crate) trait Parse<'a, O>: Parser<&'a [u8], Output = O, Error = Short> {}
 
 impl<'a, O, P: Parser<&'a [u8], Output = O, Error = Short>> Parse<'a, O> for P {}
 
 /// The octets ran out. The length was checked before, so this is never seen.
 #[derive(Debug)]
-pub(super) struct Short;
+pub(crate) struct Short;
 
 impl ParseError<&[u8]> for Short {
     fn from_error_kind(_: &[u8], _: ErrorKind) -> Self {
@@ -49,12 +49,15 @@ pub(super) fn prefix<'a, O>(
     structure: Structure,
     len: usize,
     octets: &'a [u8],
-    mut fields: impl Parse<'a, O>,
+    fields: impl Parse<'a, O>,
 ) -> Result<O, DecodeError> {
-    match fields.parse(octets) {
-        Ok((_, fields)) => Ok(fields),
-        Err(_) => Err(length(structure, octets.len(), len)),
-    }
+    first(octets, fields).ok_or_else(|| length(structure, octets.len(), len))
+}
+
+/// The fields that octets begin with. `None` if the octets run out.
+#[inline]
+pub(crate) fn first<'a, O>(octets: &'a [u8], mut fields: impl Parse<'a, O>) -> Option<O> {
+    fields.parse(octets).ok().map(|(_, fields)| fields)
 }
 
 #[inline]
@@ -83,7 +86,7 @@ pub(super) fn length(structure: Structure, actual: usize, expected: usize) -> De
     DecodeError::new(structure, Field::Whole, 0, kind)
 }
 
-pub(super) fn clamp32(value: usize) -> u32 {
+pub(crate) fn clamp32(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
@@ -91,33 +94,33 @@ fn clamp16(value: usize) -> u16 {
     u16::try_from(value).unwrap_or(u16::MAX)
 }
 
-pub(super) fn octet<'a>() -> impl Parse<'a, u8> {
+pub(crate) fn octet<'a>() -> impl Parse<'a, u8> {
     nom::number::complete::u8
 }
 
-pub(super) fn u16<'a>() -> impl Parse<'a, u16> {
+pub(crate) fn u16<'a>() -> impl Parse<'a, u16> {
     map(octets(), u16::from_le_bytes)
 }
 
-pub(super) fn u32<'a>() -> impl Parse<'a, u32> {
+pub(crate) fn u32<'a>() -> impl Parse<'a, u32> {
     map(octets(), u32::from_le_bytes)
 }
 
-pub(super) fn u64<'a>() -> impl Parse<'a, u64> {
+pub(crate) fn u64<'a>() -> impl Parse<'a, u64> {
     map(octets(), u64::from_le_bytes)
 }
 
 /// Octets that are ignored on input.
-pub(super) fn reserved<'a>(count: usize) -> impl Parse<'a, ()> {
+pub(crate) fn reserved<'a>(count: usize) -> impl Parse<'a, ()> {
     map(take(count), |_| ())
 }
 
-pub(super) fn octets16<'a>() -> impl Parse<'a, [u8; 16]> {
+pub(crate) fn octets16<'a>() -> impl Parse<'a, [u8; 16]> {
     octets()
 }
 
 /// One load of all octets: `nom::number` shifts them together one by one, and a mask behind that keeps them apart.
-fn octets<'a, const N: usize>() -> impl Parse<'a, [u8; N]> {
+pub(crate) fn octets<'a, const N: usize>() -> impl Parse<'a, [u8; N]> {
     map(take(N), |octets: &[u8]| octets.first_chunk().copied().unwrap_or([0; N]))
 }
 
@@ -127,7 +130,7 @@ pub(super) fn field<const N: usize>(header: &[u8; 16], at: usize) -> [u8; N] {
     header.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or([0; N])
 }
 
-pub(super) fn lease_key<'a>() -> impl Parse<'a, LeaseKey> {
+pub(crate) fn lease_key<'a>() -> impl Parse<'a, LeaseKey> {
     map(octets16(), LeaseKey::new)
 }
 

@@ -1,0 +1,9 @@
+#![no_main]
+
+#[path = "../../tests/bodies/mod.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
+    bodies::record::record(octets);
+    bodies::record::unsealed(octets);
+});
