@@ -76,7 +76,7 @@ impl Shard {
         let create = &admission.create;
         let file = opened.kind == ObjectKind::File && create.share.kind == ShareKind::Disk;
         let promised = self.opens.get(open).is_some_and(|open| self.promised(open));
-        if !promised && !(file && create.granted.intersects(REPLAYED)) {
+        if !(promised || file && create.granted.intersects(REPLAYED)) {
             return self.used(open, out);
         }
         if let Some(entry) = self.replays.get_mut(slot) {

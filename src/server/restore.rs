@@ -150,7 +150,7 @@ impl Shard {
             (Some(_), None) => Caching::Guest,
             (None, _) => match level_of(record.level) {
                 Level::None => Caching::Nothing,
-                level => {
+                level @ (Level::II | Level::Exclusive | Level::Batch) => {
                     let level = Level::within(self.grantable(slot, None, level.caches(), opened));
                     let file = self.opens.get(slot).and_then(|open| self.files.get_mut(open.file));
                     if let Some(file) = file.filter(|_| level != Level::None) {

@@ -14,7 +14,8 @@ use super::words::Words;
 pub(crate) struct Store {
     /// Changes that are on their way.
     asked: BTreeMap<u64, (PersistSeq, Change)>,
-    records: BTreeMap<u64, Record>,
+    /// As octets.
+    records: BTreeMap<u64, Vec<u8>>,
     serials: u64,
 }
 
@@ -44,7 +45,7 @@ impl Store {
         while let Some(entry) = self.asked.first_entry().filter(|entry| *entry.key() <= up_to) {
             match entry.remove().1 {
                 Change::Put(record) => {
-                    self.records.insert(record.persistent, *record);
+                    self.records.insert(record.persistent, record.encode());
                 }
                 Change::Delete { persistent } => {
                     self.records.remove(&persistent);
@@ -66,8 +67,11 @@ impl Store {
         let elapsed = Duration::from_millis(words.read("away", integer)?.unwrap_or(0));
         self.asked.clear();
         config.first_serial = config.first_serial.max(self.serials);
-        let records = self.records.values().cloned().map(Box::new);
-        let mut events: Vec<Event> = records.map(|record| Event::Restore { record, elapsed }).collect();
+        let mut events = Vec::new();
+        for (persistent, octets) in &self.records {
+            let record = Record::decode_as(*persistent, octets).map_err(|error| error.to_string())?;
+            events.push(Event::Restore { record: Box::new(record), elapsed });
+        }
         events.push(Event::Recovered);
         Ok(events)
     }
