@@ -413,10 +413,9 @@ impl Shard {
 
     /// Nothing lets an open outlive its connection any more.
     pub(super) fn drop_durable(&mut self, open: OpenSlot) {
-        let slot = self.opens.get_mut(open).and_then(|open| open.durable.take());
-        let timer = slot.and_then(|slot| self.durables.remove(slot)).and_then(|durable| durable.timer);
-        if let Some(timer) = timer {
-            self.timers.stop(timer);
+        self.stop_waiting(open);
+        if let Some(slot) = self.opens.get_mut(open).and_then(|open| open.durable.take()) {
+            self.durables.remove(slot);
         }
     }
 

@@ -200,9 +200,9 @@ impl Shard {
             self.forsake(holder);
         }
         self.touch(slot);
-        if let Some(durable) = durable.and_then(|durable| self.durables.get_mut(durable)) {
-            let due = self.now.saturating_add(durable.timeout);
-            durable.timer = Some(self.timers.start(due, Due::Return(slot)));
+        let timeout = durable.and_then(|durable| self.durables.get(durable)).map(|durable| durable.timeout);
+        if let Some(timeout) = timeout {
+            self.await_return(slot, timeout);
         }
         count(&mut self.stats.orphaned);
     }
@@ -210,10 +210,8 @@ impl Shard {
     /// Nobody came back in time (MS-SMB2 3.3.6.2).
     pub(super) fn expire(&mut self, slot: OpenSlot, out: Out<'_>) {
         let Some(open) = self.opens.get(slot) else { return self.anomaly("a deadline of no open") };
-        let (file, durable) = (open.file, open.durable);
-        if let Some(durable) = durable.and_then(|durable| self.durables.get_mut(durable)) {
-            durable.timer = None;
-        }
+        let file = open.file;
+        self.stop_waiting(slot);
         count(&mut self.stats.orphans_expired);
         self.shut(slot, out);
         self.settle(file, out);
@@ -466,12 +464,28 @@ impl Shard {
 
     /// An open has moved, and its client is there: its time runs no more.
     fn end_of_wait(&mut self, slot: OpenSlot) {
-        let Some(open) = self.opens.get_mut(slot) else { return };
-        if let Some(durable) = open.durable.and_then(|durable| self.durables.get_mut(durable)) {
+        let durable = self.opens.get(slot).and_then(|open| self.durables.get_mut(open.durable?));
+        if let Some(durable) = durable {
             durable.open = slot;
-            if let Some(timer) = durable.timer.take() {
-                self.timers.stop(timer);
-            }
+        }
+        self.stop_waiting(slot);
+    }
+
+    /// An open waits for its client, for so long.
+    pub(super) fn await_return(&mut self, slot: OpenSlot, time: Duration) {
+        let durable = self.opens.get(slot).and_then(|open| self.durables.get_mut(open.durable?));
+        if let Some(durable) = durable {
+            durable.timer = Some(self.timers.start(self.now.saturating_add(time), Due::Return(slot)));
+            self.orphans = self.orphans.saturating_add(1);
+        }
+    }
+
+    /// An open waits for nobody any more. The timer may have expired.
+    pub(super) fn stop_waiting(&mut self, slot: OpenSlot) {
+        let durable = self.opens.get(slot).and_then(|open| self.durables.get_mut(open.durable?));
+        if let Some(timer) = durable.and_then(|durable| durable.timer.take()) {
+            self.timers.stop(timer);
+            self.orphans = self.orphans.saturating_sub(1);
         }
     }
 

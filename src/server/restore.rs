@@ -12,7 +12,7 @@ use super::lease::{Lease, LeaseName};
 use super::oplock::Oplock;
 use super::records::{Caching, File, Instance, Open, Place, Stage};
 use super::replay::level_of;
-use super::scale::{Due, LeaseSlot, OpenSlot, RegistryInput, Route};
+use super::scale::{LeaseSlot, OpenSlot, RegistryInput, Route};
 use super::shard::{Out, Shard, tell};
 use crate::locks::Level;
 use crate::locks::range::{LockKind, Owner, Range};
@@ -102,7 +102,6 @@ impl Shard {
             unclaimed: true,
         };
         let left = record.patience().saturating_sub(elapsed).max(self.config.restored_min);
-        let timer = self.timers.start(self.now.saturating_add(left), Due::Return(open));
         let (owner, create_guid) = (record.owner, record.create_guid);
         let durable = Durable {
             persistent,
@@ -112,12 +111,13 @@ impl Shard {
             create_guid,
             timeout: record.patience(),
             kind: Kind::Persistent(Box::new(promise)),
-            timer: Some(timer),
+            timer: None,
         };
         let durable = self.durables.insert(durable).ok();
         if let Some(open) = self.opens.get_mut(open) {
             open.durable = durable;
         }
+        self.await_return(open, left);
         self.count_promised(open, |count| count.saturating_add(1));
         count(&mut self.stats.restored);
         tell(out, RegistryInput::Promised { guid: create_guid, persistent });

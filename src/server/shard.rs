@@ -59,6 +59,8 @@ pub struct Shard {
     pub(super) waiters: Table<WaiterSlot, Waiter>,
     pub(super) running: SlotMap<RunSlot, Run>,
     pub(super) timers: Timers<Due>,
+    /// How many of them are for clients to return.
+    pub(super) orphans: usize,
     pub(super) ranges: RangeArena<u64>,
     pub(super) journal: Journal,
     pub(super) admissions: Pool<Admission>,
@@ -91,6 +93,7 @@ impl Shard {
             waiters: Table::new(hash_key, limits.waiters),
             running: SlotMap::with_key(),
             timers: Timers::default(),
+            orphans: 0,
             ranges: RangeArena::new(limits.locks),
             journal: Journal::default(),
             admissions: Pool::default(),
@@ -106,12 +109,11 @@ impl Shard {
 
     /// What this shard has done, and what it holds.
     pub fn stats(&self) -> Stats {
-        let returns = self.durables.records.values().filter(|durable| durable.timer.is_some()).count();
         Stats {
             opens: self.opens.len() as u64,
             leases: self.leases.len() as u64,
-            breaking: self.timers.len().saturating_sub(returns) as u64,
-            orphans: returns as u64,
+            breaking: self.timers.len().saturating_sub(self.orphans) as u64,
+            orphans: self.orphans as u64,
             waiters: self.waiters.len() as u64,
             locks: self.ranges.len() as u64,
             ..self.stats

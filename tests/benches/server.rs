@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::wildcard_enum_match_arm)]
 
+mod survival;
 mod world;
 
 use std::time::Duration;
