@@ -157,7 +157,8 @@ pub enum Event {
         /// From the action.
         up_to: PersistSeq,
     },
-    /// A change could not be stored, and is not durable: what waits for it is refused, or granted without a promise.
+    /// A change could not be stored, and is not durable: what waits for it is refused, or granted without a promise. A record that
+    /// could not be removed comes back with the next life of the server, until its time is over: try again.
     PersistFailed {
         /// From the action.
         seq: PersistSeq,

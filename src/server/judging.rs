@@ -88,8 +88,7 @@ impl Shard {
     /// Whether an open may be judged at all beside persistent ones whose clients are not connected (MS-SMB2 3.3.5.9 <301>).
     /// O(1) if there is none, else O(opens of the file).
     fn meet_absent(&self, file: FileSlot, admission: &Admission) -> Result<(), Status> {
-        let file = self.files.get(file).filter(|file| file.promised > 0);
-        let Some(file) = file.filter(|_| admission.dialect >= Dialect::Smb300) else { return Ok(()) };
+        let Some(file) = self.files.get(file).filter(|file| file.promised > 0) else { return Ok(()) };
         let grace = file.unclaimed > 0 && self.journal.grace.is_some_and(|until| self.now < until);
         let refused = |open: &Open| {
             let Some((hold, oplock)) = self.hold(open) else { return true };
@@ -100,7 +99,8 @@ impl Shard {
         };
         let opens = file.opens.iter(&self.opens, |open| &open.in_file);
         let mut absent = opens.filter(|(_, open)| open.orphaned() && self.promised(open));
-        if grace || absent.any(|(_, open)| refused(open)) {
+        // Dialects 2.x know of no such handles: they are judged by what is held.
+        if grace || (admission.dialect >= Dialect::Smb300 && absent.any(|(_, open)| refused(open))) {
             return Err(Status::FILE_NOT_AVAILABLE);
         }
         Ok(())

@@ -96,7 +96,7 @@ pub struct Config {
     /// Whether a CLOSE of a persistent open is answered only when its record is removed. Otherwise the open may come back as a ghost
     /// after a crash, until its time is over.
     pub gate_close: bool,
-    /// How long after a restart files with opens that nobody has claimed yet are kept from others: 60 s.
+    /// How long after a restart nobody else may open a file with opens that nobody has claimed yet: 60 s.
     pub grace: Duration,
     /// How long an open that was restored is kept at least, however long the server was away: 60 s.
     pub restored_min: Duration,

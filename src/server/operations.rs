@@ -5,7 +5,7 @@ use super::journal::HeldBack;
 use super::judging::{Own, Party};
 use super::lease::LeaseName;
 use super::records::{FileSlot, Job, Place, Run};
-use super::scale::{OpenSlot, RegistryInput, Route, Ticket};
+use super::scale::{HolderId, OpenSlot, RegistryInput, Route, Ticket};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::range::Range;
 use crate::locks::{Intent, Operation};
@@ -191,9 +191,11 @@ impl Shard {
     /// Lease.FileDeleteOnClose of a lease on that file.
     pub(super) fn relax(&mut self, file: FileSlot, name: Option<LeaseName>, relaxed: bool, out: Out<'_>) {
         let Some((client, key)) = name else { return };
-        let lease = self.leases.find((client, key)).and_then(|slot| self.leases.get_mut(slot));
+        let Some(slot) = self.leases.find((client, key)) else { return };
+        let lease = self.leases.get_mut(slot);
         if let Some(lease) = lease.filter(|lease| lease.file == file && lease.relaxed != relaxed) {
             lease.relaxed = relaxed;
+            self.touch_holder(HolderId::Lease(slot));
             tell(out, RegistryInput::Relaxed { client, key, relaxed });
         }
     }

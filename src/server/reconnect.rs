@@ -11,7 +11,7 @@ use super::durable::{Durable, Kind, Promise, survives};
 use super::event::{Durability, ObjectKind, Opened, Origin, Reconnect, SessionEnd};
 use super::hold::Hold;
 use super::lease::Lease;
-use super::records::{Caching, Open, Stage};
+use super::records::{Caching, FileSlot, Open, Stage};
 use super::scale::{Admission, Due, HolderId, LeaseSlot, OpenSlot, RegistryInput, Route};
 use super::sequence::LockSequences;
 use super::shard::{Out, Shard, perform, tell};
@@ -229,7 +229,7 @@ impl Shard {
                 at = at.saturating_add(1);
                 continue;
             }
-            self.breaks.swap_remove(at);
+            let wanted = self.breaks.swap_remove(at);
             purged = true;
             if unheard {
                 self.hush(holder, to);
@@ -248,6 +248,10 @@ impl Shard {
                 }
             }
             self.breaks = others;
+            // Beside those who are closed there are persistent ones, for whom it is kept.
+            if self.kept_for(holder) {
+                self.breaks.push(wanted);
+            }
             count(&mut self.stats.orphans_purged);
         }
         purged
@@ -391,7 +395,8 @@ impl Shard {
         if let Some(file) = self.files.get_mut(file) {
             file.opens.remove(&mut self.opens, slot, |open| &mut open.in_file);
         }
-        let mut open = self.opens.remove(slot).ok_or(gone)?;
+        let old = slot;
+        let mut open = self.opens.remove(old).ok_or(gone)?;
         (open.in_file, open.in_session) = (Links::default(), Links::default());
         (open.session, open.tree) = (Some(session), origin.tree);
         open.stage = match mem::replace(&mut open.stage, Stage::Abandoned) {
@@ -411,6 +416,7 @@ impl Shard {
             session.opens.push_back(&mut self.opens, slot, |open| &mut open.in_session);
         }
         self.end_of_wait(slot);
+        self.follow_open(file, old, slot);
         if let Some(entry) = self.opens.get(slot).and_then(|open| self.replays.get_mut(open.replay?)) {
             entry.open = Some(slot);
         }
@@ -431,6 +437,18 @@ impl Shard {
         self.touch(slot);
         let lease = lease.and_then(|lease| self.leases.get(lease)).map(Lease::context);
         Ok((slot, Grant { file_id, action: CreateAction::Opened, level, durable: None, lease, replayable }))
+    }
+
+    /// Operations that run on behalf of an open know it where it is now.
+    fn follow_open(&mut self, file: FileSlot, from: OpenSlot, to: OpenSlot) {
+        let mut next = self.files.get(file).and_then(|file| file.running.head());
+        while let Some(run) = next.and_then(|slot| self.running.get_mut(slot)) {
+            next = run.in_file.next();
+            if run.own.open == Some(from) {
+                run.own.open = Some(to);
+                run.by = run.by.map(|(_, place)| (to, place));
+            }
+        }
     }
 
     /// What a lease is when the first open of it comes back.

@@ -90,6 +90,9 @@ impl Shard {
         if let Some(open) = self.opens.get_mut(open) {
             open.stage = Stage::Orphaned(caching);
         }
+        if record.relaxed {
+            self.relax(file, name, true, out);
+        }
         let promise = Promise {
             granted: record.granted,
             sharing: record.sharing,
@@ -121,9 +124,6 @@ impl Shard {
         self.count_promised(open, |count| count.saturating_add(1));
         count(&mut self.stats.restored);
         tell(out, RegistryInput::Promised { guid: create_guid, persistent });
-        if record.relaxed {
-            self.relax(file, name, true, out);
-        }
     }
 
     fn restore_locks(&mut self, slot: OpenSlot, record: &Record) {

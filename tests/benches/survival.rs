@@ -20,7 +20,7 @@ const SHARE: Share = Share::new(ShareKind::Disk, ShareFlags::CONTINUOUSLY_AVAILA
 struct World {
     server: Server,
     actions: Vec<Action>,
-    records: Vec<Box<Record>>,
+    records: Vec<Record>,
     /// FileId.Persistent of each open.
     opens: Vec<u64>,
 }
@@ -45,7 +45,7 @@ impl World {
             match action {
                 Action::Persist { seq, change: Change::Put(record) } => {
                     stored = Some(seq);
-                    self.records.push(record);
+                    self.records.push(*record);
                 }
                 Action::Persist { seq, .. } => stored = Some(seq),
                 Action::Granted { grant, .. } => self.opens.push(grant.file_id.persistent),
