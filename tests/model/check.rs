@@ -142,7 +142,9 @@ pub fn step(before: &Model, after: &Model, event: Option<&Event>, said: &[Said])
             })
             .count();
         let late = old.breaking.is_some_and(|breaking| breaking.deadline <= after.now);
-        if lowered && grant && told == 0 && !late {
+        // An orphan that is resilient loses what it caches in silence.
+        let silent = after.deserted(lease.key);
+        if lowered && grant && told == 0 && !late && !silent {
             return Err(format!("lowered by a grant: {old:?} to {lease:?}"));
         }
         let again = usize::from(

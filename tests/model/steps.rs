@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use leasehold::server::{
-    Capabilities, ChannelChoice, Create, FollowUp, FollowUpEpoch, LeaseIdentity, LockElement, LockFlags,
-    LockReach, ObjectKind, Origin, OvertakenAck, Profile, Protection, Share, ShareFlags, ShareKind, Terms,
-    UnexpectedAck,
+    AppInstance, Capabilities, ChannelChoice, Create, Durability, FollowUp, FollowUpEpoch, LeaseIdentity,
+    LockElement, LockFlags, LockReach, ObjectKind, Origin, OvertakenAck, Profile, Protection, Share,
+    ShareFlags, ShareKind, Terms, UnexpectedAck,
 };
-use leasehold::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2};
+use leasehold::wire::{AppInstanceId, AppInstanceVersion, Lease, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
-    Access, CreateAction, CreateOptions, Dialect, Disposition, Epoch, FileKey, Intent, LeaseKey, LeaseState,
-    OplockLevel, RequestId, ShareMode, Status,
+    Access, CreateAction, CreateGuid, CreateOptions, Dialect, Disposition, Epoch, FileKey, Intent, LeaseKey,
+    LeaseState, OplockLevel, RequestId, ShareMode, Status, UserId,
 };
 
 /// Places at which a client can be connected: who, with which dialect. The first two are one client with one session.
@@ -99,6 +99,61 @@ pub enum Step {
     Time {
         millis: u64,
     },
+    /// The session ends: 0 by a logoff, 1 by another in its place, 2 by force.
+    End {
+        slot: usize,
+        how: u8,
+    },
+    Reconnect {
+        how: Return,
+    },
+    Resilience {
+        slot: usize,
+        nth: usize,
+        user: u8,
+        timeout: u32,
+    },
+    Used {
+        nth: usize,
+    },
+    /// The CREATE of an open with a CreateGuid, sent again.
+    Again {
+        slot: usize,
+        nth: usize,
+        replay: bool,
+        level: Option<u8>,
+    },
+}
+
+/// A CREATE that wants an open back.
+#[derive(Clone, Copy, Debug)]
+pub struct Return {
+    pub slot: usize,
+    /// From a connection of its own client, if there is one.
+    pub home: bool,
+    pub nth: usize,
+    /// Among those without a connection, or among all.
+    pub lost: bool,
+    /// 0: right, 1: none, else one of the few.
+    pub guid: u8,
+    /// 0: right, 1: none, 2: of another key, 3: of the other version.
+    pub lease: u8,
+    /// 0: right, else one of the two.
+    pub user: u8,
+    /// 0: right, 1: none, 2: another.
+    pub file: u8,
+}
+
+/// How long a CREATE is to outlive its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Lasting {
+    #[default]
+    Not,
+    First,
+    Second {
+        timeout: u32,
+        guid: u8,
+    },
 }
 
 /// A CREATE.
@@ -115,6 +170,11 @@ pub struct Wish {
     pub level: u8,
     pub lease: Option<(u8, u32, bool, Option<u8>)>,
     pub share: u8,
+    pub lasting: Lasting,
+    pub user: u8,
+    pub replay: bool,
+    /// AppInstanceId, the version with it, and whether GENERIC_READ could be granted.
+    pub instance: Option<(u8, Option<u8>, bool)>,
 }
 
 impl Wish {
@@ -160,13 +220,39 @@ impl Wish {
             3 => Share::new(ShareKind::Pipe, ShareFlags::empty()),
             _ => Share::DISK,
         };
-        Create::new(request, origin, file)
+        let durability = match self.lasting {
+            Lasting::Not => Durability::None,
+            Lasting::First => Durability::V1,
+            Lasting::Second { timeout, guid } => Durability::V2 { timeout, create_guid: create_guid(guid) },
+        };
+        let mut create = Create::new(request, origin, file)
             .access(desired, ShareMode::from_bits_retain(self.sharing))
             .granted(granted)
             .disposition(disposition, options)
             .caching(OplockLevel::from_wire(self.level), lease)
             .place(share, directory)
+            .durable(user_of(self.user), durability);
+        if self.replay {
+            create = create.replayed();
+        }
+        if let Some((id, version, readable)) = self.instance {
+            let id = AppInstanceId { id: CreateGuid::from_wire([id; 16]).uuid() };
+            let version = version.map(|version| AppInstanceVersion { high: 1, low: u64::from(version) });
+            let maximal = if readable { Access::GENERIC_READ } else { Access::empty() };
+            create = create.instance(AppInstance { id, version }, maximal);
+        }
+        create
     }
+}
+
+/// One of few users.
+pub fn user_of(number: u8) -> UserId {
+    UserId::new([number; 16])
+}
+
+/// One of few CreateGuids; 0 is that of an open without.
+pub fn create_guid(number: u8) -> CreateGuid {
+    CreateGuid::from_wire([number; 16])
 }
 
 /// What stands behind the names.
@@ -362,6 +448,10 @@ impl<'a> Octets<'a> {
                 })
             },
             share: [0, 0, 0, 0, 1, 2, 3, 4][self.index(8)],
+            lasting: Lasting::Not,
+            user: 0,
+            replay: false,
+            instance: None,
         }
     }
 
