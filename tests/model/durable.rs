@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold::server::{
-    Capabilities, Durability, DurableGrant, ObjectKind, Opened, Origin, Reconnect, SessionEnd, ShareKind,
+    Capabilities, Durability, DurableGrant, ObjectKind, Opened, Origin, Reconnect, SessionEnd,
 };
 use leasehold::wire::{
     AppInstanceId, AppInstanceVersion, DurableFlags, DurableHandleResponse, DurableHandleResponseV2,
@@ -23,51 +23,18 @@ pub const DATA: Access = Access::READ_DATA
     .union(Access::APPEND_DATA)
     .union(Access::DELETE);
 
-/// Defects of the machine that the model follows until they are mended, one constant each.
-pub mod known {
-    /// MS-SMB2 3.3.5.9.10: the CREATE of a directory cannot be replayed. The machine replays it.
-    pub const REPLAYS_DIRECTORIES: bool = true;
-    /// MS-SMB2 3.3.5.9, 3.3.5.9.10: only on a share of files can a CREATE be replayed. The machine replays it on any.
-    pub const REPLAYS_PIPES: bool = true;
-    /// An operation that is refused with STATUS_FILE_CLOSED uses nothing. To the machine it is a use of the open that has, or had,
-    /// this FileId.
-    pub const CLOSED_IS_A_USE: bool = true;
-    /// A resilient open comes back while its oplock breaks: the machine stops when that break runs out. Such reconnects are left out.
-    pub const STOPS_BEHIND_A_RETURN_DURING_A_BREAK: bool = true;
-    /// MS-SMB2 3.3.5.9.13: on dialects 2.x AppInstanceId is unknown, and ignored. To the machine it counts.
-    pub const INSTANCES_BELOW_3: bool = true;
-    /// MS-SMB2 3.3.5.9.10: AppInstanceId comes before the CreateGuid, unless the CREATE is sent again. To the machine it comes
-    /// behind it in any case.
-    pub const CREATE_GUID_BEFORE_INSTANCE: bool = true;
-    /// A break that cannot be sent any more ends at once. The machine waits for the deadline if the oplock is that of a resilient
-    /// open without a connection.
-    pub const WAITS_FOR_AN_ORPHAN: bool = true;
-    /// Behind an acknowledgment of a client that has logged off, its lease breaks again: nobody is to be told, and its durable opens
-    /// go. The machine tells.
-    pub const TELLS_WHAT_FOLLOWS: bool = true;
-    /// MS-SMB2 3.3.5.15: an IOCTL on an open is a use of it, also if it asks for too long a time. To the machine it is none.
-    pub const TOO_LONG_IS_NO_USE: bool = true;
-}
-
 impl Ask {
     /// The ClientGuid and CreateGuid under which it can be replayed.
     pub fn guid(&self) -> Option<(ClientGuid, CreateGuid)> {
         match self.create.durability {
-            Durability::V2 { create_guid, .. }
-                if known::REPLAYS_PIPES || self.create.share.kind == ShareKind::Disk =>
-            {
-                Some((self.client, create_guid))
-            }
+            Durability::V2 { create_guid, .. } => Some((self.client, create_guid)),
             _ => None,
         }
     }
 
     /// AppInstanceId and AppInstanceVersion, as far as the dialect knows them.
     fn instance(&self) -> Option<(AppInstanceId, Option<AppInstanceVersion>)> {
-        let instance = self
-            .create
-            .instance
-            .filter(|_| known::INSTANCES_BELOW_3 || self.terms.dialect >= Dialect::Smb300)?;
+        let instance = self.create.instance.filter(|_| self.terms.dialect >= Dialect::Smb300)?;
         let version = instance.version.filter(|_| self.terms.dialect >= Dialect::Smb311);
         Some((instance.id, version))
     }
@@ -126,7 +93,7 @@ impl Model {
         let (durable, resilient) = (open.durable.is_some(), open.resilient.is_some());
         match how {
             None | Some(SessionEnd::Refused) => false,
-            Some(SessionEnd::LoggedOff) => (durable || resilient) && open.breaking.is_none(),
+            Some(SessionEnd::LoggedOff) => durable || resilient,
             Some(SessionEnd::Replaced) => {
                 let lease = open.ask.key.and_then(|key| self.lease(key));
                 let caches = match lease {
@@ -191,6 +158,30 @@ impl Model {
         }
     }
 
+    /// MS-SMB2 3.3.4.6: breaks under way that nobody is left to acknowledge are over, like those that meet nobody. That of a lease
+    /// goes on: any connection of its client may acknowledge it.
+    pub fn end_unheard(&mut self) {
+        let oplocks = self.opens.iter().filter(|open| open.orphan.is_some() && open.breaking.is_some());
+        let oplocks: Vec<RequestId> = oplocks.map(Open::request).collect();
+        oplocks.into_iter().for_each(|open| self.purge_oplock(open));
+    }
+
+    /// MS-SMB2 3.3.4.7: what is durable, without a connection, and has lost H or BATCH could not be had back. It goes.
+    ///
+    /// As the machine has it: MS-SMB2 3.3.5.6 keeps such opens behind a LOGOFF until their time is over; and no text speaks of
+    /// leases of which some opens have a connection.
+    pub fn shed(&mut self) {
+        let lost = |open: &&Open| {
+            let held = match open.ask.key.and_then(|key| self.lease(key)) {
+                Some(lease) => lease.state.contains(LeaseState::HANDLE),
+                None => open.oplock == OplockLevel::Batch,
+            };
+            open.orphan.is_some() && open.durable.is_some() && !held
+        };
+        let lost: Vec<RequestId> = self.opens.iter().filter(lost).map(Open::request).collect();
+        lost.into_iter().for_each(|open| self.purge(open));
+    }
+
     fn purge(&mut self, request: RequestId) {
         // It may have gone for the sake of another.
         if self.open(request).is_some() {
@@ -216,21 +207,27 @@ impl Model {
         }
     }
 
-    /// Answers a CREATE whose CreateGuid is in use.
-    pub fn replayed(&mut self, ask: &Ask) -> bool {
+    /// Refuses a CREATE whose CreateGuid is that of another that waits or is being opened.
+    pub fn replayed_early(&mut self, ask: &Ask) -> bool {
         let Some(guid) = ask.guid() else { return false };
-        let create = &ask.create;
-        let request = create.request;
         let waits = self
             .waiters
             .iter()
             .any(|waiter| matches!(&waiter.what, What::Create(other) if other.guid() == Some(guid)));
-        let found = self.opens.iter().find(|open| open.replay == Some(guid));
-        if waits || found.is_some_and(|open| open.phase != Phase::Live) {
-            self.refuse(request, Status::FILE_NOT_AVAILABLE);
+        let opening = |open: &Open| open.replay == Some(guid) && open.phase != Phase::Live;
+        if waits || self.opens.iter().any(opening) {
+            self.refuse(ask.create.request, Status::FILE_NOT_AVAILABLE);
             return true;
         }
-        let Some(open) = found else { return false };
+        false
+    }
+
+    /// Answers a CREATE whose CreateGuid is that of an open.
+    pub fn replayed(&mut self, ask: &Ask) -> bool {
+        let Some(guid) = ask.guid() else { return false };
+        let create = &ask.create;
+        let request = create.request;
+        let Some(open) = self.opens.iter().find(|open| open.replay == Some(guid)) else { return false };
         let key = open.ask.key.map(|key| key.1);
         let elsewhere = open.orphan.is_none() && open.session() != create.origin.session;
         let refused = if !create.replay {
@@ -252,7 +249,9 @@ impl Model {
         }
         let open = self.open(open).unwrap();
         let lease = open.ask.key.and_then(|key| self.lease_context(key));
-        let level = if lease.is_some() { OplockLevel::Lease } else { create.level };
+        // The answer is that of the open, with the level that is asked this time; but nobody is promised more than is held.
+        let both = rules::as_state(create.level) & rules::as_state(open.oplock);
+        let level = if lease.is_some() { OplockLevel::Lease } else { rules::as_level(both) };
         let handle = lease.is_some_and(|lease| lease.state().contains(LeaseState::HANDLE));
         let shown = handle || level == OplockLevel::Batch;
         self.say(Said::Granted {
@@ -392,11 +391,8 @@ impl Model {
             return self.refuse(request, Status::FILE_CLOSED);
         };
         let asked = Duration::from_millis(timeout.into());
-        let too_long = asked > self.config.resilient_max;
-        if !(too_long && known::TOO_LONG_IS_NO_USE) {
-            self.used(open);
-        }
-        if too_long {
+        self.used(open);
+        if asked > self.config.resilient_max {
             return self.refuse(request, Status::INVALID_PARAMETER);
         }
         let timeout = if timeout == 0 { self.config.resilient_default } else { asked };

@@ -692,15 +692,18 @@ impl Model {
         for open in live {
             // It may have gone for the sake of another.
             let Some(state) = self.open(open) else { continue };
+            let file = state.file();
             if self.survives(state, how) {
                 self.orphan(open);
-                continue;
+            } else {
+                self.close(open);
             }
-            let file = self.close(open);
             if !files.contains(&file) {
                 files.push(file);
             }
         }
+        self.end_unheard();
+        self.shed();
         files.into_iter().for_each(|file| self.judge_again(file));
         for (directory, spared) in self.changes.take().unwrap_or_default() {
             self.directory_changed(Some(directory), spared);
@@ -728,9 +731,8 @@ impl Model {
         });
         let mut key = context.map(|context| (client, context.key()));
         let ask = Ask { create: create.clone(), client, terms, context, key };
-        // In doubt what refuses comes before what closes.
-        let again = create.replay || durable::known::CREATE_GUID_BEFORE_INSTANCE;
-        if again && self.replayed(&ask) {
+        // In doubt what refuses comes before what closes: no sheet says when a CREATE under way is noticed.
+        if self.replayed_early(&ask) || (create.replay && self.replayed(&ask)) {
             return;
         }
         if let Some(wanted) = key {
@@ -744,7 +746,7 @@ impl Model {
         }
         let ask = Ask { create: create.clone(), client, terms, context, key };
         let before = self.went.len();
-        if !self.take_over(&ask) || (!again && self.replayed(&ask)) {
+        if !self.take_over(&ask) || (!create.replay && self.replayed(&ask)) {
             return;
         }
         if self.went[before..].contains(&create.file) {
@@ -895,6 +897,7 @@ impl Model {
 
     /// Everything that waits for a file is judged again, in order of arrival.
     fn judge_again(&mut self, file: FileKey) {
+        self.shed();
         let cause = self.cause;
         let here = |waiter: &&Waiter| waiter.file == file;
         let all: Vec<RequestId> = self.waiters.iter().filter(here).map(|waiter| waiter.request).collect();
@@ -1028,8 +1031,9 @@ impl Model {
             if made.is_some() {
                 open.guid = open.ask.guid().map_or(open.guid, |(_, guid)| guid);
             }
-            let directory = opened.kind == ObjectKind::Directory && !durable::known::REPLAYS_DIRECTORIES;
-            if directory || !open.ask.create.granted.intersects(durable::DATA) {
+            // MS-SMB2 3.3.5.9.10: only that of a file on a share of files.
+            let file = opened.kind == ObjectKind::File && open.ask.create.share.kind == ShareKind::Disk;
+            if !file || !open.ask.create.granted.intersects(durable::DATA) {
                 open.replay = None;
             }
             open.phase = Phase::Live;
@@ -1222,13 +1226,7 @@ impl Model {
                     self.used(who.open.unwrap());
                     who
                 }
-                _ => {
-                    let named = self.open_named(file_id);
-                    if let Some(open) = named.filter(|_| durable::known::CLOSED_IS_A_USE) {
-                        self.used(open);
-                    }
-                    return self.refuse(request, Status::FILE_CLOSED);
-                }
+                _ => return self.refuse(request, Status::FILE_CLOSED),
             },
             Actor::Lease { client, key } => Who { lease: Some((client, key)), open: None },
             Actor::Other => Who::default(),
@@ -1530,7 +1528,7 @@ impl Model {
 
     /// A notification: the first of a break, or one that follows an acknowledgment.
     fn tell_lease(&mut self, key: Key, told: LeaseState, needed: LeaseState, new_epoch: bool) {
-        if self.deserted(key) && !durable::known::TELLS_WHAT_FOLLOWS {
+        if self.deserted(key) {
             return self.purge_lease(key);
         }
         let serial = self.next_serial();
@@ -1747,9 +1745,6 @@ impl Model {
                 self.say(Said::LeaseBreak { conn: sent.1, body });
             }
             Holder::Orphan(_) => {}
-            Holder::Oplock(request)
-                if durable::known::WAITS_FOR_AN_ORPHAN
-                    && self.open(request).is_some_and(|open| open.orphan.is_some()) => {}
             Holder::Oplock(request) => {
                 if let Some(open) = self.open(request).filter(|open| open.serial == serial) {
                     if let Some(sent) = open.announced.filter(|sent| sent.1 == conn) {

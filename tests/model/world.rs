@@ -12,7 +12,6 @@ use leasehold::{
     OplockLevel, RequestId, SessionId, Status, TreeId,
 };
 
-use super::durable::known;
 use super::harness::{About, Harness};
 use super::steps::{
     Disk, FILES, Octets, Return, SLOTS, Step, Wish, create_guid, lease_key, nth_of, terms_of, user_of,
@@ -262,9 +261,6 @@ impl World {
         let model = &self.harness.model;
         let all: Vec<&Open> = model.opens.iter().filter(|open| !how.lost || open.orphan.is_some()).collect();
         let Some(open) = nth_of(&all, how.nth) else { return };
-        if open.breaking.is_some() && known::STOPS_BEHIND_A_RETURN_DURING_A_BREAK {
-            return;
-        }
         let client = open.ask.client;
         let home = |at: &usize| ClientGuid::from_wire([SLOTS[*at].0; 16]) == client;
         let connected = |at: &usize| self.slots[*at].session.is_some();
