@@ -23,6 +23,19 @@ pub const DATA: Access = Access::READ_DATA
     .union(Access::APPEND_DATA)
     .union(Access::DELETE);
 
+/// Defects of the machine that the model follows until they are mended, one constant each.
+pub mod known {
+    /// MS-SMB2 3.3.5.9.10: what is refused with STATUS_FILE_CLOSED uses nothing. To the machine a request for resilience that comes
+    /// from another session is a use of the open.
+    pub const REFUSED_RESILIENCE_IS_A_USE: bool = true;
+    /// MS-SMB2 3.3.5.9.10: AppInstanceId comes before the CreateGuid, unless the CREATE is sent again. To the machine it comes
+    /// behind it in any case: the former instance stays, also if it is newer.
+    pub const CREATE_GUID_BEFORE_INSTANCE: bool = true;
+    /// MS-SMB2 3.3.5.6: a LOGOFF keeps every durable open, whatever it caches by then. The machine closes those that do not hold H
+    /// or BATCH any more, or whose oplock breaks: nobody could have them back.
+    pub const LOGOFF_CLOSES: bool = true;
+}
+
 impl Ask {
     /// The ClientGuid and CreateGuid under which it can be replayed.
     pub fn guid(&self) -> Option<(ClientGuid, CreateGuid)> {
@@ -91,19 +104,20 @@ impl Model {
     /// Whether an open is kept when its session ends, and how.
     pub fn survives(&self, open: &Open, how: Option<SessionEnd>) -> bool {
         let (durable, resilient) = (open.durable.is_some(), open.resilient.is_some());
+        let lease = open.ask.key.and_then(|key| self.lease(key));
+        let holds = match lease {
+            Some(lease) => lease.state.contains(LeaseState::HANDLE),
+            None => open.oplock == OplockLevel::Batch && open.breaking.is_none(),
+        };
         match how {
             None | Some(SessionEnd::Refused) => false,
-            Some(SessionEnd::LoggedOff) => durable || resilient,
+            Some(SessionEnd::LoggedOff) => resilient || (durable && (holds || !known::LOGOFF_CLOSES)),
             Some(SessionEnd::Replaced) => {
-                let lease = open.ask.key.and_then(|key| self.lease(key));
-                let caches = match lease {
-                    Some(lease) => lease.state.contains(LeaseState::HANDLE) && lease.breaking.is_none(),
-                    None => open.oplock == OplockLevel::Batch && open.breaking.is_none(),
-                };
+                let still = lease.is_none_or(|lease| lease.breaking.is_none());
                 let writes = lease.is_none_or(|lease| lease.state.contains(LeaseState::WRITE));
                 let locks = self.locks.get(&open.file()).map_or(&[][..], Vec::as_slice);
                 let locked = locks.iter().any(|lock| lock.owner == open.request());
-                resilient || (durable && caches && (writes || !locked))
+                resilient || (durable && holds && still && (writes || !locked))
             }
         }
     }
@@ -166,10 +180,9 @@ impl Model {
         oplocks.into_iter().for_each(|open| self.purge_oplock(open));
     }
 
-    /// MS-SMB2 3.3.4.7: what is durable, without a connection, and has lost H or BATCH could not be had back. It goes.
+    /// MS-SMB2 3.3.4.7: what is durable, without a connection, and loses H or BATCH could not be had back. It goes.
     ///
-    /// As the machine has it: MS-SMB2 3.3.5.6 keeps such opens behind a LOGOFF until their time is over; and no text speaks of
-    /// leases of which some opens have a connection.
+    /// As the machine has it also where other opens of the lease have a connection: of these no text speaks.
     pub fn shed(&mut self) {
         let lost = |open: &&Open| {
             let held = match open.ask.key.and_then(|key| self.lease(key)) {
@@ -388,6 +401,9 @@ impl Model {
         timeout: u32,
     ) {
         let Some(open) = self.usable(file_id, Some(session)).map(Open::request) else {
+            if let Some(open) = self.open_named(file_id).filter(|_| known::REFUSED_RESILIENCE_IS_A_USE) {
+                self.used(open);
+            }
             return self.refuse(request, Status::FILE_CLOSED);
         };
         let asked = Duration::from_millis(timeout.into());

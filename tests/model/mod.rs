@@ -703,7 +703,6 @@ impl Model {
             }
         }
         self.end_unheard();
-        self.shed();
         files.into_iter().for_each(|file| self.judge_again(file));
         for (directory, spared) in self.changes.take().unwrap_or_default() {
             self.directory_changed(Some(directory), spared);
@@ -731,8 +730,9 @@ impl Model {
         });
         let mut key = context.map(|context| (client, context.key()));
         let ask = Ask { create: create.clone(), client, terms, context, key };
-        // In doubt what refuses comes before what closes: no sheet says when a CREATE under way is noticed.
-        if self.replayed_early(&ask) || (create.replay && self.replayed(&ask)) {
+        // In doubt what refuses comes before what closes: no text says when a CREATE under way is noticed.
+        let again = create.replay || durable::known::CREATE_GUID_BEFORE_INSTANCE;
+        if self.replayed_early(&ask) || (again && self.replayed(&ask)) {
             return;
         }
         if let Some(wanted) = key {
@@ -746,7 +746,7 @@ impl Model {
         }
         let ask = Ask { create: create.clone(), client, terms, context, key };
         let before = self.went.len();
-        if !self.take_over(&ask) || (!create.replay && self.replayed(&ask)) {
+        if !self.take_over(&ask) || (!again && self.replayed(&ask)) {
             return;
         }
         if self.went[before..].contains(&create.file) {
@@ -1529,6 +1529,11 @@ impl Model {
     /// A notification: the first of a break, or one that follows an acknowledgment.
     fn tell_lease(&mut self, key: Key, told: LeaseState, needed: LeaseState, new_epoch: bool) {
         if self.deserted(key) {
+            // As the machine has it: what follows an acknowledgment counts, also if nobody is told. No text says.
+            let lease = self.lease_mut(key).unwrap();
+            if new_epoch {
+                lease.epoch = lease.epoch.next();
+            }
             return self.purge_lease(key);
         }
         let serial = self.next_serial();
