@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use leasehold::server::{Action, BreakId, Config, Event, Server, Ticket};
+use leasehold::server::{Action, BreakId, Config, Event, Link, Server, Ticket};
 use leasehold::wire::BreakFlags;
 use leasehold::{ConnId, FileId, Instant, LeaseKey, Machine, OplockLevel, RequestId, SessionId, Status};
 
-use super::{Model, Said, check};
+use super::{Model, Open, Said, check};
 
 /// A notification that the machine gave out.
 #[derive(Clone, Copy, Debug)]
@@ -155,8 +155,9 @@ impl Harness {
             self.journal.push(Line::Said(translated));
             said.push(translated);
         }
-        let mut left = said.clone();
-        for line in expected {
+        // Of several opens that go at once any may be the last.
+        let mut left = last_closed(before, &said).map_err(|error| self.report(&error))?;
+        for line in &last_closed(before, expected).map_err(|error| self.report(&error))? {
             match left.iter().position(|other| other == line) {
                 Some(at) => {
                     left.remove(at);
@@ -284,6 +285,27 @@ impl Harness {
         }
         Ok(said)
     }
+}
+
+/// With the name of a file going with the newest of the opens that are closed, whichever of them was the last.
+fn last_closed(before: &Model, said: &[Said]) -> Result<Vec<Said>, String> {
+    let file = |open| before.open(open).map(Open::file);
+    let mut same = said.to_vec();
+    for (last, line) in said.iter().enumerate() {
+        let Said::CloseFile { open, link: Link::Remove } = *line else { continue };
+        let closed = said.iter().enumerate().filter_map(|(at, line)| match line {
+            Said::CloseFile { open: other, .. } if file(*other) == file(open) => Some((*other, at)),
+            _ => None,
+        });
+        let closed: Vec<(RequestId, usize)> = closed.collect();
+        if closed.iter().any(|(_, at)| *at > last) {
+            return Err(format!("an open is closed behind the last of its file, {open:?}"));
+        }
+        let (newest, at) = closed.into_iter().max().unwrap();
+        same[last] = Said::CloseFile { open, link: Link::Keep };
+        same[at] = Said::CloseFile { open: newest, link: Link::Remove };
+    }
+    Ok(same)
 }
 
 /// An action with requests in place of FileIds.

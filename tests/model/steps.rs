@@ -386,20 +386,24 @@ pub fn profile_of(choices: [bool; 12]) -> Profile {
 
 /// Octets that spell steps. Behind the end there are zeros.
 #[derive(Clone, Copy, Debug)]
-pub struct Octets<'a>(&'a [u8]);
+pub struct Octets<'a> {
+    rest: &'a [u8],
+    /// Whether opens may outlive their connections. The profile says so.
+    pub lasting: bool,
+}
 
 impl<'a> Octets<'a> {
     pub fn new(octets: &'a [u8]) -> Self {
-        Self(octets)
+        Self { rest: octets, lasting: false }
     }
 
     pub fn exhausted(&self) -> bool {
-        self.0.is_empty()
+        self.rest.is_empty()
     }
 
     pub fn octet(&mut self) -> u8 {
-        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
+        let (first, rest) = self.rest.split_first().unwrap_or((&0, &[]));
+        self.rest = rest;
         *first
     }
 
@@ -417,10 +421,11 @@ impl<'a> Octets<'a> {
         self.below(times) == times - 1
     }
 
-    /// 0 stands for the default.
+    /// 0 stands for the default. The highest bit: opens may outlive their connections.
     pub fn profile(&mut self) -> Profile {
         let choices = u16::from_le_bytes([self.octet(), self.octet()]);
-        if choices == 0 {
+        self.lasting = choices >> 15 == 1;
+        if choices & 0x7fff == 0 {
             return Profile::default();
         }
         profile_of(core::array::from_fn(|at| choices >> at & 1 == 1))
@@ -428,6 +433,27 @@ impl<'a> Octets<'a> {
 
     /// A CREATE of this name, or of any.
     pub fn wish(&mut self, name: Option<usize>) -> Wish {
+        let wish = self.short_wish(name);
+        if !self.lasting {
+            return wish;
+        }
+        let lasting = match self.below(4) {
+            0 => Lasting::Not,
+            1 => Lasting::First,
+            _ => {
+                let timeout = [0, 1, 10_000, 35_000, 70_000, u32::MAX][self.index(6)];
+                Lasting::Second { timeout, guid: [1, 2, 3, 0][self.index(4)] }
+            }
+        };
+        let (user, replay) = (u8::from(self.rarely(8)), self.rarely(3));
+        let instance = (self.below(4) == 3).then(|| {
+            let (id, version) = (self.below(2), self.below(5));
+            (id, (version < 3).then_some(version), !self.rarely(8))
+        });
+        Wish { lasting, user, replay, instance, ..wish }
+    }
+
+    fn short_wish(&mut self, name: Option<usize>) -> Wish {
         Wish {
             slot: self.index(SLOTS.len()),
             name: name.unwrap_or_else(|| self.index(NAMES)),
@@ -501,6 +527,42 @@ impl<'a> Octets<'a> {
 
     /// Any step, as often as `tests/steps` has it; with this name, or any.
     pub fn step(&mut self, name: Option<usize>) -> Step {
+        if self.lasting && self.below(4) == 3 { self.lasting_step() } else { self.short_step(name) }
+    }
+
+    /// What concerns opens that outlive their connections.
+    pub fn lasting_step(&mut self) -> Step {
+        let slot = self.index(SLOTS.len());
+        match self.below(16) {
+            0..5 => Step::Reconnect {
+                how: Return {
+                    slot,
+                    home: !self.rarely(8),
+                    nth: self.index(8),
+                    lost: !self.rarely(16),
+                    guid: [0, 0, 0, 0, 1, 1, 2, 3][self.index(8)],
+                    lease: [0, 0, 0, 0, 0, 1, 2, 3][self.index(8)],
+                    user: [0, 0, 0, 0, 0, 0, 1, 2][self.index(8)],
+                    file: [0, 0, 0, 0, 0, 0, 1, 2][self.index(8)],
+                },
+            },
+            5..9 => {
+                let (nth, replay) = (self.index(8), !self.rarely(8));
+                Step::Again { slot, nth, replay, level: [None, None, Some(0), Some(9)][self.index(4)] }
+            }
+            9 | 10 => {
+                let (nth, user) = (self.index(8), u8::from(self.rarely(8)));
+                let timeout = [0, 1, 10_000, 300_000, 300_001][self.index(5)];
+                Step::Resilience { slot, nth, user, timeout }
+            }
+            11 => Step::End { slot, how: self.below(3) },
+            12 => Step::Used { nth: self.index(8) },
+            13 => Step::Disconnect { slot },
+            _ => Step::Connect { slot },
+        }
+    }
+
+    fn short_step(&mut self, name: Option<usize>) -> Step {
         match self.below(64) {
             0..16 => Step::Create(self.wish(name)),
             16..24 => Step::Opened { nth: self.index(3), fails: self.rarely(10), empty: self.rarely(2) },
