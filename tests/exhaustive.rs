@@ -650,7 +650,7 @@ fn every_order_of_losses_and_returns() {
     let worlds = [
         ("losses", lasting::Bounds { clients: mixed.clone(), ..small.clone() }),
         ("short losses", lasting::Bounds { clients: mixed, timeouts: 2, kept: 10_000, ..small.clone() }),
-        ("losses among three", lasting::Bounds { clients: three, writes: 0, losses: 1, ..small.clone() }),
+        ("losses among three", lasting::Bounds { clients: three, writes: 0, losses: 2, ..small.clone() }),
         ("losses of two opens", lasting::Bounds { clients: twice, opens: 2, writes: 0, losses: 1, ..small }),
     ];
     let wanted = lasting::wanted(&worlds[0].1);
