@@ -272,6 +272,8 @@ struct Running {
     intent: Intent,
     /// Where the name of the open stood when it began, and its ParentLeaseKey.
     place: Option<(Option<FileKey>, Option<LeaseKey>)>,
+    /// Which open it was when it began: one that is given back is another.
+    order: Option<u64>,
 }
 
 /// Whom a request waits for.
@@ -980,9 +982,10 @@ impl Model {
                 self.say(Said::OpenFile { request });
             }
             What::Operation { who, intent, .. } => {
-                let place =
-                    who.open.and_then(|open| self.open(open)).map(|open| (open.directory, open.parent));
-                self.running.push(Running { request, file: waiter.file, who, intent, place });
+                let open = who.open.and_then(|open| self.open(open));
+                let (place, order) =
+                    (open.map(|open| (open.directory, open.parent)), open.map(|open| open.order));
+                self.running.push(Running { request, file: waiter.file, who, intent, place, order });
                 self.say(Said::Proceed { request });
             }
             What::Lock { who, lock } => {
@@ -1295,7 +1298,10 @@ impl Model {
         if matches!(running.intent, Intent::Replaced | Intent::AncestorMoved) {
             self.look_again(|waiter| waiter.file == file && matches!(waiter.what, What::Create(_)));
         }
+        // As the machine has it: an open that was given back meanwhile is not the one that was written through, and its directory
+        // changes at once, not at the close. No text says.
         let open = running.who.open.and_then(|open| self.open(open)).cloned();
+        let open = open.filter(|open| Some(open.order) == running.order);
         // Where it stands now, or stood when its open was still there.
         let place = open.as_ref().map(|open| (open.directory, open.parent)).or(running.place);
         let of_lease = running
