@@ -1546,7 +1546,8 @@ impl Model {
         let channel = self.lease_channel(key.0, 0);
         let Some(lease) = self.lease_mut(key) else { return };
         lease.serial = serial;
-        if new_epoch && channel.is_some() {
+        // As the machine has it: it counts also if no connection is left to carry it, as long as an open has a session. No text says.
+        if new_epoch {
             lease.epoch = lease.epoch.next();
         }
         let ack = lease.state.intersects(LeaseState::WRITE | LeaseState::HANDLE);
