@@ -14,6 +14,9 @@
     reason = "a test that goes wrong should stop"
 )]
 
+#[path = "exhaustive/lasting.rs"]
+mod lasting;
+
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -635,6 +638,31 @@ fn every_order_of_a_small_world() {
         assert!(seen.contains(name), "never seen: {name}");
     }
     assert!(states >= 500_000, "the worlds have become small: {states}");
+}
+
+#[test]
+fn every_order_of_losses_and_returns() {
+    let small =
+        lasting::Bounds { clients: Vec::new(), opens: 1, writes: 1, timeouts: 1, losses: 2, kept: 60_000 };
+    let mixed = vec![vec![BATCH, Want::Lease(7)], vec![LEVEL_II, Want::Lease(3)]];
+    let three = vec![vec![Want::Lease(7)], vec![BATCH], vec![Want::Lease(3)]];
+    let twice = vec![vec![Want::Lease(7)], vec![LEVEL_II]];
+    let worlds = [
+        ("losses", lasting::Bounds { clients: mixed.clone(), ..small.clone() }),
+        ("short losses", lasting::Bounds { clients: mixed, timeouts: 2, kept: 10_000, ..small.clone() }),
+        ("losses among three", lasting::Bounds { clients: three, writes: 0, losses: 2, ..small.clone() }),
+        ("losses of two opens", lasting::Bounds { clients: twice, opens: 2, writes: 0, losses: 1, ..small }),
+    ];
+    let wanted = lasting::wanted(&worlds[0].1);
+    let (mut states, mut seen) = (0, BTreeSet::new());
+    for (name, bounds) in worlds {
+        let (more, also) = lasting::explore(name, bounds);
+        states += more;
+        seen.extend(also);
+    }
+    println!("{states} states in all");
+    let unseen: Vec<_> = wanted.difference(&seen).collect();
+    assert!(unseen.is_empty(), "never seen: {unseen:?}");
 }
 
 /// Takes minutes: `cargo large-worlds`.

@@ -21,9 +21,10 @@ use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
-struct Histories;
+/// Histories without or with opens that outlive their connections.
+struct Histories<const DURABLE: bool>;
 
-impl ReferenceStateMachine for Histories {
+impl<const DURABLE: bool> ReferenceStateMachine for Histories<DURABLE> {
     type State = Profile;
     type Transition = Step;
 
@@ -32,7 +33,7 @@ impl ReferenceStateMachine for Histories {
     }
 
     fn transitions(_: &Profile) -> BoxedStrategy<Step> {
-        steps::steps().boxed()
+        if DURABLE { steps::durable_steps().boxed() } else { steps::steps().boxed() }
     }
 
     fn apply(profile: Profile, _: &Step) -> Profile {
@@ -40,7 +41,7 @@ impl ReferenceStateMachine for Histories {
     }
 }
 
-impl StateMachineTest for Histories {
+impl<const DURABLE: bool> StateMachineTest for Histories<DURABLE> {
     type SystemUnderTest = World;
     type Reference = Self;
 
@@ -72,5 +73,17 @@ prop_state_machine! {
     })]
 
     #[test]
-    fn the_machine_says_what_the_rules_say(sequential 1..400 => Histories);
+    fn the_machine_says_what_the_rules_say(sequential 1..400 => Histories<false>);
+}
+
+prop_state_machine! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/durable.txt"))),
+        cases: cases(),
+        max_shrink_iters: 40_000,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_machine_keeps_what_the_rules_keep(sequential 1..300 => Histories<true>);
 }

@@ -47,7 +47,10 @@ proptest! {
     #![proptest_config(config(800))]
 
     #[test]
-    fn shards_say_together_what_a_server_says(profile in steps::profiles(), steps in vec(steps::steps(), 1..300)) {
+    fn shards_say_together_what_a_server_says(
+        profile in steps::profiles(),
+        steps in prop_oneof![vec(steps::steps(), 1..300), vec(steps::durable_steps(), 1..300)],
+    ) {
         let mut world = World::new(profile);
         let mut mirrors = [1, 2, 3].map(|count| Mirror::new(config_of(profile), count));
         let compare = |world: &mut World, mirrors: &mut [Mirror; 3]| {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use leasehold::server::{Action, BreakId, Config, Event, Server, Ticket};
+use leasehold::server::{Action, BreakId, Config, Event, Link, Server, Ticket};
 use leasehold::wire::BreakFlags;
 use leasehold::{ConnId, FileId, Instant, LeaseKey, Machine, OplockLevel, RequestId, SessionId, Status};
 
-use super::{Model, Said, check};
+use super::{Model, Open, Said, check};
 
 /// A notification that the machine gave out.
 #[derive(Clone, Copy, Debug)]
@@ -74,8 +75,11 @@ impl Harness {
         self.journal.push(Line::Event(self.now, event.clone()));
         let before = self.model.clone();
         let mut actions = Vec::new();
-        if let Err(misuse) = self.server.handle(now, event.clone(), &mut actions) {
-            return Err(self.report(&format!("misuse: {misuse}")));
+        let done = catch_unwind(AssertUnwindSafe(|| self.server.handle(now, event.clone(), &mut actions)));
+        match done {
+            Ok(Ok(())) => {}
+            Ok(Err(misuse)) => return Err(self.report(&format!("misuse: {misuse}"))),
+            Err(_) => return Err(self.report("the machine panicked")),
         }
         match event {
             Event::Opened { file_id, .. } => self.opening.retain(|(_, id)| *id != file_id),
@@ -97,7 +101,9 @@ impl Harness {
         self.journal.push(Line::Time(self.now));
         let before = self.model.clone();
         let mut actions = Vec::new();
-        self.server.handle_timeout(now, &mut actions);
+        if catch_unwind(AssertUnwindSafe(|| self.server.handle_timeout(now, &mut actions))).is_err() {
+            return Err(self.report("the machine panicked"));
+        }
         let expected = self.model.pass(now);
         self.compare(&before, None, &actions, &expected)?;
         Ok(actions)
@@ -129,6 +135,9 @@ impl Harness {
                     if self.model.open_named(*file_id).is_some() {
                         return Err(self.report(&format!("{file_id} was given out before")));
                     }
+                    if self.model.open_persistent(file_id.persistent).is_some() {
+                        return Err(self.report(&format!("{file_id}: its persistent half is not its own")));
+                    }
                     self.model.learn_open(*file_id, *request);
                     self.ids.insert(*request, *file_id);
                     self.opening.push((*request, *file_id));
@@ -146,8 +155,9 @@ impl Harness {
             self.journal.push(Line::Said(translated));
             said.push(translated);
         }
-        let mut left = said.clone();
-        for line in expected {
+        // Of several opens that go at once any may be the last.
+        let mut left = last_closed(before, &said).map_err(|error| self.report(&error))?;
+        for line in &last_closed(before, expected).map_err(|error| self.report(&error))? {
             match left.iter().position(|other| other == line) {
                 Some(at) => {
                     left.remove(at);
@@ -161,6 +171,11 @@ impl Harness {
         self.order(event, &said, expected).map_err(|error| self.report(&error))?;
         for action in actions {
             match *action {
+                Action::Granted { grant, .. } => {
+                    let open = self.named(grant.file_id).unwrap();
+                    self.model.learn_open(grant.file_id, open);
+                    self.ids.insert(open, grant.file_id);
+                }
                 Action::SendLeaseBreak { id, conn, body, .. } => {
                     self.model.learn_lease_break(id, conn, body.key);
                     let about = About::Lease { key: body.key, told: body.new };
@@ -247,9 +262,50 @@ impl Harness {
         Ok(())
     }
 
-    fn translate(&self, action: &Action) -> Result<Said, String> {
-        translate(action, |file_id| self.model.open_named(file_id))
+    /// The open behind a FileId, whose volatile half may be new.
+    fn named(&self, file_id: FileId) -> Option<RequestId> {
+        self.model.open_named(file_id).or_else(|| self.model.open_persistent(file_id.persistent))
     }
+
+    fn translate(&self, action: &Action) -> Result<Said, String> {
+        let mut said = translate(action, |file_id| self.named(file_id))?;
+        match (&mut said, action) {
+            (Said::Granted { open, fresh, .. }, Action::Granted { grant, .. }) => {
+                *fresh = self.model.name_of(*open) != Some(grant.file_id);
+                if *fresh && self.model.open_named(grant.file_id).is_some() {
+                    return Err(format!("{} was given out before", grant.file_id));
+                }
+            }
+            (Said::OplockBreak { open, .. }, Action::SendOplockBreak { body, .. })
+                if self.model.name_of(*open) != Some(body.file_id) =>
+            {
+                return Err(format!("{} is called otherwise by now", body.file_id));
+            }
+            _ => {}
+        }
+        Ok(said)
+    }
+}
+
+/// With the name of a file going with the newest of the opens that are closed, whichever of them was the last.
+fn last_closed(before: &Model, said: &[Said]) -> Result<Vec<Said>, String> {
+    let file = |open| before.open(open).map(Open::file);
+    let mut same = said.to_vec();
+    for (last, line) in said.iter().enumerate() {
+        let Said::CloseFile { open, link: Link::Remove } = *line else { continue };
+        let closed = said.iter().enumerate().filter_map(|(at, line)| match line {
+            Said::CloseFile { open: other, .. } if file(*other) == file(open) => Some((*other, at)),
+            _ => None,
+        });
+        let closed: Vec<(RequestId, usize)> = closed.collect();
+        if closed.iter().any(|(_, at)| *at > last) {
+            return Err(format!("an open is closed behind the last of its file, {open:?}"));
+        }
+        let (newest, at) = closed.into_iter().max().unwrap();
+        same[last] = Said::CloseFile { open, link: Link::Keep };
+        same[at] = Said::CloseFile { open: newest, link: Link::Remove };
+    }
+    Ok(same)
 }
 
 /// An action with requests in place of FileIds.
@@ -261,10 +317,10 @@ pub fn translate(action: &Action, named: impl Fn(FileId) -> Option<RequestId>) -
         Action::Interim { request } => Said::Interim { request },
         Action::Proceed { request, .. } => Said::Proceed { request },
         Action::Granted { request, grant } => {
-            if open(grant.file_id)? != request {
-                return Err(format!("{request:?} is granted another's {}", grant.file_id));
-            }
-            Said::Granted { request, action: grant.action, level: grant.level, lease: grant.lease }
+            let (open, fresh) = (open(grant.file_id)?, false);
+            let (action, level, lease) = (grant.action, grant.level, grant.lease);
+            let (durable, replayable) = (grant.durable, grant.replayable);
+            Said::Granted { request, open, fresh, action, level, lease, durable, replayable }
         }
         Action::Refused { request, status } => Said::Refused { request, status },
         Action::Closed { request } => Said::Closed { request },

@@ -9,7 +9,7 @@ const HOLDERS: u8 = 7;
 /// Sets up the world that the octets spell, and lets the operation that they spell happen to it.
 ///
 /// Up to six holders of one file come one after the other; what they make of the holders before them is acknowledged, or not.
-/// Then locks, then up to two requests whose breaks remain in flight.
+/// Then locks, and where opens may outlive their connections up to three ends of them. Then up to two requests whose breaks remain in flight.
 pub fn operation(octets: &[u8]) {
     let mut octets = Octets::new(octets);
     let mut world = World::new(octets.profile());
@@ -26,6 +26,11 @@ pub fn operation(octets: &[u8]) {
     }
     for _ in 0..octets.below(4) {
         world.step(octets.lock());
+    }
+    if octets.lasting {
+        for _ in 0..octets.below(4) {
+            world.step(octets.lasting_step());
+        }
     }
     for _ in 0..octets.below(3) {
         let step = if octets.below(2) == 0 {

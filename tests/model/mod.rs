@@ -18,6 +18,7 @@
 )]
 
 pub mod check;
+mod durable;
 pub mod harness;
 pub mod judge;
 pub mod locks;
@@ -26,16 +27,17 @@ pub mod steps;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use leasehold::server::{
-    BreakId, Capabilities, ChannelChoice, Config, Create, Event, FollowUp, FollowUpEpoch, LeaseIdentity,
-    Link, Lock, LockFlags, LockReach, ObjectKind, Opened, Origin, OvertakenAck, ShareFlags, ShareKind, Terms,
-    Ticket, UnexpectedAck,
+    BreakId, Capabilities, ChannelChoice, Config, Create, DurableGrant, Event, FollowUp, FollowUpEpoch,
+    LeaseIdentity, Link, Lock, LockFlags, LockReach, ObjectKind, Opened, Origin, OvertakenAck, SessionEnd,
+    ShareFlags, ShareKind, Terms, Ticket, UnexpectedAck,
 };
 use leasehold::wire::{BreakFlags, Lease as Context, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
-    Actor, ClientGuid, ConnId, CreateAction, CreateOptions, Dialect, Epoch, FileId, FileKey, Instant, Intent,
-    LeaseKey, LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status,
+    Actor, ClientGuid, ConnId, CreateAction, CreateGuid, CreateOptions, Dialect, Epoch, FileId, FileKey,
+    Instant, Intent, LeaseKey, LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status, UserId,
 };
 
 use rules::Row;
@@ -52,11 +54,16 @@ pub enum Said {
     Proceed {
         request: RequestId,
     },
+    /// `open`: its CREATE, another one where an open is given back or a CREATE is replayed. `fresh`: with a new volatile half.
     Granted {
         request: RequestId,
+        open: RequestId,
+        fresh: bool,
         action: CreateAction,
         level: OplockLevel,
         lease: Option<Context>,
+        durable: Option<DurableGrant>,
+        replayable: bool,
     },
     Refused {
         request: RequestId,
@@ -184,6 +191,19 @@ pub struct Open {
     parent: Option<LeaseKey>,
     directory: Option<FileKey>,
     modified: bool,
+    /// DurableOwner
+    owner: UserId,
+    /// DurableOpenTimeout, if IsDurable.
+    pub durable: Option<Duration>,
+    /// ResiliencyTimeout, if IsResilient.
+    pub resilient: Option<Duration>,
+    /// CreateGuid, as a reconnect has to name it.
+    guid: CreateGuid,
+    /// The ClientGuid and CreateGuid under which its CREATE can be replayed.
+    pub replay: Option<(ClientGuid, CreateGuid)>,
+    action: CreateAction,
+    /// Nobody is connected; until when it is kept, and its place among the deadlines.
+    pub orphan: Option<(Instant, u64)>,
 }
 
 impl Open {
@@ -252,6 +272,8 @@ struct Running {
     intent: Intent,
     /// Where the name of the open stood when it began, and its ParentLeaseKey.
     place: Option<(Option<FileKey>, Option<LeaseKey>)>,
+    /// Which open it was when it began: one that is given back is another.
+    order: Option<u64>,
 }
 
 /// Whom a request waits for.
@@ -297,12 +319,16 @@ impl Judgment {
 enum Holder {
     Lease(Key),
     Oplock(RequestId),
+    /// Nobody is connected to it.
+    Orphan(RequestId),
 }
 
 /// The names that the machine chose.
 #[derive(Clone, Debug, Default)]
 struct Names {
     opens: BTreeMap<FileId, RequestId>,
+    /// The name of an open by now.
+    current: BTreeMap<RequestId, FileId>,
     tickets: Vec<(Ticket, RequestId)>,
     breaks: Vec<(BreakId, Holder, u64)>,
 }
@@ -328,6 +354,12 @@ pub struct Model {
     names: Names,
     /// Directories that change while several opens are closed at once: those that are among them lose nothing any more.
     changes: Option<Vec<(FileKey, Option<LeaseKey>)>>,
+    /// Files of which opens were purged: who waits for them is looked at once more.
+    purged: Vec<FileKey>,
+    /// A request in a queue purged: the queue is looked at from its start.
+    again: bool,
+    /// Files that went, in order.
+    went: Vec<FileKey>,
     said: Vec<Said>,
     causes: Vec<Option<RequestId>>,
     cause: Option<RequestId>,
@@ -351,6 +383,9 @@ impl Model {
             deleting: BTreeSet::new(),
             names: Names::default(),
             changes: None,
+            purged: Vec::new(),
+            again: false,
+            went: Vec::new(),
             said: Vec::new(),
             causes: Vec::new(),
             cause: None,
@@ -365,6 +400,7 @@ impl Model {
         self.cause = None;
         self.event(event);
         self.cause = None;
+        self.settle();
         let mut deleting = std::mem::take(&mut self.deleting);
         deleting.retain(|key| self.leases.iter().any(|lease| lease.key == *key));
         self.deleting = deleting;
@@ -388,7 +424,8 @@ impl Model {
     pub fn next_due(&self) -> Option<Instant> {
         let leases = self.leases.iter().filter_map(|lease| Some(lease.breaking?.deadline));
         let oplocks = self.opens.iter().filter_map(|open| Some(open.breaking?.deadline));
-        leases.chain(oplocks).min()
+        let orphans = self.opens.iter().filter_map(|open| Some(open.orphan?.0));
+        leases.chain(oplocks).chain(orphans).min()
     }
 
     /// Whether nothing is left.
@@ -399,6 +436,18 @@ impl Model {
     /// The machine calls an open so.
     pub fn learn_open(&mut self, file_id: FileId, request: RequestId) {
         self.names.opens.insert(file_id, request);
+        self.names.current.insert(request, file_id);
+    }
+
+    /// What the machine calls an open by now.
+    pub fn name_of(&self, request: RequestId) -> Option<FileId> {
+        self.names.current.get(&request).copied()
+    }
+
+    /// The CREATE of the open with this persistent half.
+    pub fn open_persistent(&self, persistent: u64) -> Option<RequestId> {
+        let mut all = self.names.opens.iter();
+        all.find(|(file_id, _)| file_id.persistent == persistent).map(|(_, request)| *request)
     }
 
     /// The CREATE of an open.
@@ -491,7 +540,8 @@ impl Model {
     fn usable(&self, file_id: FileId, session: Option<SessionId>) -> Option<&Open> {
         let open = self.open(self.open_named(file_id)?)?;
         let here = session.is_none_or(|session| session == open.session());
-        (open.phase == Phase::Live && here).then_some(open)
+        let current = self.name_of(open.request()) == Some(file_id) && open.orphan.is_none();
+        (open.phase == Phase::Live && here && current).then_some(open)
     }
 
     /// Whether two are one holder (MS-FSA 2.1.4.12.2, MS-SMB2 <211>). No key is equal to no key.
@@ -520,16 +570,27 @@ impl Model {
                 self.sessions.entry(*session).or_default().push((serial, *conn));
             }
             Event::Disconnected { conn } => self.disconnected(*conn),
-            Event::SessionEnded { session, .. } => {
+            Event::SessionEnded { session, end } => {
                 self.sessions.remove(session);
-                self.end(|origin| origin.session == *session, Some(Status::USER_SESSION_DELETED));
+                let status = Some(Status::USER_SESSION_DELETED);
+                self.end(|origin| origin.session == *session, status, Some(*end));
             }
             Event::TreeDisconnected { request, session, tree } => {
                 let here = |origin: Origin| origin.session == *session && origin.tree == *tree;
-                self.end(here, Some(Status::NETWORK_NAME_DELETED));
+                self.end(here, Some(Status::NETWORK_NAME_DELETED), None);
                 self.say(Said::Closed { request: *request });
             }
             Event::Create(create) => self.create(create),
+            Event::RequestResilience { request, origin, user, file_id, timeout } => {
+                self.request_resilience(*request, origin.session, *user, *file_id, *timeout);
+            }
+            Event::Used { file_id } => {
+                // The report may come behind the loss of its connection.
+                if let Some(open) = self.open_named(*file_id) {
+                    self.used(open);
+                }
+            }
+            Event::Reconnect(wanted) => self.reconnect(wanted),
             Event::Opened { file_id, result } => {
                 let request = self.open_named(*file_id).unwrap();
                 self.opened(request, *result);
@@ -571,9 +632,18 @@ impl Model {
     /// MS-SMB2 3.3.7.1: the channel goes, and with the last one the session.
     fn disconnected(&mut self, conn: ConnId) {
         self.conns.remove(&conn);
-        self.waiters.retain(|waiter| waiter.origin.is_none_or(|origin| origin.conn != conn));
+        let alone = |session: SessionId| {
+            self.sessions.get(&session).is_none_or(|channels| channels.iter().all(|(_, at)| *at == conn))
+        };
+        // What can be replayed on another channel goes on.
+        let goes_on = |ask: &Ask| ask.guid().is_some() && !alone(ask.create.origin.session);
+        self.waiters.retain(|waiter| {
+            let stays = matches!(&waiter.what, What::Create(ask) if goes_on(ask));
+            stays || waiter.origin.is_none_or(|origin| origin.conn != conn)
+        });
         for open in &mut self.opens {
-            if open.phase == Phase::Opening && open.ask.create.origin.conn == conn {
+            let here = open.ask.create.origin.conn == conn && !goes_on(&open.ask);
+            if open.phase == Phase::Opening && here {
                 open.phase = Phase::Abandoned;
             }
         }
@@ -583,11 +653,11 @@ impl Model {
         let lost: Vec<SessionId> =
             self.sessions.iter().filter(|(_, channels)| channels.is_empty()).map(|(id, _)| *id).collect();
         self.sessions.retain(|_, channels| !channels.is_empty());
-        self.end(|origin| lost.contains(&origin.session), None);
+        self.end(|origin| lost.contains(&origin.session), None, Some(SessionEnd::Replaced));
     }
 
-    /// MS-SMB2 3.3.5.6, 3.3.5.8, 3.3.7.1: what waits is answered if somebody listens, and every open is closed.
-    fn end(&mut self, ends: impl Fn(Origin) -> bool, status: Option<Status>) {
+    /// MS-SMB2 3.3.5.6, 3.3.5.8, 3.3.7.1: what waits is answered if somebody listens, and every open is closed that is not kept.
+    fn end(&mut self, ends: impl Fn(Origin) -> bool, status: Option<Status>, how: Option<SessionEnd>) {
         let all = std::mem::take(&mut self.waiters);
         let (over, on): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|waiter| waiter.origin.is_some_and(&ends));
@@ -604,7 +674,7 @@ impl Model {
         let mut live = Vec::new();
         let mut answers = Vec::new();
         for open in &mut self.opens {
-            if !ends(open.ask.create.origin) {
+            if !ends(open.ask.create.origin) || open.orphan.is_some() {
                 continue;
             }
             match open.phase {
@@ -622,11 +692,19 @@ impl Model {
         self.changes = Some(Vec::new());
         let mut files = Vec::new();
         for open in live {
-            let file = self.close(open);
+            // It may have gone for the sake of another.
+            let Some(state) = self.open(open) else { continue };
+            let file = state.file();
+            if self.survives(state, how) {
+                self.orphan(open);
+            } else {
+                self.close(open);
+            }
             if !files.contains(&file) {
                 files.push(file);
             }
         }
+        self.end_unheard();
         files.into_iter().for_each(|file| self.judge_again(file));
         for (directory, spared) in self.changes.take().unwrap_or_default() {
             self.directory_changed(Some(directory), spared);
@@ -653,6 +731,12 @@ impl Model {
                 && terms.dialect >= from
         });
         let mut key = context.map(|context| (client, context.key()));
+        let ask = Ask { create: create.clone(), client, terms, context, key };
+        // In doubt what refuses comes before what closes: no text says when a CREATE under way is noticed.
+        let again = create.replay || durable::known::CREATE_GUID_BEFORE_INSTANCE;
+        if self.replayed_early(&ask) || (again && self.replayed(&ask)) {
+            return;
+        }
         if let Some(wanted) = key {
             if self.bound_elsewhere(wanted, create.file) {
                 if self.deleting.contains(&wanted) {
@@ -663,6 +747,13 @@ impl Model {
             }
         }
         let ask = Ask { create: create.clone(), client, terms, context, key };
+        let before = self.went.len();
+        if !self.take_over(&ask) || (!again && self.replayed(&ask)) {
+            return;
+        }
+        if self.went[before..].contains(&create.file) {
+            return self.say(Said::Resolve { request });
+        }
         let waiter = Waiter {
             request,
             origin: Some(create.origin),
@@ -798,7 +889,7 @@ impl Model {
     /// A request that is new.
     fn arrive(&mut self, waiter: Waiter) {
         self.cause = Some(waiter.request);
-        if let Some(waiter) = self.look_at(waiter) {
+        if let Some(waiter) = self.look_at(waiter, false) {
             if waiter.origin.is_some() {
                 self.say(Said::Interim { request: waiter.request });
             }
@@ -808,6 +899,7 @@ impl Model {
 
     /// Everything that waits for a file is judged again, in order of arrival.
     fn judge_again(&mut self, file: FileKey) {
+        self.shed();
         let cause = self.cause;
         let here = |waiter: &&Waiter| waiter.file == file;
         let all: Vec<RequestId> = self.waiters.iter().filter(here).map(|waiter| waiter.request).collect();
@@ -815,16 +907,38 @@ impl Model {
             let Some(at) = self.waiters.iter().position(|waiter| waiter.request == request) else { continue };
             let waiter = self.waiters.remove(at);
             self.cause = Some(request);
-            if let Some(waiter) = self.look_at(waiter) {
-                self.waiters.insert(at, waiter);
+            if let Some(waiter) = self.look_at(waiter, true) {
+                self.waiters.insert(at.min(self.waiters.len()), waiter);
+            }
+            if std::mem::take(&mut self.again) {
+                self.cause = cause;
+                return self.judge_again(file);
             }
         }
         self.cause = cause;
     }
 
     /// Judges a request and does what follows; gives it back if it waits.
-    fn look_at(&mut self, waiter: Waiter) -> Option<Waiter> {
-        let judgment = self.judge(&waiter);
+    fn look_at(&mut self, waiter: Waiter, queued: bool) -> Option<Waiter> {
+        let judgment = loop {
+            let judgment = self.judge(&waiter);
+            let purges: Vec<_> =
+                judgment.breaches.iter().filter(|breach| self.purges(**breach)).copied().collect();
+            if purges.is_empty() {
+                break judgment;
+            }
+            let before = self.went.len();
+            purges.into_iter().for_each(|breach| self.breach(breach));
+            if self.went[before..].contains(&waiter.file) {
+                self.say(Said::Resolve { request: waiter.request });
+                return None;
+            }
+            // In a queue those before it are looked at first.
+            if queued {
+                self.again = true;
+                return Some(waiter);
+            }
+        };
         for breach in judgment.breaches {
             self.breach(breach);
         }
@@ -843,6 +957,7 @@ impl Model {
                 let order = self.next_serial();
                 let parent = ask.context.and_then(|context| context.parent());
                 let directory = ask.create.directory;
+                let (owner, replay) = (ask.create.user, ask.guid());
                 self.opens.push(Open {
                     ask: *ask,
                     phase: Phase::Opening,
@@ -856,13 +971,21 @@ impl Model {
                     parent,
                     directory,
                     modified: false,
+                    owner,
+                    durable: None,
+                    resilient: None,
+                    guid: CreateGuid::from_wire([0; 16]),
+                    replay,
+                    action: CreateAction::Opened,
+                    orphan: None,
                 });
                 self.say(Said::OpenFile { request });
             }
             What::Operation { who, intent, .. } => {
-                let place =
-                    who.open.and_then(|open| self.open(open)).map(|open| (open.directory, open.parent));
-                self.running.push(Running { request, file: waiter.file, who, intent, place });
+                let open = who.open.and_then(|open| self.open(open));
+                let (place, order) =
+                    (open.map(|open| (open.directory, open.parent)), open.map(|open| open.order));
+                self.running.push(Running { request, file: waiter.file, who, intent, place, order });
                 self.say(Said::Proceed { request });
             }
             What::Lock { who, lock } => {
@@ -904,7 +1027,18 @@ impl Model {
             return;
         }
         let (level, lease) = self.grant(&open, opened);
+        let made = self.made_durable(&open, opened, level, lease);
         if let Some(open) = self.open_mut(request) {
+            open.action = opened.action;
+            open.durable = made;
+            if made.is_some() {
+                open.guid = open.ask.guid().map_or(open.guid, |(_, guid)| guid);
+            }
+            // MS-SMB2 3.3.5.9.10: only that of a file on a share of files.
+            let file = opened.kind == ObjectKind::File && open.ask.create.share.kind == ShareKind::Disk;
+            if !file || !open.ask.create.granted.intersects(durable::DATA) {
+                open.replay = None;
+            }
             open.phase = Phase::Live;
             open.leased = level == OplockLevel::Lease;
             if !open.leased {
@@ -913,7 +1047,18 @@ impl Model {
                 open.ever_oplock = level != OplockLevel::None;
             }
         }
-        self.say(Said::Granted { request, action: opened.action, level, lease });
+        let open = self.open(request).unwrap();
+        let (durable, replayable) = (open.durable_grant(), open.replay.is_some());
+        self.say(Said::Granted {
+            request,
+            open: request,
+            fresh: false,
+            action: opened.action,
+            level,
+            lease,
+            durable,
+            replayable,
+        });
     }
 
     fn grant(&mut self, open: &Open, opened: Opened) -> (OplockLevel, Option<Context>) {
@@ -984,16 +1129,20 @@ impl Model {
         if ask.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
             self.deleting.insert(key);
         }
-        let lease = self.lease_mut(key).unwrap();
+        (OplockLevel::Lease, self.lease_context(key))
+    }
+
+    /// What a lease is, as an answer.
+    fn lease_context(&self, key: Key) -> Option<Context> {
+        let lease = self.lease(key)?;
         let flags =
             if lease.breaking.is_some() { LeaseFlags::BREAK_IN_PROGRESS } else { LeaseFlags::empty() };
         let (key, state) = (key.1, lease.state);
-        let answer = if lease.second {
+        Some(if lease.second {
             Context::V2(LeaseV2 { key, state, flags, parent: lease.parent, epoch: lease.epoch })
         } else {
             Context::V1(LeaseV1 { key, state, flags })
-        };
-        (OplockLevel::Lease, Some(answer))
+        })
     }
 
     /// The part of what is asked that nobody stands in the way of (MS-FSA 2.1.5.18, as deployed).
@@ -1075,7 +1224,11 @@ impl Model {
     ) {
         let who = match actor {
             Actor::Open(file_id) => match self.usable(file_id, origin.map(|origin| origin.session)) {
-                Some(open) if open.file() == file => Who { lease: open.ask.key, open: Some(open.request()) },
+                Some(open) if open.file() == file => {
+                    let who = Who { lease: open.ask.key, open: Some(open.request()) };
+                    self.used(who.open.unwrap());
+                    who
+                }
                 _ => return self.refuse(request, Status::FILE_CLOSED),
             },
             Actor::Lease { client, key } => Who { lease: Some((client, key)), open: None },
@@ -1145,7 +1298,10 @@ impl Model {
         if matches!(running.intent, Intent::Replaced | Intent::AncestorMoved) {
             self.look_again(|waiter| waiter.file == file && matches!(waiter.what, What::Create(_)));
         }
+        // As the machine has it: an open that was given back meanwhile is not the one that was written through, and its directory
+        // changes at once, not at the close. No text says.
         let open = running.who.open.and_then(|open| self.open(open)).cloned();
+        let open = open.filter(|open| Some(open.order) == running.order);
         // Where it stands now, or stood when its open was still there.
         let place = open.as_ref().map(|open| (open.directory, open.parent)).or(running.place);
         let of_lease = running
@@ -1226,6 +1382,7 @@ impl Model {
         };
         let (file, who) = (open.file(), Who { lease: open.ask.key, open: Some(open.request()) });
         let owner = open.request();
+        self.used(owner);
         let Some(first) = lock.elements.first() else {
             return self.refuse(request, Status::INVALID_PARAMETER);
         };
@@ -1282,14 +1439,7 @@ impl Model {
         let open = self.open(request).unwrap().clone();
         let file = open.file();
         self.opens.retain(|open| open.request() != request);
-        let all = std::mem::take(&mut self.waiters);
-        let (over, on): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|waiter| waiter.who().open == Some(request));
-        self.waiters = on;
-        for waiter in over {
-            let lock = matches!(waiter.what, What::Lock { .. });
-            self.refuse(waiter.request, if lock { Status::RANGE_NOT_LOCKED } else { Status::FILE_CLOSED });
-        }
+        self.dismiss(request);
         if let Some(locks) = self.locks.get_mut(&file) {
             locks.retain(|lock| lock.owner != request);
         }
@@ -1299,12 +1449,9 @@ impl Model {
                 self.leases.retain(|lease| lease.key != key);
             }
         }
-        if open.ask.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
+        let deletes = open.ask.create.options.contains(CreateOptions::DELETE_ON_CLOSE);
+        if deletes {
             self.goes(file, open.parent);
-            let who = Who { lease: open.ask.key, open: Some(request) };
-            for breach in self.against(file, who, &rules::DELETING_CLOSE).breaches {
-                self.breach(breach);
-            }
         }
         let last = self.on(file).next().is_none();
         if last && self.going.contains_key(&file) {
@@ -1316,7 +1463,26 @@ impl Model {
             }
             self.say(Said::CloseFile { open: request, link: Link::Keep });
         }
+        // Behind its own end: opens that nobody is connected to may go for this.
+        if deletes {
+            let who = Who { lease: open.ask.key, open: Some(request) };
+            for breach in self.against(file, who, &rules::DELETING_CLOSE).breaches {
+                self.breach(breach);
+            }
+        }
         file
+    }
+
+    /// What waits on behalf of an open that is not there any more.
+    fn dismiss(&mut self, request: RequestId) {
+        let all = std::mem::take(&mut self.waiters);
+        let (over, on): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|waiter| waiter.who().open == Some(request));
+        self.waiters = on;
+        for waiter in over {
+            let lock = matches!(waiter.what, What::Lock { .. });
+            self.refuse(waiter.request, if lock { Status::RANGE_NOT_LOCKED } else { Status::FILE_CLOSED });
+        }
     }
 
     fn goes(&mut self, file: FileKey, deleter: Option<LeaseKey>) {
@@ -1326,6 +1492,7 @@ impl Model {
     /// The name is gone: who waited must resolve it again, and the directory has changed.
     fn gone(&mut self, file: FileKey, directory: Option<FileKey>, parent: Option<LeaseKey>) {
         let deleter = self.going.remove(&file).unwrap();
+        self.went.push(file);
         self.look_again(|waiter| waiter.file == file);
         let spared = parent.filter(|parent| deleter == Some(*parent));
         self.directory_changed(directory, spared);
@@ -1352,6 +1519,9 @@ impl Model {
 
     /// MS-SMB2 3.3.4.7.
     fn take(&mut self, key: Key, takes: LeaseState) {
+        if self.purges(Breach::Lease(key, takes)) {
+            return self.purge_lease(key);
+        }
         let Some(lease) = self.lease_mut(key) else { return };
         let left = lease.state.without(takes);
         if let Some(breaking) = &mut lease.breaking {
@@ -1364,9 +1534,19 @@ impl Model {
 
     /// A notification: the first of a break, or one that follows an acknowledgment.
     fn tell_lease(&mut self, key: Key, told: LeaseState, needed: LeaseState, new_epoch: bool) {
+        if self.deserted(key) {
+            // As the machine has it: what follows an acknowledgment counts, also if nobody is told. No text says.
+            let lease = self.lease_mut(key).unwrap();
+            if new_epoch {
+                lease.epoch = lease.epoch.next();
+            }
+            return self.purge_lease(key);
+        }
         let serial = self.next_serial();
+        let channel = self.lease_channel(key.0, 0);
         let Some(lease) = self.lease_mut(key) else { return };
         lease.serial = serial;
+        // As the machine has it: it counts also if no connection is left to carry it, as long as an open has a session. No text says.
         if new_epoch {
             lease.epoch = lease.epoch.next();
         }
@@ -1382,7 +1562,7 @@ impl Model {
         if !ack {
             lease.state = told;
         }
-        let Some(sent) = self.lease_channel(key.0, 0) else {
+        let Some(sent) = channel else {
             self.lease_mut(key).unwrap().state = LeaseState::NONE;
             return;
         };
@@ -1416,6 +1596,9 @@ impl Model {
 
     /// MS-SMB2 3.3.4.6.
     fn lower(&mut self, request: RequestId, to: OplockLevel) {
+        if self.purges(Breach::Oplock(request, to)) {
+            return self.purge_oplock(request);
+        }
         let Some(open) = self.open_mut(request) else { return };
         if let Some(breaking) = &mut open.breaking {
             breaking.needed = rules::lower(breaking.needed, to);
@@ -1425,6 +1608,9 @@ impl Model {
     }
 
     fn tell_oplock(&mut self, request: RequestId, to: OplockLevel) {
+        if self.open(request).is_some_and(|open| open.orphan.is_some()) {
+            return self.purge_oplock(request);
+        }
         let serial = self.next_serial();
         let deadline = self.now.saturating_add(self.config.oplock_break_timeout);
         let open = self.open_mut(request).unwrap();
@@ -1451,6 +1637,8 @@ impl Model {
     fn lease_ack(&mut self, request: RequestId, conn: ConnId, ack: LeaseAck) {
         let key = (self.conns[&conn].client, ack.key);
         let profile = self.config.profile;
+        let members: Vec<_> = self.members(key).map(Open::request).collect();
+        members.into_iter().for_each(|open| self.used(open));
         let Some(lease) = self.lease_mut(key) else {
             let result = Err(Status::OBJECT_NAME_NOT_FOUND);
             return self.say(Said::LeaseAck { request, result });
@@ -1484,6 +1672,9 @@ impl Model {
         let Some(open) = self.usable(file_id, Some(session)) else {
             return answer(self, Err(Status::FILE_CLOSED));
         };
+        let named = open.request();
+        self.used(named);
+        let open = self.open(named).unwrap();
         if open.leased {
             return answer(self, Err(Status::INVALID_OPLOCK_PROTOCOL));
         }
@@ -1565,6 +1756,7 @@ impl Model {
                 lease.breaking = Some(Breaking { sent, deadline: now.saturating_add(timeout), ..breaking });
                 self.say(Said::LeaseBreak { conn: sent.1, body });
             }
+            Holder::Orphan(_) => {}
             Holder::Oplock(request) => {
                 if let Some(open) = self.open(request).filter(|open| open.serial == serial) {
                     if let Some(sent) = open.announced.filter(|sent| sent.1 == conn) {
@@ -1611,7 +1803,11 @@ impl Model {
                 open.breaking
                     .map(|breaking| (breaking.deadline, breaking.serial, Holder::Oplock(open.request())))
             });
-            let first = leases.chain(oplocks).min_by_key(|(deadline, serial, _)| (*deadline, *serial));
+            let orphans = self.opens.iter().filter_map(|open| {
+                open.orphan.map(|(deadline, serial)| (deadline, serial, Holder::Orphan(open.request())))
+            });
+            let first =
+                leases.chain(oplocks).chain(orphans).min_by_key(|(deadline, serial, _)| (*deadline, *serial));
             let Some((deadline, _, holder)) = first else { return };
             if deadline > self.now {
                 return;
@@ -1629,8 +1825,10 @@ impl Model {
                     open.oplock = OplockLevel::None;
                     open.file()
                 }
+                Holder::Orphan(request) => self.close(request),
             };
             self.judge_again(file);
+            self.settle();
         }
     }
 }

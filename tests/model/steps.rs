@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use leasehold::server::{
-    Capabilities, ChannelChoice, Create, FollowUp, FollowUpEpoch, LeaseIdentity, LockElement, LockFlags,
-    LockReach, ObjectKind, Origin, OvertakenAck, Profile, Protection, Share, ShareFlags, ShareKind, Terms,
-    UnexpectedAck,
+    AppInstance, Capabilities, ChannelChoice, Create, Durability, FollowUp, FollowUpEpoch, LeaseIdentity,
+    LockElement, LockFlags, LockReach, ObjectKind, Origin, OvertakenAck, Profile, Protection, Share,
+    ShareFlags, ShareKind, Terms, UnexpectedAck,
 };
-use leasehold::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2};
+use leasehold::wire::{AppInstanceId, AppInstanceVersion, Lease, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
-    Access, CreateAction, CreateOptions, Dialect, Disposition, Epoch, FileKey, Intent, LeaseKey, LeaseState,
-    OplockLevel, RequestId, ShareMode, Status,
+    Access, CreateAction, CreateGuid, CreateOptions, Dialect, Disposition, Epoch, FileKey, Intent, LeaseKey,
+    LeaseState, OplockLevel, RequestId, ShareMode, Status, UserId,
 };
 
 /// Places at which a client can be connected: who, with which dialect. The first two are one client with one session.
@@ -99,6 +99,61 @@ pub enum Step {
     Time {
         millis: u64,
     },
+    /// The session ends: 0 by a logoff, 1 by another in its place, 2 by force.
+    End {
+        slot: usize,
+        how: u8,
+    },
+    Reconnect {
+        how: Return,
+    },
+    Resilience {
+        slot: usize,
+        nth: usize,
+        user: u8,
+        timeout: u32,
+    },
+    Used {
+        nth: usize,
+    },
+    /// The CREATE of an open with a CreateGuid, sent again.
+    Again {
+        slot: usize,
+        nth: usize,
+        replay: bool,
+        level: Option<u8>,
+    },
+}
+
+/// A CREATE that wants an open back.
+#[derive(Clone, Copy, Debug)]
+pub struct Return {
+    pub slot: usize,
+    /// From a connection of its own client, if there is one.
+    pub home: bool,
+    pub nth: usize,
+    /// Among those without a connection, or among all.
+    pub lost: bool,
+    /// 0: right, 1: none, else one of the few.
+    pub guid: u8,
+    /// 0: right, 1: none, 2: of another key, 3: of the other version.
+    pub lease: u8,
+    /// 0: right, else one of the two.
+    pub user: u8,
+    /// 0: right, 1: none, 2: another.
+    pub file: u8,
+}
+
+/// How long a CREATE is to outlive its connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Lasting {
+    #[default]
+    Not,
+    First,
+    Second {
+        timeout: u32,
+        guid: u8,
+    },
 }
 
 /// A CREATE.
@@ -115,6 +170,11 @@ pub struct Wish {
     pub level: u8,
     pub lease: Option<(u8, u32, bool, Option<u8>)>,
     pub share: u8,
+    pub lasting: Lasting,
+    pub user: u8,
+    pub replay: bool,
+    /// AppInstanceId, the version with it, and whether GENERIC_READ could be granted.
+    pub instance: Option<(u8, Option<u8>, bool)>,
 }
 
 impl Wish {
@@ -160,13 +220,39 @@ impl Wish {
             3 => Share::new(ShareKind::Pipe, ShareFlags::empty()),
             _ => Share::DISK,
         };
-        Create::new(request, origin, file)
+        let durability = match self.lasting {
+            Lasting::Not => Durability::None,
+            Lasting::First => Durability::V1,
+            Lasting::Second { timeout, guid } => Durability::V2 { timeout, create_guid: create_guid(guid) },
+        };
+        let mut create = Create::new(request, origin, file)
             .access(desired, ShareMode::from_bits_retain(self.sharing))
             .granted(granted)
             .disposition(disposition, options)
             .caching(OplockLevel::from_wire(self.level), lease)
             .place(share, directory)
+            .durable(user_of(self.user), durability);
+        if self.replay {
+            create = create.replayed();
+        }
+        if let Some((id, version, readable)) = self.instance {
+            let id = AppInstanceId { id: CreateGuid::from_wire([id; 16]).uuid() };
+            let version = version.map(|version| AppInstanceVersion { high: 1, low: u64::from(version) });
+            let maximal = if readable { Access::GENERIC_READ } else { Access::empty() };
+            create = create.instance(AppInstance { id, version }, maximal);
+        }
+        create
     }
+}
+
+/// One of few users.
+pub fn user_of(number: u8) -> UserId {
+    UserId::new([number; 16])
+}
+
+/// One of few CreateGuids; 0 is that of an open without.
+pub fn create_guid(number: u8) -> CreateGuid {
+    CreateGuid::from_wire([number; 16])
 }
 
 /// What stands behind the names.
@@ -300,20 +386,24 @@ pub fn profile_of(choices: [bool; 12]) -> Profile {
 
 /// Octets that spell steps. Behind the end there are zeros.
 #[derive(Clone, Copy, Debug)]
-pub struct Octets<'a>(&'a [u8]);
+pub struct Octets<'a> {
+    rest: &'a [u8],
+    /// Whether opens may outlive their connections. The profile says so.
+    pub lasting: bool,
+}
 
 impl<'a> Octets<'a> {
     pub fn new(octets: &'a [u8]) -> Self {
-        Self(octets)
+        Self { rest: octets, lasting: false }
     }
 
     pub fn exhausted(&self) -> bool {
-        self.0.is_empty()
+        self.rest.is_empty()
     }
 
     pub fn octet(&mut self) -> u8 {
-        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
+        let (first, rest) = self.rest.split_first().unwrap_or((&0, &[]));
+        self.rest = rest;
         *first
     }
 
@@ -331,10 +421,11 @@ impl<'a> Octets<'a> {
         self.below(times) == times - 1
     }
 
-    /// 0 stands for the default.
+    /// 0 stands for the default. The highest bit: opens may outlive their connections.
     pub fn profile(&mut self) -> Profile {
         let choices = u16::from_le_bytes([self.octet(), self.octet()]);
-        if choices == 0 {
+        self.lasting = choices >> 15 == 1;
+        if choices & 0x7fff == 0 {
             return Profile::default();
         }
         profile_of(core::array::from_fn(|at| choices >> at & 1 == 1))
@@ -342,6 +433,27 @@ impl<'a> Octets<'a> {
 
     /// A CREATE of this name, or of any.
     pub fn wish(&mut self, name: Option<usize>) -> Wish {
+        let wish = self.short_wish(name);
+        if !self.lasting {
+            return wish;
+        }
+        let lasting = match self.below(4) {
+            0 => Lasting::Not,
+            1 => Lasting::First,
+            _ => {
+                let timeout = [0, 1, 10_000, 35_000, 70_000, u32::MAX][self.index(6)];
+                Lasting::Second { timeout, guid: [1, 2, 3, 0][self.index(4)] }
+            }
+        };
+        let (user, replay) = (u8::from(self.rarely(8)), self.rarely(3));
+        let instance = (self.below(4) == 3).then(|| {
+            let (id, version) = (self.below(2), self.below(5));
+            (id, (version < 3).then_some(version), !self.rarely(8))
+        });
+        Wish { lasting, user, replay, instance, ..wish }
+    }
+
+    fn short_wish(&mut self, name: Option<usize>) -> Wish {
         Wish {
             slot: self.index(SLOTS.len()),
             name: name.unwrap_or_else(|| self.index(NAMES)),
@@ -362,6 +474,10 @@ impl<'a> Octets<'a> {
                 })
             },
             share: [0, 0, 0, 0, 1, 2, 3, 4][self.index(8)],
+            lasting: Lasting::Not,
+            user: 0,
+            replay: false,
+            instance: None,
         }
     }
 
@@ -411,6 +527,42 @@ impl<'a> Octets<'a> {
 
     /// Any step, as often as `tests/steps` has it; with this name, or any.
     pub fn step(&mut self, name: Option<usize>) -> Step {
+        if self.lasting && self.below(4) == 3 { self.lasting_step() } else { self.short_step(name) }
+    }
+
+    /// What concerns opens that outlive their connections.
+    pub fn lasting_step(&mut self) -> Step {
+        let slot = self.index(SLOTS.len());
+        match self.below(16) {
+            0..5 => Step::Reconnect {
+                how: Return {
+                    slot,
+                    home: !self.rarely(8),
+                    nth: self.index(8),
+                    lost: !self.rarely(16),
+                    guid: [0, 0, 0, 0, 1, 1, 2, 3][self.index(8)],
+                    lease: [0, 0, 0, 0, 0, 1, 2, 3][self.index(8)],
+                    user: [0, 0, 0, 0, 0, 0, 1, 2][self.index(8)],
+                    file: [0, 0, 0, 0, 0, 0, 1, 2][self.index(8)],
+                },
+            },
+            5..9 => {
+                let (nth, replay) = (self.index(8), !self.rarely(8));
+                Step::Again { slot, nth, replay, level: [None, None, Some(0), Some(9)][self.index(4)] }
+            }
+            9 | 10 => {
+                let (nth, user) = (self.index(8), u8::from(self.rarely(8)));
+                let timeout = [0, 1, 10_000, 300_000, 300_001][self.index(5)];
+                Step::Resilience { slot, nth, user, timeout }
+            }
+            11 => Step::End { slot, how: self.below(3) },
+            12 => Step::Used { nth: self.index(8) },
+            13 => Step::Disconnect { slot },
+            _ => Step::Connect { slot },
+        }
+    }
+
+    fn short_step(&mut self, name: Option<usize>) -> Step {
         match self.below(64) {
             0..16 => Step::Create(self.wish(name)),
             16..24 => Step::Opened { nth: self.index(3), fails: self.rarely(10), empty: self.rarely(2) },

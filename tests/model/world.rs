@@ -2,15 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use leasehold::server::{Action, Config, Create, Event, Link, Lock, Opened, Origin, Profile, RouteSeed};
-use leasehold::wire::{LeaseAck, OplockBreak};
+use leasehold::server::{
+    Action, Config, Create, Durability, Event, Link, Lock, Opened, Origin, Profile, Reconnect, RouteSeed,
+    SessionEnd,
+};
+use leasehold::wire::{Lease as Context, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
-    Actor, ClientGuid, ConnId, CreateAction, FileId, FileKey, HashKey, Instant, Intent, LeaseState,
+    Actor, ClientGuid, ConnId, CreateAction, Epoch, FileId, FileKey, HashKey, Instant, Intent, LeaseState,
     OplockLevel, RequestId, SessionId, Status, TreeId,
 };
 
 use super::harness::{About, Harness};
-use super::steps::{Disk, FILES, Octets, SLOTS, Step, Wish, lease_key, nth_of, terms_of};
+use super::steps::{
+    Disk, FILES, Octets, Return, SLOTS, Step, Wish, create_guid, lease_key, nth_of, terms_of, user_of,
+};
 use super::{Lease, Open, Phase, Who, rules};
 
 /// A place at which a client may be.
@@ -78,11 +83,17 @@ impl World {
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Granted { request, grant } => self.open.push((request, grant.file_id)),
+                Action::Granted { grant, .. } => {
+                    let open = self.harness.model.open_named(grant.file_id).unwrap();
+                    match self.open.iter_mut().find(|(known, _)| *known == open) {
+                        Some((_, file_id)) => *file_id = grant.file_id,
+                        None => self.open.push((open, grant.file_id)),
+                    }
+                }
                 Action::CloseFile { file_id, link } => {
                     let file =
                         self.harness.model.open_named(file_id).map(|request| self.creates[&request].file);
-                    self.open.retain(|(_, open)| *open != file_id);
+                    self.open.retain(|(_, open)| open.persistent != file_id.persistent);
                     if link == Link::Remove {
                         self.removed(file.unwrap());
                     }
@@ -144,14 +155,17 @@ impl World {
                     self.feed(Event::Disconnected { conn });
                 }
             }
-            Step::Logoff { slot } => {
-                if let Some(session) = self.slots[slot].session {
-                    for slot in &mut self.slots {
-                        if slot.session == Some(session) {
-                            slot.session = None;
-                        }
-                    }
-                    self.feed(Event::SessionEnded { session, end: leasehold::server::SessionEnd::LoggedOff });
+            Step::Logoff { slot } => self.session_ends(slot, SessionEnd::LoggedOff),
+            Step::End { slot, how } => {
+                let ends = [SessionEnd::LoggedOff, SessionEnd::Replaced, SessionEnd::Refused];
+                self.session_ends(slot, ends[usize::from(how) % 3]);
+            }
+            Step::Reconnect { how } => self.reconnect(how),
+            Step::Resilience { slot, nth, user, timeout } => self.resilience(slot, nth, user, timeout),
+            Step::Again { slot, nth, replay, level } => self.again(slot, nth, replay, level),
+            Step::Used { nth } => {
+                if let Some((_, file_id)) = nth_of(&self.open, nth).copied() {
+                    self.feed(Event::Used { file_id });
                 }
             }
             Step::TreeDisconnect { slot, tree } => {
@@ -185,8 +199,7 @@ impl World {
             }
             Step::Close { slot, nth, own } => {
                 let Some((open, file_id)) = nth_of(&self.open, nth).copied() else { return };
-                let session =
-                    if own { Some(self.creates[&open].origin.session) } else { self.slots[slot].session };
+                let session = if own { self.session_of(open) } else { self.slots[slot].session };
                 let Some(session) = session else { return };
                 let request = self.request();
                 self.feed(Event::Close { request, session, file_id });
@@ -226,9 +239,107 @@ impl World {
         }
     }
 
+    /// The session of an open, if it is there.
+    fn session_of(&self, open: RequestId) -> Option<SessionId> {
+        let model = &self.harness.model;
+        let session = model.open(open)?.ask.create.origin.session;
+        model.has_session(session).then_some(session)
+    }
+
+    /// The session of a slot ends, on every channel.
+    fn session_ends(&mut self, slot: usize, end: SessionEnd) {
+        let Some(session) = self.slots[slot].session else { return };
+        for slot in &mut self.slots {
+            if slot.session == Some(session) {
+                slot.session = None;
+            }
+        }
+        self.feed(Event::SessionEnded { session, end });
+    }
+
+    fn reconnect(&mut self, how: Return) {
+        let model = &self.harness.model;
+        let all: Vec<&Open> = model.opens.iter().filter(|open| !how.lost || open.orphan.is_some()).collect();
+        let Some(open) = nth_of(&all, how.nth) else { return };
+        let client = open.ask.client;
+        let home = |at: &usize| ClientGuid::from_wire([SLOTS[*at].0; 16]) == client;
+        let connected = |at: &usize| self.slots[*at].session.is_some();
+        let slot = (0..SLOTS.len()).find(|at| how.home && home(at) && connected(at)).unwrap_or(how.slot);
+        let Some(origin) = self.origin(slot, 0) else { return };
+        let user = if how.user == 0 { open.ask.create.user } else { user_of(how.user - 1) };
+        let persistent = self.harness.ids[&open.request()].persistent;
+        let file = match how.file {
+            0 => Some(open.file()),
+            1 => None,
+            _ => Some(self.disk.names[0].0),
+        };
+        let context = open.ask.context.filter(|_| open.leased);
+        let lease = match (how.lease, context) {
+            (0, context) => context,
+            (1, _) => None,
+            (2, _) | (_, None) => Some(Context::V1(LeaseV1 {
+                key: lease_key(2),
+                state: LeaseState::NONE,
+                flags: LeaseFlags::empty(),
+            })),
+            (_, Some(Context::V1(lease))) => Some(Context::V2(LeaseV2 {
+                key: lease.key,
+                state: lease.state,
+                flags: lease.flags,
+                parent: None,
+                epoch: Epoch::ZERO,
+            })),
+            (_, Some(Context::V2(lease))) => {
+                Some(Context::V1(LeaseV1 { key: lease.key, state: lease.state, flags: lease.flags }))
+            }
+        };
+        let guid = match how.guid {
+            0 => Some(match open.ask.create.durability {
+                Durability::V2 { create_guid, .. } => create_guid,
+                _ => create_guid(0),
+            }),
+            1 => None,
+            other => Some(create_guid(other - 2)),
+        };
+        let mut wanted = Reconnect::new(self.request(), origin, user, persistent);
+        wanted.create_guid = guid;
+        wanted.lease = lease;
+        wanted.file = file;
+        self.feed(Event::Reconnect(wanted));
+    }
+
+    fn again(&mut self, slot: usize, nth: usize, replay: bool, level: Option<u8>) {
+        let all: Vec<&Open> = self.harness.model.opens.iter().filter(|open| open.replay.is_some()).collect();
+        let Some(open) = nth_of(&all, nth) else { return };
+        let (mut create, client) = (open.ask.create.clone(), open.ask.client);
+        let home = |at: &usize| ClientGuid::from_wire([SLOTS[*at].0; 16]) == client;
+        let connected = |at: &usize| self.slots[*at].session.is_some();
+        // Any of its connections, or in one case of many that of another.
+        let mut homes = (0..SLOTS.len()).filter(|at| home(at) && connected(at));
+        let first = homes.next();
+        let slot = if slot % 2 == 0 { first } else { homes.next().or(first) }.unwrap_or(slot);
+        let Some(origin) = self.origin(slot, 0) else { return };
+        create.request = self.request();
+        create.origin = origin;
+        create.replay = replay;
+        if let Some(level) = level {
+            create.level = OplockLevel::from_wire(level);
+        }
+        self.creates.insert(create.request, create.clone());
+        self.feed(Event::Create(create));
+    }
+
+    fn resilience(&mut self, slot: usize, nth: usize, user: u8, timeout: u32) {
+        let Some((open, file_id)) = nth_of(&self.open, nth).copied() else { return };
+        let slot = self.home(open).unwrap_or(slot);
+        let Some(origin) = self.origin(slot, 0) else { return };
+        let (request, user) = (self.request(), user_of(user));
+        self.feed(Event::RequestResilience { request, origin, user, file_id, timeout });
+    }
+
     /// A slot from which an open can be used.
     fn home(&self, open: RequestId) -> Option<usize> {
-        let session = self.creates[&open].origin.session;
+        let session = self.session_of(open)?;
         self.slots.iter().position(|slot| slot.session == Some(session))
     }
 
@@ -383,6 +494,16 @@ impl World {
         for _ in 0..4 {
             let waiters: Vec<_> = self.harness.model.waiters.iter().map(|waiter| waiter.request).collect();
             waiters.into_iter().for_each(|request| self.feed(Event::Cancel { request }));
+            while !self.harness.opening.is_empty() {
+                self.opened(0, false, false);
+            }
+            while !self.harness.running.is_empty() {
+                self.done(0, false);
+            }
+        }
+        // Who is not connected is kept for 300 s at most.
+        for _ in 0..2 {
+            self.step(Step::Time { millis: 310_000 });
             while !self.harness.opening.is_empty() {
                 self.opened(0, false, false);
             }

@@ -387,6 +387,12 @@ impl Late {
                     self.tell(Event::Undelivered { id, conn });
                 }
             }
+            // Durable opens are left to `tests/prop.rs`.
+            Step::End { .. }
+            | Step::Reconnect { .. }
+            | Step::Resilience { .. }
+            | Step::Used { .. }
+            | Step::Again { .. } => {}
             Step::Time { millis } => self.now = Instant::from_millis(self.now.as_millis() + millis),
         }
     }

@@ -20,7 +20,8 @@ pub(crate) struct Mirror {
     /// The opens of the server, of the cluster.
     theirs: BTreeMap<FileId, RequestId>,
     ours: BTreeMap<FileId, RequestId>,
-    ids: BTreeMap<RequestId, FileId>,
+    /// What the cluster calls what the server calls so.
+    names: BTreeMap<FileId, FileId>,
     tickets: Vec<(Ticket, RequestId)>,
     our_tickets: BTreeMap<RequestId, Ticket>,
     breaks: BTreeMap<BreakId, BreakId>,
@@ -38,7 +39,7 @@ impl Mirror {
             cluster: Cluster::new(config, config, count),
             theirs: BTreeMap::new(),
             ours: BTreeMap::new(),
-            ids: BTreeMap::new(),
+            names: BTreeMap::new(),
             tickets: Vec::new(),
             our_tickets: BTreeMap::new(),
             breaks: BTreeMap::new(),
@@ -104,6 +105,10 @@ impl Mirror {
                 (create.request, Some(create.file))
             }
             Some(Event::Operate { request, file, .. }) => (*request, Some(*file)),
+            Some(Event::Reconnect(wanted)) => {
+                (wanted.request, open_of(&self.theirs, wanted.persistent).map(|open| self.files[&open]))
+            }
+            Some(Event::RequestResilience { request, file_id, .. }) => (*request, of_open(file_id)),
             Some(Event::Lock(lock)) => (lock.request, of_open(&lock.file_id)),
             Some(Event::Close { request, file_id, .. }) => (*request, of_open(file_id)),
             Some(Event::OplockAck { request, ack, .. }) => (*request, of_open(&ack.file_id)),
@@ -144,10 +149,17 @@ impl Mirror {
 
     /// The event with the names that the cluster has chosen.
     fn translated(&mut self, mut event: Event) -> Event {
-        let (theirs, ids) = (&self.theirs, &self.ids);
-        let ours = |file_id: FileId| theirs.get(&file_id).map_or(file_id, |request| ids[request]);
+        let names = &self.names;
+        let ours = |file_id: FileId| names.get(&file_id).copied().unwrap_or(file_id);
         match &mut event {
-            Event::Opened { file_id, .. } | Event::Close { file_id, .. } => *file_id = ours(*file_id),
+            Event::Opened { file_id, .. }
+            | Event::Close { file_id, .. }
+            | Event::Used { file_id }
+            | Event::RequestResilience { file_id, .. } => *file_id = ours(*file_id),
+            Event::Reconnect(wanted) => {
+                let named = names.iter().find(|(theirs, _)| theirs.persistent == wanted.persistent);
+                wanted.persistent = named.map_or(wanted.persistent, |(_, ours)| ours.persistent);
+            }
             Event::Operate { actor: Actor::Open(file_id), .. } => *file_id = ours(*file_id),
             Event::Lock(lock) => lock.file_id = ours(lock.file_id),
             Event::OplockAck { ack, .. } => ack.file_id = ours(ack.file_id),
@@ -167,12 +179,26 @@ impl Mirror {
             match *action {
                 Action::OpenFile { request, file_id } => {
                     self.theirs.insert(file_id, request);
+                    let same = ours.iter().find_map(|action| match *action {
+                        Action::OpenFile { request: other, file_id } if other == request => Some(file_id),
+                        _ => None,
+                    });
+                    self.names.extend(same.map(|ours| (file_id, ours)));
                 }
                 Action::Proceed { request, ticket } => self.tickets.push((ticket, request)),
                 Action::Granted { request, grant } => {
+                    let file_id = grant.file_id;
+                    let open = open_of(&self.theirs, file_id.persistent).unwrap();
+                    // It may have another name from here on.
+                    self.theirs.insert(file_id, open);
+                    let same = ours.iter().find_map(|action| match *action {
+                        Action::Granted { request: other, grant } if other == request => Some(grant.file_id),
+                        _ => None,
+                    });
+                    self.names.extend(same.map(|ours| (file_id, ours)));
                     // One without a state may be of a key that leads elsewhere.
                     if let Some(lease) = grant.lease.filter(|lease| !lease.state().is_empty()) {
-                        self.leases.insert((self.owners[&request], lease.key()), self.files[&request]);
+                        self.leases.insert((self.owners[&open], lease.key()), self.files[&open]);
                     }
                 }
                 _ => {}
@@ -182,7 +208,15 @@ impl Mirror {
             match *action {
                 Action::OpenFile { request, file_id } => {
                     assert_eq!(self.ours.insert(file_id, request), None, "{file_id} was given out before");
-                    self.ids.insert(request, file_id);
+                }
+                Action::Granted { grant, .. } => {
+                    let open = open_of(&self.ours, grant.file_id.persistent).unwrap();
+                    let other = self.ours.insert(grant.file_id, open);
+                    assert!(
+                        other.is_none_or(|other| other == open),
+                        "{} was given out before",
+                        grant.file_id
+                    );
                 }
                 Action::Proceed { request, ticket } => {
                     self.our_tickets.insert(request, ticket);
@@ -191,6 +225,11 @@ impl Mirror {
             }
         }
     }
+}
+
+/// The CREATE of the open with this persistent half.
+fn open_of(names: &BTreeMap<FileId, RequestId>, persistent: u64) -> Option<RequestId> {
+    names.iter().find(|(file_id, _)| file_id.persistent == persistent).map(|(_, open)| *open)
 }
 
 fn line(action: &Action, named: &BTreeMap<FileId, RequestId>) -> Line {

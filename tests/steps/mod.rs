@@ -6,7 +6,7 @@ use leasehold::server::{LockElement, LockFlags, Profile};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::model::steps::{ACCESSES, NAMES, SLOTS, Step, Wish, profile_of};
+use crate::model::steps::{ACCESSES, Lasting, NAMES, Return, SLOTS, Step, Wish, profile_of};
 
 pub fn wishes() -> impl Strategy<Value = Wish> {
     let sharing = prop_oneof![6 => Just(7), 1 => 0..8u32];
@@ -23,7 +23,24 @@ pub fn wishes() -> impl Strategy<Value = Wish> {
     let share = prop_oneof![12 => Just(0), 1 => 1..5u8];
     ((what, sharing, disposition, prop::bool::weighted(0.15)), (rare, level, lease, share)).prop_map(
         |(((slot, name, tree, access), sharing, disposition, delete), (opfilter, level, lease, share))| {
-            Wish { slot, name, tree, access, sharing, disposition, delete, opfilter, level, lease, share }
+            let (lasting, user, replay, instance) = (Lasting::Not, 0, false, None);
+            Wish {
+                slot,
+                name,
+                tree,
+                access,
+                sharing,
+                disposition,
+                delete,
+                opfilter,
+                level,
+                lease,
+                share,
+                lasting,
+                user,
+                replay,
+                instance,
+            }
         },
     )
 }
@@ -69,6 +86,62 @@ pub fn steps() -> impl Strategy<Value = Step> {
             .prop_map(|(slot, nth, how, level)| Step::Ack { slot, nth, how, level }),
         2 => (0..4usize).prop_map(|nth| Step::Undelivered { nth }),
         4 => prop_oneof![Just(1u64), Just(10_000), Just(35_000), 0..40_000u64].prop_map(|millis| Step::Time { millis }),
+    ]
+}
+
+/// CREATEs that ask for more than a connection lasts.
+fn lasting_wishes() -> impl Strategy<Value = Wish> {
+    let timeout = prop_oneof![4 => Just(0u32), 2 => Just(1), 2 => Just(10_000), 1 => Just(35_000), 1 => Just(u32::MAX), 2 => 0..70_000u32];
+    let second = (timeout, prop_oneof![8 => 1..4u8, 1 => Just(0)])
+        .prop_map(|(timeout, guid)| Lasting::Second { timeout, guid });
+    let lasting = prop_oneof![1 => Just(Lasting::Not), 2 => Just(Lasting::First), 5 => second];
+    let level = prop_oneof![4 => Just(None), 2 => Just(Some(9u8))];
+    let user = prop::bool::weighted(0.1).prop_map(u8::from);
+    let access = prop_oneof![2 => Just(None), 1 => Just(Some(2usize))];
+    let version = prop::option::weighted(0.4, 0..3u8);
+    let instance = (0..2u8, version, prop::bool::weighted(0.9));
+    let instance = prop::option::weighted(0.25, instance);
+    (wishes(), lasting, level, user, prop::bool::weighted(0.3), access, instance).prop_map(
+        |(wish, lasting, level, user, replay, access, instance)| Wish {
+            instance,
+            lasting,
+            user,
+            replay,
+            level: level.unwrap_or(wish.level),
+            access: access.unwrap_or(wish.access),
+            ..wish
+        },
+    )
+}
+
+fn returns() -> impl Strategy<Value = Step> {
+    let right = |wrong: u8| prop_oneof![9 => Just(0u8), 1 => 0..wrong];
+    let guid = prop_oneof![5 => Just(0u8), 4 => Just(1), 1 => 2..6u8];
+    let which = (0..SLOTS.len(), prop::bool::weighted(0.9), 0..8usize, prop::bool::weighted(0.95));
+    (which, guid, right(4), right(3), right(3)).prop_map(
+        |((slot, home, nth, lost), guid, lease, user, file)| Step::Reconnect {
+            how: Return { slot, home, nth, lost, guid, lease, user, file },
+        },
+    )
+}
+
+/// Steps of histories in which connections are lost, and opens come back.
+pub fn durable_steps() -> impl Strategy<Value = Step> {
+    let slot = 0..SLOTS.len();
+    let timeout = prop_oneof![Just(0u32), Just(1), Just(10_000), Just(300_000), Just(300_001)];
+    prop_oneof![
+        100 => steps(),
+        24 => lasting_wishes().prop_map(Step::Create),
+        12 => (0..3usize).prop_map(|nth| Step::Opened { nth, fails: false, empty: false }),
+        6 => slot.clone().prop_map(|slot| Step::Disconnect { slot }),
+        10 => slot.clone().prop_map(|slot| Step::Connect { slot }),
+        4 => (slot.clone(), 0..3u8).prop_map(|(slot, how)| Step::End { slot, how }),
+        14 => returns(),
+        4 => (slot, 0..8usize, prop::bool::weighted(0.1).prop_map(u8::from), timeout)
+            .prop_map(|(slot, nth, user, timeout)| Step::Resilience { slot, nth, user, timeout }),
+        2 => (0..8usize).prop_map(|nth| Step::Used { nth }),
+        10 => (0..SLOTS.len(), 0..8usize, prop::bool::weighted(0.95), prop::option::weighted(0.1, select(vec![0u8, 9])))
+            .prop_map(|(slot, nth, replay, level)| Step::Again { slot, nth, replay, level }),
     ]
 }
 

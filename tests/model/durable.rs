@@ -1,0 +1,421 @@
+//! Opens that outlive their connections (MS-SMB2 3.3.5.9.6, .7, .10, .12, 3.3.5.15.9, 3.3.7.1).
+
+use std::time::Duration;
+
+use leasehold::server::{
+    Capabilities, Durability, DurableGrant, ObjectKind, Opened, Origin, Reconnect, SessionEnd,
+};
+use leasehold::wire::{
+    AppInstanceId, AppInstanceVersion, DurableFlags, DurableHandleResponse, DurableHandleResponseV2,
+    Lease as Context,
+};
+use leasehold::{
+    Access, ClientGuid, CreateAction, CreateGuid, Dialect, FileId, LeaseState, OplockLevel, RequestId,
+    SessionId, Status, UserId,
+};
+
+use super::{Ask, Breach, Key, Model, Open, Phase, Said, What, rules};
+
+/// What an open has to have at least so that its CREATE can be replayed (MS-SMB2 3.3.5.9.10).
+pub const DATA: Access = Access::READ_DATA
+    .union(Access::EXECUTE)
+    .union(Access::WRITE_DATA)
+    .union(Access::APPEND_DATA)
+    .union(Access::DELETE);
+
+/// Defects of the machine that the model follows until they are mended, one constant each.
+pub mod known {
+    /// MS-SMB2 3.3.5.9.10: what is refused with STATUS_FILE_CLOSED uses nothing. To the machine a request for resilience that comes
+    /// from another session is a use of the open.
+    pub const REFUSED_RESILIENCE_IS_A_USE: bool = true;
+    /// MS-SMB2 3.3.5.9.10: AppInstanceId comes before the CreateGuid, unless the CREATE is sent again. To the machine it comes
+    /// behind it in any case: the former instance stays, also if it is newer.
+    pub const CREATE_GUID_BEFORE_INSTANCE: bool = true;
+    /// MS-SMB2 3.3.5.6: a LOGOFF keeps every durable open, whatever it caches by then. The machine closes those that do not hold H
+    /// or BATCH any more, or whose oplock breaks: nobody could have them back.
+    pub const LOGOFF_CLOSES: bool = true;
+}
+
+impl Ask {
+    /// The ClientGuid and CreateGuid under which it can be replayed.
+    pub fn guid(&self) -> Option<(ClientGuid, CreateGuid)> {
+        match self.create.durability {
+            Durability::V2 { create_guid, .. } => Some((self.client, create_guid)),
+            _ => None,
+        }
+    }
+
+    /// AppInstanceId and AppInstanceVersion, as far as the dialect knows them.
+    fn instance(&self) -> Option<(AppInstanceId, Option<AppInstanceVersion>)> {
+        let instance = self.create.instance.filter(|_| self.terms.dialect >= Dialect::Smb300)?;
+        let version = instance.version.filter(|_| self.terms.dialect >= Dialect::Smb311);
+        Some((instance.id, version))
+    }
+}
+
+impl Open {
+    /// What its CREATE is told.
+    pub fn durable_grant(&self) -> Option<DurableGrant> {
+        let timeout = self.durable?;
+        match self.ask.create.durability {
+            Durability::V1 => Some(DurableGrant::V1(DurableHandleResponse)),
+            Durability::V2 { .. } => Some(DurableGrant::V2(DurableHandleResponseV2 {
+                timeout: timeout.as_millis() as u32,
+                flags: DurableFlags::empty(),
+            })),
+            _ => None,
+        }
+    }
+}
+
+impl Model {
+    /// The opens of a lease.
+    pub fn members(&self, key: Key) -> impl Iterator<Item = &Open> {
+        self.opens.iter().filter(move |open| open.leased && open.ask.key == Some(key))
+    }
+
+    /// Whether nobody is connected to any open of a lease.
+    pub fn deserted(&self, key: Key) -> bool {
+        self.members(key).next().is_some() && self.members(key).all(|open| open.orphan.is_some())
+    }
+
+    /// How long an open is to be kept that was granted this.
+    pub fn made_durable(
+        &self,
+        open: &Open,
+        opened: Opened,
+        level: OplockLevel,
+        lease: Option<Context>,
+    ) -> Option<Duration> {
+        let handle = lease.is_some_and(|lease| lease.state().contains(LeaseState::HANDLE));
+        if opened.kind == ObjectKind::Directory || !(handle || level == OplockLevel::Batch) {
+            return None;
+        }
+        match open.ask.create.durability {
+            Durability::V1 => Some(self.config.durable_timeout),
+            Durability::V2 { timeout: 0, .. } => Some(self.config.durable_v2_timeout),
+            Durability::V2 { timeout, .. } => {
+                Some(Duration::from_millis(timeout.into()).min(self.config.durable_v2_max))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether an open is kept when its session ends, and how.
+    pub fn survives(&self, open: &Open, how: Option<SessionEnd>) -> bool {
+        let (durable, resilient) = (open.durable.is_some(), open.resilient.is_some());
+        let lease = open.ask.key.and_then(|key| self.lease(key));
+        let holds = match lease {
+            Some(lease) => lease.state.contains(LeaseState::HANDLE),
+            None => open.oplock == OplockLevel::Batch && open.breaking.is_none(),
+        };
+        match how {
+            None | Some(SessionEnd::Refused) => false,
+            Some(SessionEnd::LoggedOff) => resilient || (durable && (holds || !known::LOGOFF_CLOSES)),
+            Some(SessionEnd::Replaced) => {
+                let still = lease.is_none_or(|lease| lease.breaking.is_none());
+                let writes = lease.is_none_or(|lease| lease.state.contains(LeaseState::WRITE));
+                let locks = self.locks.get(&open.file()).map_or(&[][..], Vec::as_slice);
+                let locked = locks.iter().any(|lock| lock.owner == open.request());
+                resilient || (durable && holds && still && (writes || !locked))
+            }
+        }
+    }
+
+    /// Nobody is connected to it any more.
+    pub fn orphan(&mut self, request: RequestId) {
+        let serial = self.next_serial();
+        let now = self.now;
+        let open = self.open_mut(request).unwrap();
+        let timeout = open.resilient.or(open.durable).unwrap();
+        open.orphan = Some((now.saturating_add(timeout), serial));
+        // What it was told and nobody has to acknowledge was told to that session.
+        open.announced = None;
+        self.dismiss(request);
+    }
+
+    // ---- breaks
+
+    /// Whether a break meets nobody.
+    pub(super) fn purges(&self, breach: Breach) -> bool {
+        match breach {
+            Breach::Lease(key, takes) => self
+                .lease(key)
+                .is_some_and(|lease| lease.state.without(takes) != lease.state && self.deserted(key)),
+            Breach::Oplock(open, to) => self
+                .open(open)
+                .is_some_and(|open| open.orphan.is_some() && rules::rank(to) < rules::rank(open.oplock)),
+        }
+    }
+
+    /// Nobody is told: what is durable goes, what is resilient caches nothing.
+    pub fn purge_lease(&mut self, key: Key) {
+        if let Some(lease) = self.lease_mut(key) {
+            lease.state = LeaseState::NONE;
+            lease.breaking = None;
+            let file = lease.file;
+            self.purged.push(file);
+        }
+        let all: Vec<RequestId> =
+            self.members(key).filter(|open| open.durable.is_some()).map(Open::request).collect();
+        all.into_iter().for_each(|open| self.purge(open));
+    }
+
+    pub fn purge_oplock(&mut self, request: RequestId) {
+        let Some(open) = self.open_mut(request) else { return };
+        open.oplock = OplockLevel::None;
+        open.breaking = None;
+        let (file, goes) = (open.file(), open.durable.is_some());
+        self.purged.push(file);
+        if goes {
+            self.purge(request);
+        }
+    }
+
+    /// MS-SMB2 3.3.4.6: breaks under way that nobody is left to acknowledge are over, like those that meet nobody. That of a lease
+    /// goes on: any connection of its client may acknowledge it.
+    pub fn end_unheard(&mut self) {
+        let oplocks = self.opens.iter().filter(|open| open.orphan.is_some() && open.breaking.is_some());
+        let oplocks: Vec<RequestId> = oplocks.map(Open::request).collect();
+        oplocks.into_iter().for_each(|open| self.purge_oplock(open));
+    }
+
+    /// MS-SMB2 3.3.4.7: what is durable, without a connection, and loses H or BATCH could not be had back. It goes.
+    ///
+    /// As the machine has it also where other opens of the lease have a connection: of these no text speaks.
+    pub fn shed(&mut self) {
+        let lost = |open: &&Open| {
+            let held = match open.ask.key.and_then(|key| self.lease(key)) {
+                Some(lease) => lease.state.contains(LeaseState::HANDLE),
+                None => open.oplock == OplockLevel::Batch,
+            };
+            open.orphan.is_some() && open.durable.is_some() && !held
+        };
+        let lost: Vec<RequestId> = self.opens.iter().filter(lost).map(Open::request).collect();
+        lost.into_iter().for_each(|open| self.purge(open));
+    }
+
+    fn purge(&mut self, request: RequestId) {
+        // It may have gone for the sake of another.
+        if self.open(request).is_some() {
+            let file = self.close(request);
+            self.purged.push(file);
+        }
+    }
+
+    /// Who waits for a file of which opens were purged.
+    pub fn settle(&mut self) {
+        while let Some(file) = self.purged.pop() {
+            self.purged.retain(|other| *other != file);
+            self.judge_again(file);
+        }
+    }
+
+    // ---- replay
+
+    /// It was used: its CREATE cannot be replayed any more.
+    pub fn used(&mut self, request: RequestId) {
+        if let Some(open) = self.open_mut(request) {
+            open.replay = None;
+        }
+    }
+
+    /// Refuses a CREATE whose CreateGuid is that of another that waits or is being opened.
+    pub fn replayed_early(&mut self, ask: &Ask) -> bool {
+        let Some(guid) = ask.guid() else { return false };
+        let waits = self
+            .waiters
+            .iter()
+            .any(|waiter| matches!(&waiter.what, What::Create(other) if other.guid() == Some(guid)));
+        let opening = |open: &Open| open.replay == Some(guid) && open.phase != Phase::Live;
+        if waits || self.opens.iter().any(opening) {
+            self.refuse(ask.create.request, Status::FILE_NOT_AVAILABLE);
+            return true;
+        }
+        false
+    }
+
+    /// Answers a CREATE whose CreateGuid is that of an open.
+    pub fn replayed(&mut self, ask: &Ask) -> bool {
+        let Some(guid) = ask.guid() else { return false };
+        let create = &ask.create;
+        let request = create.request;
+        let Some(open) = self.opens.iter().find(|open| open.replay == Some(guid)) else { return false };
+        let key = open.ask.key.map(|key| key.1);
+        let elsewhere = open.orphan.is_none() && open.session() != create.origin.session;
+        let refused = if !create.replay {
+            Some(Status::DUPLICATE_OBJECTID)
+        } else if open.owner != create.user || key != ask.context.map(|context| context.key()) {
+            Some(Status::ACCESS_DENIED)
+        } else if elsewhere {
+            Some(Status::DUPLICATE_OBJECTID)
+        } else {
+            None
+        };
+        if let Some(status) = refused {
+            self.refuse(request, status);
+            return true;
+        }
+        let (open, fresh) = (open.request(), open.orphan.is_some());
+        if fresh {
+            self.give_back(open, create.origin);
+        }
+        let open = self.open(open).unwrap();
+        let lease = open.ask.key.and_then(|key| self.lease_context(key));
+        // The answer is that of the open, with the level that is asked this time; but nobody is promised more than is held.
+        let both = rules::as_state(create.level) & rules::as_state(open.oplock);
+        let level = if lease.is_some() { OplockLevel::Lease } else { rules::as_level(both) };
+        let handle = lease.is_some_and(|lease| lease.state().contains(LeaseState::HANDLE));
+        let shown = handle || level == OplockLevel::Batch;
+        self.say(Said::Granted {
+            request,
+            open: open.request(),
+            fresh,
+            action: open.action,
+            level,
+            lease,
+            durable: open.durable_grant().filter(|_| shown),
+            replayable: true,
+        });
+        true
+    }
+
+    // ---- application instances
+
+    /// MS-SMB2 3.3.5.9.13: former instances of the application go. False if one of them forbids it.
+    pub fn take_over(&mut self, ask: &Ask) -> bool {
+        let Some((id, version)) = ask.instance() else { return true };
+        let create = &ask.create;
+        let former: Vec<&Open> = self
+            .on(create.file)
+            .filter(|open| open.ask.client != ask.client)
+            .filter(|open| open.ask.instance().is_some_and(|(other, _)| other == id))
+            .collect();
+        let forbids = |open: &&Open| {
+            let (_, held) = open.ask.instance().unwrap();
+            let newer = match (held, version) {
+                (Some(held), Some(version)) => (held.high, held.low) >= (version.high, version.low),
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            newer || open.phase != Phase::Live
+        };
+        if former.iter().any(forbids) {
+            self.refuse(create.request, Status::FILE_FORCED_CLOSED);
+            return false;
+        }
+        if !create.maximal.contains(Access::GENERIC_READ) {
+            return true;
+        }
+        let former: Vec<RequestId> = former.iter().map(|open| open.request()).collect();
+        for open in former {
+            if self.open(open).is_some() {
+                // Who waits is looked at behind the CREATE.
+                let file = self.close(open);
+                self.purged.push(file);
+            }
+        }
+        true
+    }
+
+    // ---- coming back
+
+    fn give_back(&mut self, request: RequestId, origin: Origin) {
+        let order = self.next_serial();
+        let at = self.opens.iter().position(|open| open.request() == request).unwrap();
+        let mut open = self.opens.remove(at);
+        open.orphan = None;
+        open.order = order;
+        open.ask.create.origin = origin;
+        self.opens.push(open);
+    }
+
+    /// MS-SMB2 3.3.5.9.7, 3.3.5.9.12.
+    pub fn reconnect(&mut self, wanted: &Reconnect) {
+        let request = wanted.request;
+        let open = match self.returning(wanted) {
+            Ok(open) => open,
+            Err(status) => return self.refuse(request, status),
+        };
+        self.give_back(open, wanted.origin);
+        let open = self.open(open).unwrap();
+        let lease = open.ask.key.and_then(|key| self.lease_context(key));
+        let level = if lease.is_some() { OplockLevel::Lease } else { open.oplock };
+        self.say(Said::Granted {
+            request,
+            open: open.request(),
+            fresh: true,
+            action: CreateAction::Opened,
+            level,
+            lease,
+            durable: None,
+            replayable: open.replay.is_some(),
+        });
+    }
+
+    fn returning(&self, wanted: &Reconnect) -> Result<RequestId, Status> {
+        let missing = Status::OBJECT_NAME_NOT_FOUND;
+        let conn = &self.conns[&wanted.origin.conn];
+        let v2_from = if self.config.profile.lease_v2_on_smb210 { Dialect::Smb210 } else { Dialect::Smb300 };
+        let context = wanted.lease.filter(|context| {
+            let from = if matches!(context, Context::V1(_)) { Dialect::Smb210 } else { v2_from };
+            conn.terms.capabilities.contains(Capabilities::LEASING) && conn.terms.dialect >= from
+        });
+        let open = self.open_persistent(wanted.persistent).and_then(|open| self.open(open));
+        let open = open.filter(|open| open.orphan.is_some()).ok_or(missing)?;
+        if wanted.create_guid.is_some_and(|guid| guid != open.guid) {
+            return Err(missing);
+        }
+        let lease = open.ask.key.and_then(|key| self.lease(key));
+        let held = match (lease, context) {
+            (Some(lease), Some(context)) => {
+                let second = matches!(context, Context::V2(_));
+                if lease.key != (conn.client, context.key()) || lease.second != second {
+                    return Err(missing);
+                }
+                lease.state.contains(LeaseState::HANDLE)
+            }
+            (None, None) => open.oplock == OplockLevel::Batch,
+            _ => return Err(missing),
+        };
+        if open.durable.is_some() && !held {
+            return Err(missing);
+        }
+        if wanted.user != open.owner {
+            return Err(Status::ACCESS_DENIED);
+        }
+        let named = lease.is_none_or(|lease| self.deleting.contains(&lease.key));
+        if !named && wanted.file != Some(open.file()) {
+            return Err(Status::INVALID_PARAMETER);
+        }
+        Ok(open.request())
+    }
+
+    /// MS-SMB2 3.3.5.15.9.
+    pub fn request_resilience(
+        &mut self,
+        request: RequestId,
+        session: SessionId,
+        user: UserId,
+        file_id: FileId,
+        timeout: u32,
+    ) {
+        let Some(open) = self.usable(file_id, Some(session)).map(Open::request) else {
+            if let Some(open) = self.open_named(file_id).filter(|_| known::REFUSED_RESILIENCE_IS_A_USE) {
+                self.used(open);
+            }
+            return self.refuse(request, Status::FILE_CLOSED);
+        };
+        let asked = Duration::from_millis(timeout.into());
+        self.used(open);
+        if asked > self.config.resilient_max {
+            return self.refuse(request, Status::INVALID_PARAMETER);
+        }
+        let timeout = if timeout == 0 { self.config.resilient_default } else { asked };
+        let open = self.open_mut(open).unwrap();
+        open.durable = None;
+        open.resilient = Some(timeout);
+        open.owner = user;
+        self.say(Said::Accepted { request });
+    }
+}
