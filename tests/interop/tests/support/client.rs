@@ -1,7 +1,7 @@
 //! A client of a node: one connection, one session, one request at a time; breaks are acknowledged behind its back.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -10,28 +10,46 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The server is gone, or will not talk.
 #[derive(Debug)]
-pub struct Lost;
+pub(crate) struct Lost;
 
 /// By lease key: what this client may cache, by its own account.
-pub type Held = Arc<Mutex<BTreeMap<String, String>>>;
+pub(crate) type Held = Arc<Mutex<BTreeMap<String, String>>>;
 
-pub struct Client {
+pub(crate) struct Client {
     stream: Arc<Mutex<TcpStream>>,
     answers: Receiver<Value>,
     last: u64,
-    pub session: u64,
+    pub(crate) address: SocketAddr,
+    pub(crate) session: u64,
 }
 
 impl Client {
-    pub fn connect(
+    /// As this client, with a session that takes the place of a former one.
+    pub(crate) fn connect(
         address: SocketAddr,
         client: &str,
         previous: Option<u64>,
         held: &Held,
     ) -> Result<Self, Lost> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(|_| Lost)?;
+        let mut this = Self::new(TcpStream::connect_timeout(&address, PATIENCE), address, held)?;
+        this.ask(json!({ "do": "connect", "client": client }))?;
+        let answer = this.ask(json!({ "do": "session", "previous": previous }))?;
+        this.session = answer["session"].as_u64().ok_or(Lost)?;
+        Ok(this)
+    }
+
+    /// As nobody in particular.
+    pub(crate) fn knock(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE);
+        Self::new(stream, address, &Held::default()).expect("somebody who listens")
+    }
+
+    fn new(stream: io::Result<TcpStream>, address: SocketAddr, held: &Held) -> Result<Self, Lost> {
+        let stream = stream.map_err(|_| Lost)?;
         stream.set_nodelay(true).map_err(|_| Lost)?;
         let from = stream.try_clone().map_err(|_| Lost)?;
         let stream = Arc::new(Mutex::new(stream));
@@ -60,32 +78,36 @@ impl Client {
                 }
             }
         });
-        let mut this = Self { stream, answers, last: 0, session: 0 };
-        this.ask(json!({ "do": "connect", "client": client }))?;
-        let answer = this.ask(json!({ "do": "session", "previous": previous }))?;
-        this.session = answer["session"].as_u64().ok_or(Lost)?;
-        Ok(this)
+        Ok(Self { stream, answers, last: 0, address, session: 0 })
     }
 
-    pub fn ask(&mut self, request: Value) -> Result<Value, Lost> {
+    pub(crate) fn ask(&mut self, request: Value) -> Result<Value, Lost> {
         self.send(request)?;
-        self.answer(Duration::from_secs(20))
+        self.answer()
     }
 
-    pub fn send(&mut self, mut request: Value) -> Result<(), Lost> {
+    pub(crate) fn send(&mut self, mut request: Value) -> Result<(), Lost> {
         self.last += 1;
         request["id"] = json!(self.last);
         self.send_line(&request.to_string())
     }
 
-    pub fn send_line(&mut self, line: &str) -> Result<(), Lost> {
+    pub(crate) fn send_line(&mut self, line: &str) -> Result<(), Lost> {
         writeln!(self.stream.lock().expect("a stream"), "{line}").map_err(|_| Lost)
     }
 
-    /// The next answer, whosever it is.
-    pub fn answer(&mut self, patience: Duration) -> Result<Value, Lost> {
-        self.answers.recv_timeout(patience).map_err(|error| {
-            assert_ne!(error, mpsc::RecvTimeoutError::Timeout, "a request without an answer");
+    /// Every answer until the connection ends.
+    pub(crate) fn rest(self) -> Vec<Value> {
+        let mut rest = Vec::new();
+        while let Ok(answer) = self.answer() {
+            rest.push(answer);
+        }
+        rest
+    }
+
+    fn answer(&self) -> Result<Value, Lost> {
+        self.answers.recv_timeout(PATIENCE).map_err(|error| {
+            assert_ne!(error, mpsc::RecvTimeoutError::Timeout, "neither an answer nor an end");
             Lost
         })
     }

@@ -13,18 +13,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub mod client;
+pub(crate) mod client;
 
 /// An etcd of its own, on loopback, that ends with the test.
-pub struct Etcd {
+pub(crate) struct Etcd {
     child: Child,
-    pub base: String,
+    pub(crate) base: String,
     _data: TempDir,
 }
 
 impl Etcd {
     /// `None`, said plainly, where there is no etcd. With LEASEHOLD_ETCD=required that is a failure.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         for _ in 0..5 {
             let data = tempfile::tempdir().expect("a place for etcd");
             let [client, peer] = [free_port(), free_port()].map(|port| format!("http://127.0.0.1:{port}"));
@@ -59,7 +59,7 @@ impl Etcd {
         panic!("etcd does not start");
     }
 
-    pub fn ask(&self, call: &str, body: &Value) -> Option<Value> {
+    pub(crate) fn ask(&self, call: &str, body: &Value) -> Option<Value> {
         let url = format!("{}/v3/{call}", self.base);
         let config =
             ureq::Agent::config_builder().proxy(None).timeout_global(Some(Duration::from_secs(2))).build();
@@ -75,17 +75,17 @@ impl Drop for Etcd {
 }
 
 /// A serving process.
-pub struct Node {
+pub(crate) struct Node {
     child: Child,
     said: Receiver<String>,
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// How many records it restored.
-    pub restored: usize,
+    pub(crate) restored: usize,
 }
 
 impl Node {
     /// Returns when it serves.
-    pub fn start(store: &str) -> Self {
+    pub(crate) fn start(store: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_node"))
             .args(["--store", store])
             .stdout(Stdio::piped())
@@ -109,21 +109,21 @@ impl Node {
     }
 
     /// Without warning.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         end(&mut self.child);
     }
 
     /// From here on it does nothing and knows nothing of it.
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 
     /// The last line that it says, and how it ends.
-    pub fn ends(&mut self, patience: Duration) -> Option<(Option<String>, ExitStatus)> {
+    pub(crate) fn ends(&mut self, patience: Duration) -> Option<(Option<String>, ExitStatus)> {
         let until = Instant::now() + patience;
         while Instant::now() < until {
             if let Some(status) = self.child.try_wait().expect("our child") {
@@ -151,34 +151,39 @@ impl Drop for Node {
 }
 
 /// Where a redb store is.
-pub fn redb_url(folder: &Path) -> String {
+pub(crate) fn redb_url(folder: &Path) -> String {
     format!("redb:{}", folder.join("handles.redb").display())
 }
 
 /// Numbers that look like chance.
 #[derive(Clone)]
-pub struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
+    /// Numbers that have nothing to do with these.
+    pub(crate) fn another(&mut self) -> Self {
+        Self(self.next().wrapping_mul(self.next()))
+    }
+
     /// Another seed each time, unless LEASEHOLD_SEED says which.
-    pub fn seed() -> u64 {
+    pub(crate) fn seed() -> u64 {
         let said = std::env::var("LEASEHOLD_SEED").ok().and_then(|seed| seed.parse().ok());
         said.unwrap_or_else(|| leasehold_interop::store::wall_clock() % 1_000_000)
     }
 
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    pub fn one_in(&mut self, end: u64) -> bool {
+    pub(crate) fn one_in(&mut self, end: u64) -> bool {
         self.below(end) == 0
     }
 
-    pub fn guid(&mut self) -> String {
+    pub(crate) fn guid(&mut self) -> String {
         format!("{:016x}{:016x}", self.next(), self.next())
     }
 
@@ -193,12 +198,12 @@ impl Chance {
 }
 
 /// Also where the output of a test that passes is not shown.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Whether somebody listens there.
-pub fn listens(address: SocketAddr) -> bool {
+pub(crate) fn listens(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
 }
 
