@@ -18,12 +18,14 @@ use support::{Chance, Etcd, Node, listens, redb_url, say};
 
 const NOT_FOUND: &str = "STATUS_OBJECT_NAME_NOT_FOUND";
 const NOT_LOCKED: &str = "STATUS_LOCK_NOT_GRANTED";
-const CLIENTS: u64 = 5;
+const CLIENTS: u64 = 8;
 /// Files that everybody opens.
 const SHARED: u64 = 4;
 /// Files that one client opens again and again.
 const OWN: u64 = 12;
-/// How many handles one client has at most.
+/// Requests that one client sends at once.
+const BURST: u64 = 8;
+/// How many handles one client has, about.
 const MOST: usize = 40;
 
 #[test]
@@ -135,6 +137,12 @@ struct Handle {
     locks: BTreeMap<u64, bool>,
 }
 
+impl Handle {
+    fn of(file: u64, key: Option<String>) -> Self {
+        Self { id: UNKNOWN.into(), file, key, locks: BTreeMap::new() }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     told: u32,
@@ -203,8 +211,9 @@ impl Person {
 
     /// Does one thing, whatever it is.
     fn step(&mut self) -> Result<(), Lost> {
-        match self.chance.below(32) {
-            _ if self.told.len() >= MOST => self.close(),
+        let full = self.told.len() >= MOST;
+        match self.chance.below(34) {
+            0..14 | 31.. if full => self.close(),
             0..10 => {
                 let file = self.own(self.number, OWN);
                 self.create_and_tell(file, "RWH")
@@ -221,7 +230,7 @@ impl Person {
             29 => self.create_in_vain(),
             30 => self.create_without_promise(),
             _ if self.chance.one_in(4) => self.lose_and_reclaim(),
-            _ => Ok(()),
+            _ => self.burst(),
         }
     }
 
@@ -238,16 +247,47 @@ impl Person {
         self.create(json!({ "file": file, "lease": lease, "persistent": true }), file, leased.then_some(key))
     }
 
+    /// Several at once, as a client does that has credits for them.
+    fn burst(&mut self) -> Result<(), Lost> {
+        let mut sent = BTreeMap::new();
+        for _ in 0..BURST {
+            let file = self.own(self.number, OWN);
+            let (guid, handle) = (self.chance.guid(), Handle::of(file, None));
+            let create = json!({ "do": "create", "file": file, "guid": guid, "persistent": true });
+            match self.client.as_mut().ok_or(Lost)?.send(create) {
+                Ok(id) => drop(sent.insert(id, (guid, handle))),
+                // Who knows how much of it went out.
+                Err(Lost) => drop(self.doubtful.insert(guid, handle)),
+            }
+        }
+        while !sent.is_empty() {
+            let Some(answer) = self.client.as_ref().and_then(|client| client.answer().ok()) else {
+                self.doubtful.extend(sent.into_values());
+                return Err(Lost);
+            };
+            let (guid, handle) = answer["id"].as_u64().and_then(|id| sent.remove(&id)).expect("one of ours");
+            self.note(guid, handle, &answer);
+        }
+        Ok(())
+    }
+
     /// Sends a CREATE, and takes note of what comes of it.
     fn create(&mut self, mut create: Value, file: u64, key: Option<String>) -> Result<(), Lost> {
         let guid = self.chance.guid();
         create["do"] = json!("create");
         create["guid"] = json!(guid);
-        let handle = Handle { id: UNKNOWN.into(), file, key, locks: BTreeMap::new() };
-        let Ok(answer) = self.ask(create) else {
-            self.doubtful.insert(guid, handle);
-            return Err(Lost);
-        };
+        let handle = Handle::of(file, key);
+        match self.ask(create) {
+            Ok(answer) => self.note(guid, handle, &answer),
+            Err(Lost) => {
+                self.doubtful.insert(guid, handle);
+                return Err(Lost);
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, guid: String, handle: Handle, answer: &Value) {
         match answer["granted"].as_str() {
             Some(id) if answer["durable"]["persistent"] == json!(true) => {
                 self.told.insert(guid, Handle { id: id.into(), ..handle });
@@ -263,7 +303,6 @@ impl Person {
                 self.tally.refused += 1;
             }
         }
-        Ok(())
     }
 
     /// Opens a file so that nobody else can, and tries all the same.

@@ -86,10 +86,12 @@ impl Client {
         self.answer()
     }
 
-    pub(crate) fn send(&mut self, mut request: Value) -> Result<(), Lost> {
+    /// The answer will have this id.
+    pub(crate) fn send(&mut self, mut request: Value) -> Result<u64, Lost> {
         self.last += 1;
         request["id"] = json!(self.last);
-        self.send_line(&request.to_string())
+        self.send_line(&request.to_string())?;
+        Ok(self.last)
     }
 
     pub(crate) fn send_line(&mut self, line: &str) -> Result<(), Lost> {
@@ -105,7 +107,8 @@ impl Client {
         rest
     }
 
-    fn answer(&self) -> Result<Value, Lost> {
+    /// The next answer.
+    pub(crate) fn answer(&self) -> Result<Value, Lost> {
         self.answers.recv_timeout(PATIENCE).map_err(|error| {
             assert_ne!(error, mpsc::RecvTimeoutError::Timeout, "neither an answer nor an end");
             Lost

@@ -45,6 +45,7 @@ const LONGEST_LINE: u64 = 1 << 14;
 const UNREAD: usize = 4096;
 /// How many events may be on their way to the machine.
 const UNHEARD: usize = 4096;
+/// Exit status of a node that is fenced.
 const FENCED: u8 = 3;
 
 /// What the thread of the machine is told by the others.
@@ -107,6 +108,9 @@ fn serve(url: &str, listen: &str) -> Result<(), Failure> {
     let mut node = Node::new(image.below, to_machine.clone(), to_store, ownership);
     println!("restored {}", node.restore(store.as_mut(), image)?);
     node.handle(Event::Recovered)?;
+    // What it reserves at the start is stored before anybody comes, so that the first can be promised something.
+    let stored = flush(store.as_mut(), changes.try_iter()).map_err(|Fenced| StoreError::Fenced)?;
+    stored.into_iter().try_for_each(|event| node.handle(event))?;
     let to_loop = to_machine.clone();
     thread::spawn(move || keep(store, &changes, &to_loop));
 
@@ -125,40 +129,46 @@ fn serve(url: &str, listen: &str) -> Result<(), Failure> {
 
 /// Carries changes out until there are no more to come.
 fn keep(mut store: Box<dyn Store>, changes: &Receiver<(PersistSeq, Change)>, to_machine: &SyncSender<Inbox>) {
-    let room = store.room();
     while let Ok(first) = changes.recv() {
-        let mut batch = Batch::default();
-        let now = wall_clock();
         // What has come while the last batch was flushed goes into this one.
-        let numbers: Vec<_> = iter::once(first)
-            .chain(changes.try_iter())
-            .take(room)
-            .map(|(seq, change)| {
-                batch.add(change, now);
-                seq
-            })
-            .collect();
-        let told = match store.commit(&batch) {
-            Ok(()) => {
-                let Some(&up_to) = numbers.last() else { continue };
-                to_machine.send(Inbox::Stored(Box::new(Event::Persisted { up_to })))
+        let told = match flush(store.as_mut(), iter::once(first).chain(changes.try_iter())) {
+            Ok(events) => {
+                events.into_iter().try_for_each(|event| to_machine.send(Inbox::Stored(Box::new(event))))
             }
-            // `PersistFailed` would have the machine grant what it can without the store: nothing may be granted now.
-            Err(StoreError::Fenced) => {
-                let _ = to_machine.send(Inbox::Fenced);
-                return;
-            }
-            Err(error @ (StoreError::Refused(_) | StoreError::Unusable(_))) => {
-                eprintln!("{} changes are not stored: {error}", numbers.len());
-                let failed = |seq| Inbox::Stored(Box::new(Event::PersistFailed { seq }));
-                numbers.into_iter().try_for_each(|seq| to_machine.send(failed(seq)))
-            }
+            Err(Fenced) => to_machine.send(Inbox::Fenced),
         };
         if told.is_err() {
             return;
         }
     }
 }
+
+/// As many changes as one batch takes, and what the machine has to know of them.
+fn flush(
+    store: &mut dyn Store,
+    changes: impl Iterator<Item = (PersistSeq, Change)>,
+) -> Result<Vec<Event>, Fenced> {
+    let mut batch = Batch::default();
+    let (room, now) = (store.room(), wall_clock());
+    let add = |(seq, change)| {
+        batch.add(change, now);
+        seq
+    };
+    let numbers: Vec<PersistSeq> = changes.take(room).map(add).collect();
+    let Some(&up_to) = numbers.last() else { return Ok(Vec::new()) };
+    match store.commit(&batch) {
+        Ok(()) => Ok(vec![Event::Persisted { up_to }]),
+        // `PersistFailed` would have the machine grant what it can without the store: nothing may be granted now.
+        Err(StoreError::Fenced) => Err(Fenced),
+        Err(error @ (StoreError::Refused(_) | StoreError::Unusable(_))) => {
+            eprintln!("{} changes are not stored: {error}", numbers.len());
+            Ok(numbers.into_iter().map(|seq| Event::PersistFailed { seq }).collect())
+        }
+    }
+}
+
+/// The store belongs to somebody else.
+struct Fenced;
 
 /// The machine, and those who talk to it.
 struct Node {
