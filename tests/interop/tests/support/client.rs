@@ -28,7 +28,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// As this client, with a session that takes the place of a former one.
+    /// As this client, a user of its own, with a session that takes the place of a former one.
     pub(crate) fn connect(
         address: SocketAddr,
         client: &str,
@@ -37,7 +37,8 @@ impl Client {
     ) -> Result<Self, Lost> {
         let mut this = Self::new(TcpStream::connect_timeout(&address, PATIENCE), address, held)?;
         this.ask(json!({ "do": "connect", "client": client }))?;
-        let answer = this.ask(json!({ "do": "session", "previous": previous }))?;
+        let user = u64::from_str_radix(client.get(..8).unwrap_or_default(), 16).unwrap_or_default();
+        let answer = this.ask(json!({ "do": "session", "user": user, "previous": previous }))?;
         this.session = answer["session"].as_u64().ok_or(Lost)?;
         Ok(this)
     }

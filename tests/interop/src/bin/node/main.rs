@@ -180,7 +180,8 @@ struct Node {
     sessions: BTreeMap<SessionId, UserId>,
     /// Whose request it was, and what they call it.
     requests: BTreeMap<RequestId, (ConnId, u64)>,
-    /// For connections, sessions and requests: numbers that were not used before.
+    /// For connections, sessions and requests: numbers that were not used before, nor by another node, which clients may name as
+    /// their former session.
     last: u64,
 }
 
@@ -198,11 +199,9 @@ impl Node {
         to_store: Sender<(PersistSeq, Change)>,
         ownership: Ownership,
     ) -> Self {
-        let random = || RandomState::new().hash_one(0).to_le_bytes();
-        let [hash_key, rest] = [random(), random()];
-        let mut octets = [0; 16];
-        octets.iter_mut().zip(hash_key.into_iter().chain(rest)).for_each(|(octet, random)| *octet = random);
-        let mut config = Config::new(HashKey::new(octets), RouteSeed::new(ROUTE_SEED), first_serial.max(1));
+        let random = || RandomState::new().hash_one(0);
+        let hash_key = HashKey::new(((u128::from(random()) << 64) | u128::from(random())).to_le_bytes());
+        let mut config = Config::new(hash_key, RouteSeed::new(ROUTE_SEED), first_serial.max(1));
         config.persistence = true;
         Self {
             server: Server::new(config),
@@ -212,7 +211,7 @@ impl Node {
             peers: BTreeMap::new(),
             sessions: BTreeMap::new(),
             requests: BTreeMap::new(),
-            last: 0,
+            last: random() >> 32 << 31,
         }
     }
 
@@ -328,7 +327,7 @@ impl Node {
                 if let Some(peer) = self.peers.get_mut(&conn) {
                     peer.session = Some((session, user));
                 }
-                // MS-SMB2 3.3.5.5.3: only of the same user. One that has ended meanwhile is no mistake.
+                // MS-SMB2 3.3.5.5.3: another one, and only of the same user. One that has ended meanwhile is no mistake.
                 if let Some(previous) = previous.filter(|previous| self.sessions.get(previous) == Some(&user))
                 {
                     let _ = self.handle(Event::SessionEnded { session: previous, end: SessionEnd::Replaced });
