@@ -100,7 +100,7 @@ fn etcd_keeps_what_was_committed() {
 #[test]
 fn etcd_has_one_owner_and_the_next_one_waits() {
     let Some(etcd) = Etcd::start() else { return };
-    let url = format!("etcd:{}/x?ttl=2", etcd.base);
+    let url = format!("etcd:{}/x?ttl=3", etcd.base);
     let first = open(&url);
     let next = thread::spawn({
         let url = url.clone();
@@ -114,7 +114,7 @@ fn etcd_has_one_owner_and_the_next_one_waits() {
     assert!(!ownership.lasts());
     let given_back = Instant::now();
     let second = next.join().unwrap();
-    assert!(given_back.elapsed() < Duration::from_secs(2), "a lease given back need not run out");
+    assert!(given_back.elapsed() < Duration::from_secs(3), "a lease given back need not run out");
     assert!(second.ownership().lasts());
 }
 
@@ -167,8 +167,8 @@ fn etcd_carries_out_once_what_was_sent_again() {
 fn etcd_that_cannot_be_reached_ends_ownership_in_time() {
     let Some(etcd) = Etcd::start() else { return };
     let proxy = Proxy::start(etcd.base.trim_start_matches("http://").parse().unwrap());
-    let ttl = Duration::from_secs(3);
-    let mut store = open(&format!("etcd:http://{}/x?ttl=3", proxy.address));
+    let ttl = Duration::from_secs(6);
+    let mut store = open(&format!("etcd:http://{}/x?ttl=6", proxy.address));
     proxy.swallow.store(usize::MAX, SeqCst);
     let cut = Instant::now();
     let mut batch = Batch::default();

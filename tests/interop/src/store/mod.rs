@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use leasehold::persist::{Change, Record};
+use leasehold::persist::{Change, Record, RecordError};
 
 use self::ownership::Ownership;
 
@@ -194,11 +194,8 @@ impl StoreUrl {
 /// # Errors
 ///
 /// If the octets are no record of this number.
-pub fn decode(persistent: u64, stored: &Stored, now: u64) -> Result<(Box<Record>, Duration), String> {
-    let record = Record::decode(&stored.octets).map_err(|error| error.to_string())?;
-    if record.persistent != persistent {
-        return Err(format!("the record of {:016x}", record.persistent));
-    }
+pub fn decode(persistent: u64, stored: &Stored, now: u64) -> Result<(Box<Record>, Duration), RecordError> {
+    let record = Record::decode_as(persistent, &stored.octets)?;
     let away = if record.connected { 0 } else { now.saturating_sub(stored.since) };
     Ok((Box::new(record), Duration::from_millis(away)))
 }

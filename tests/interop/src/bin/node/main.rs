@@ -231,7 +231,7 @@ impl Node {
                     Err(misuse @ Misuse::NoRoom) => return Err(Failure::NoRoom(persistent, misuse)),
                     Err(misuse) => misuse.to_string(),
                 },
-                Err(why) => why,
+                Err(error) => error.to_string(),
             };
             eprintln!("record {persistent:016x} is set aside: {why}");
             aside.set_aside(persistent, stored);
