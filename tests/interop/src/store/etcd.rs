@@ -22,6 +22,10 @@
 //! The number of the batch is part of that comparison, so a batch whose answer was lost can be sent again and is carried out
 //! once; and what a network kept back for a while comes too late, instead of undoing what was written since.
 //!
+//! What neither closes: a thread that is stopped between its last look at the clock and the system call that sends an answer. What
+//! it says of a persistent open is stored, so the successor stands by it; what it says of any other may be said too late, on a
+//! connection that ends as soon as the thread goes on. Only the network can do better, by cutting the former node off.
+//!
 //! etcd keeps every older value until it is told otherwise: run it with `--auto-compaction-retention`.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
