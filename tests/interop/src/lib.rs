@@ -1,4 +1,6 @@
-//! What is judged beside leasehold by its own programs: captured octets and recorded conversations.
+//! What is judged beside leasehold by its own programs: captured octets and recorded conversations; and stable stores for the
+//! records of its server.
 
 pub mod replay;
+pub mod store;
 pub mod vectors;
