@@ -477,7 +477,10 @@ impl Shard {
         if let Some(notice) = notice {
             self.send(holder, notice, out);
         }
-        self.settle(file, out);
+        // What it holds may be less than it was.
+        if self.files.get(file).is_some_and(|file| file.promised > 0) {
+            self.settle(file, out);
+        }
     }
 
     /// An open has moved, and its client is there: its time runs no more.

@@ -196,10 +196,12 @@ impl Shard {
         };
         let request = admission.create.request;
         match self.replayed(&entry.clone(), &admission) {
-            Ok((slot, grant)) => {
+            Ok((returned, grant)) => {
                 count(&mut self.stats.replayed);
                 perform(out, Action::Granted { request, grant });
-                self.remind(slot, out);
+                if let Some(slot) = returned {
+                    self.remind(slot, out);
+                }
             }
             Err(status) => self.decline(request, status, out),
         }
@@ -243,8 +245,8 @@ impl Shard {
         Ok((slot, Grant { action, durable, ..grant }))
     }
 
-    /// The checks in their order (MS-SMB2 3.3.5.9), and the answer of the first time.
-    fn replayed(&mut self, entry: &Replayable, admission: &Admission) -> Result<(OpenSlot, Grant), Status> {
+    /// The checks in their order (MS-SMB2 3.3.5.9), and the answer of the first time; and the open, if it is given back by that.
+    fn replayed(&mut self, entry: &Replayable, admission: &Admission) -> Result<(Option<OpenSlot>, Grant), Status> {
         let create = &admission.create;
         let found = entry.open.and_then(|slot| Some((slot, self.opens.get(slot)?)));
         // Choice: as Samba has it, while the first is on its way; Windows carries the second out.
@@ -268,14 +270,14 @@ impl Shard {
             return Err(Status::FILE_NOT_AVAILABLE);
         }
         let session = open.session.and_then(|session| self.sessions.get(session));
-        let slot = match session {
-            Some(session) if session.id == create.origin.session => slot,
+        let returned = match session {
+            Some(session) if session.id == create.origin.session => None,
             Some(_) => return Err(Status::DUPLICATE_OBJECTID),
             // Choice: as deployed servers have it, whoever replays comes back by that.
-            None if self.in_time(open) => self.give_back(slot, create.origin, admission.lease)?.0,
+            None if self.in_time(open) => Some(self.give_back(slot, create.origin, admission.lease)?.0),
             None => return Err(Status::DUPLICATE_OBJECTID),
         };
-        let open = self.opens.get(slot).ok_or(Status::FILE_NOT_AVAILABLE)?;
+        let open = self.opens.get(returned.unwrap_or(slot)).ok_or(Status::FILE_NOT_AVAILABLE)?;
         let lease = open.lease().and_then(|lease| self.leases.get(lease));
         // Choice: without a lease the level is that which is asked this time, as deployed servers have it; never more than is held.
         let held = open.oplock().map_or(Level::None, Oplock::level);
@@ -288,7 +290,7 @@ impl Shard {
         let durable: Option<DurableGrant> = durable.and_then(|durable| durable.grant(create.durability));
         let lease = lease.map(Lease::context);
         let (file_id, action) = (open.file_id, entry.action);
-        Ok((slot, Grant { file_id, action, level, durable, lease, replayable: true }))
+        Ok((returned, Grant { file_id, action, level, durable, lease, replayable: true }))
     }
 }
 

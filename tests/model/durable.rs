@@ -23,19 +23,6 @@ pub const DATA: Access = Access::READ_DATA
     .union(Access::APPEND_DATA)
     .union(Access::DELETE);
 
-/// Defects of the machine that the model follows until they are mended, one constant each.
-pub mod known {
-    /// MS-SMB2 3.3.5.9.10: what is refused with STATUS_FILE_CLOSED uses nothing. To the machine a request for resilience that comes
-    /// from another session is a use of the open.
-    pub const REFUSED_RESILIENCE_IS_A_USE: bool = true;
-    /// MS-SMB2 3.3.5.9.10: AppInstanceId comes before the CreateGuid, unless the CREATE is sent again. To the machine it comes
-    /// behind it in any case: the former instance stays, also if it is newer.
-    pub const CREATE_GUID_BEFORE_INSTANCE: bool = true;
-    /// MS-SMB2 3.3.5.6: a LOGOFF keeps every durable open, whatever it caches by then. The machine closes those that do not hold H
-    /// or BATCH any more, or whose oplock breaks: nobody could have them back.
-    pub const LOGOFF_CLOSES: bool = true;
-}
-
 impl Ask {
     /// The ClientGuid and CreateGuid under which it can be replayed.
     pub fn guid(&self) -> Option<(ClientGuid, CreateGuid)> {
@@ -111,7 +98,8 @@ impl Model {
         };
         match how {
             None | Some(SessionEnd::Refused) => false,
-            Some(SessionEnd::LoggedOff) => resilient || (durable && (holds || !known::LOGOFF_CLOSES)),
+            // Choice, where MS-SMB2 3.3.5.6 keeps all that is durable: nobody could have the others back.
+            Some(SessionEnd::LoggedOff) => resilient || (durable && holds),
             Some(SessionEnd::Replaced) => {
                 let still = lease.is_none_or(|lease| lease.breaking.is_none());
                 let writes = lease.is_none_or(|lease| lease.state.contains(LeaseState::WRITE));
@@ -401,9 +389,6 @@ impl Model {
         timeout: u32,
     ) {
         let Some(open) = self.usable(file_id, Some(session)).map(Open::request) else {
-            if let Some(open) = self.open_named(file_id).filter(|_| known::REFUSED_RESILIENCE_IS_A_USE) {
-                self.used(open);
-            }
             return self.refuse(request, Status::FILE_CLOSED);
         };
         let asked = Duration::from_millis(timeout.into());

@@ -732,9 +732,9 @@ impl Model {
         });
         let mut key = context.map(|context| (client, context.key()));
         let ask = Ask { create: create.clone(), client, terms, context, key };
-        // In doubt what refuses comes before what closes: no text says when a CREATE under way is noticed.
-        let again = create.replay || durable::known::CREATE_GUID_BEFORE_INSTANCE;
-        if self.replayed_early(&ask) || (again && self.replayed(&ask)) {
+        // In doubt what refuses comes before what closes: no text says when a CREATE under way is noticed. Choice: a CreateGuid that
+        // is in use refuses as well, where MS-SMB2 3.3.5.9.10 closes the former instance first.
+        if self.replayed_early(&ask) || self.replayed(&ask) {
             return;
         }
         if let Some(wanted) = key {
@@ -748,7 +748,7 @@ impl Model {
         }
         let ask = Ask { create: create.clone(), client, terms, context, key };
         let before = self.went.len();
-        if !self.take_over(&ask) || (!again && self.replayed(&ask)) {
+        if !self.take_over(&ask) {
             return;
         }
         if self.went[before..].contains(&create.file) {
@@ -1425,6 +1425,8 @@ impl Model {
                 judgment.outcome = if waits {
                     Outcome::Wait(owners.into_iter().map(Blocker::Range).collect())
                 } else {
+                    // Choice, as recorded: what fails takes nothing from anybody.
+                    judgment.breaches.clear();
                     Outcome::Refuse(Status::LOCK_NOT_GRANTED)
                 };
             }
