@@ -1,6 +1,6 @@
 //! SMB2 and SMB3 leases, oplocks and durable handles without I/O: who may cache what, and which handles survive a failure.
 //!
-//! What is there as yet: every octet of all of it, leases at both ends, and everything that a server decides about live opens.
+//! What is there as yet: every octet of all of it, leases at both ends, and everything that a server of SMB decides.
 //! The changelog says what follows.
 //!
 //! Events and time go in, actions come out. There is no socket, thread, clock or random number in here, so any runtime can
@@ -9,6 +9,7 @@
 //! * [`wire`]: byte-exact codecs of the create contexts and break messages of MS-SMB2. No allocation, no panic.
 //! * [`server`]: leases, oplocks, share modes, byte-range locks and directories: who is granted what, what breaks, what waits.
 //! * [`persist`]: what of it has to be stored to outlive the server: records of persistent opens, as octets, plain or sealed.
+//! * [`persist`]: records of what must outlive the server, and the changes that a store carries out.
 //! * [`client`]: tells a cache what it may do, and answers breaks when the cache is ready.
 //!
 //! # A driver

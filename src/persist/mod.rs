@@ -4,6 +4,74 @@
 //! durable. What a client was told rests on what is durable by then: see [`Change`].
 //!
 //! A driver keeps beside each record what it needs by itself to open the file again: share, path, attributes, times.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::time::Duration;
+//! use leasehold::persist::{Change, Record, RecordError};
+//! use leasehold::server::{Action, Config, Event, Server};
+//! use leasehold::{Instant, Machine};
+//!
+//! /// Stands for a store that is durable when a call returns.
+//! #[derive(Default)]
+//! struct Store {
+//!     records: BTreeMap<u64, Vec<u8>>,
+//!     serials: u64,
+//! }
+//!
+//! impl Store {
+//!     fn apply(&mut self, change: Change) {
+//!         match change {
+//!             Change::Put(record) => drop(self.records.insert(record.persistent, record.encode())),
+//!             Change::Delete { persistent } => drop(self.records.remove(&persistent)),
+//!             Change::Serials { below } => self.serials = self.serials.max(below),
+//!         }
+//!     }
+//! }
+//!
+//! /// Tells the machine of one event; whatever it wants stored is durable before anything behind it is carried out.
+//! fn tell(server: &mut Server, now: Instant, event: Event, store: &mut Store, perform: &mut impl FnMut(Action)) {
+//!     let mut due = vec![event];
+//!     while let Some(event) = due.pop() {
+//!         let mut actions = Vec::new();
+//!         server.handle(now, event, &mut actions).expect("this driver keeps the contract");
+//!         for action in actions {
+//!             match action {
+//!                 Action::Persist { seq, change } => {
+//!                     store.apply(change);
+//!                     // One answer covers all changes before it.
+//!                     due = vec![Event::Persisted { up_to: seq }];
+//!                 }
+//!                 other => perform(other),
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! /// Begins with what a former life has left. A record that cannot be read is reported, and nothing else is lost by that.
+//! fn start(mut config: Config, store: &mut Store, report: impl Fn(RecordError)) -> Server {
+//!     config.persistence = true;
+//!     config.first_serial = config.first_serial.max(store.serials);
+//!     let (mut server, now) = (Server::new(config), Instant::ZERO);
+//!     let records: Vec<_> = store.records.iter().map(|(id, octets)| Record::decode_as(*id, octets)).collect();
+//!     for record in records {
+//!         match record {
+//!             Ok(record) => {
+//!                 let event = Event::Restore { record: Box::new(record), elapsed: Duration::ZERO };
+//!                 tell(&mut server, now, event, store, &mut |_| {});
+//!             }
+//!             Err(error) => report(error),
+//!         }
+//!     }
+//!     tell(&mut server, now, Event::Recovered, store, &mut |_| {});
+//!     server
+//! }
+//! # use leasehold::{HashKey, server::RouteSeed};
+//! # let config = Config::new(HashKey::new([1; 16]), RouteSeed::new([2; 16]), 1);
+//! # let mut store = Store::default();
+//! # start(config, &mut store, |error| panic!("{error}"));
+//! # assert!(store.serials > 1);
+//! ```
 
 mod error;
 mod head;
