@@ -44,32 +44,25 @@ impl Shard {
 
     /// Keeps a break for a client that is not there (MS-SMB2 3.3.4.7).
     fn amend(&mut self, id: HolderId, to: LeaseState) {
-        match id {
-            HolderId::Lease(slot) => {
-                if let Some(lease) = self.leases.get_mut(slot) {
-                    lease.hold.amend(to);
-                }
-            }
-            HolderId::Oplock(slot) => {
-                let to = Level::within(to).caches();
-                self.change_oplock(slot, |oplock| oplock.hold.amend(to));
-            }
-        }
         count(&mut self.stats.breaks_kept);
-        self.touch_holder(id);
+        self.change_hold(id, |hold| hold.amend(within(id, to)));
     }
 
     /// What nobody has heard of comes down without a word: its client will be told of what is left.
     pub(super) fn hush(&mut self, id: HolderId, to: LeaseState) {
+        self.change_hold(id, |hold| hold.hush(within(id, to)));
+    }
+
+    /// Changes what somebody holds without a notification.
+    fn change_hold(&mut self, id: HolderId, change: impl FnOnce(&mut Hold)) {
         match id {
             HolderId::Lease(slot) => {
                 if let Some(lease) = self.leases.get_mut(slot) {
-                    lease.hold.hush(to);
+                    change(&mut lease.hold);
                 }
             }
             HolderId::Oplock(slot) => {
-                let to = Level::within(to).caches();
-                self.change_oplock(slot, |oplock| oplock.hold.hush(to));
+                self.change_oplock(slot, |oplock| change(&mut oplock.hold));
             }
         }
         self.touch_holder(id);
@@ -294,26 +287,28 @@ impl Shard {
         }
     }
 
-    /// Nobody can be told, and the opens stay: they cache nothing from now on. Returns the file.
-    pub(super) fn forsake(&mut self, id: HolderId) -> Option<FileSlot> {
-        let file = match id {
-            HolderId::Lease(slot) => self.leases.get_mut(slot).map(|lease| {
-                lease.hold.give_up();
-                lease.file
-            }),
-            HolderId::Oplock(slot) => {
-                let gone = self.change_oplock(slot, |oplock| oplock.hold.give_up());
-                gone.and_then(|()| self.opens.get(slot)).map(|open| open.file)
-            }
-        };
+    /// Nobody can be told, and the opens stay: they cache nothing from now on.
+    pub(super) fn forsake(&mut self, id: HolderId) {
+        self.change_hold(id, Hold::give_up);
         self.stop_deadline(id);
-        self.touch_holder(id);
-        file
     }
 
     /// Nobody answers for the holder: it holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.6.1, 3.3.6.5).
     pub(super) fn give_up(&mut self, id: HolderId, out: Out<'_>) {
-        let Some(file) = self.forsake(id) else { return self.anomaly("a break of nobody") };
+        let file = match id {
+            HolderId::Lease(slot) => self.leases.get(slot).map(|lease| lease.file),
+            HolderId::Oplock(slot) => self.opens.get(slot).map(|open| open.file),
+        };
+        let Some(file) = file else { return self.anomaly("a break of nobody") };
+        self.forsake(id);
         self.go_on(id, None, file, out);
+    }
+}
+
+/// What of a state somebody can be left with: an oplock has fewer of them.
+fn within(id: HolderId, state: LeaseState) -> LeaseState {
+    match id {
+        HolderId::Lease(_) => state,
+        HolderId::Oplock(_) => Level::within(state).caches(),
     }
 }

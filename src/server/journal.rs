@@ -244,21 +244,8 @@ impl Shard {
         record.sequences = promise.sequences;
         // What may be carried out already.
         for (_, run) in file.running.iter(&self.running, |run| &run.in_file) {
-            match run.intent {
-                _ if run.own.open != Some(durable.open) => {}
-                Intent::Rename { to } => record.directory = to,
-                Intent::Delete { pending } => record.goes = pending,
-                Intent::Read { .. }
-                | Intent::Write { .. }
-                | Intent::Flush
-                | Intent::SetSize
-                | Intent::SetAttributes
-                | Intent::SetSecurity
-                | Intent::Link { .. }
-                | Intent::Replaced
-                | Intent::AncestorMoved
-                | Intent::RenameWithin
-                | Intent::EntryChanged { .. } => {}
+            if run.own.open == Some(durable.open) {
+                write_ahead(&mut record, run.intent);
             }
         }
         Some(record)
@@ -451,5 +438,28 @@ impl Shard {
                 self.opens.get(open).is_some_and(|open| open.orphaned() && self.promised(open))
             }
         }
+    }
+}
+
+/// Whether an operation is to be seen in the record of its open.
+pub(super) fn is_recorded(intent: Intent) -> bool {
+    matches!(intent, Intent::Rename { .. } | Intent::Delete { .. })
+}
+
+fn write_ahead(record: &mut Record, intent: Intent) {
+    match intent {
+        Intent::Rename { to } => record.directory = to,
+        Intent::Delete { pending } => record.goes = pending,
+        Intent::Read { .. }
+        | Intent::Write { .. }
+        | Intent::Flush
+        | Intent::SetSize
+        | Intent::SetAttributes
+        | Intent::SetSecurity
+        | Intent::Link { .. }
+        | Intent::Replaced
+        | Intent::AncestorMoved
+        | Intent::RenameWithin
+        | Intent::EntryChanged { .. } => {}
     }
 }

@@ -4,6 +4,7 @@ use slotmap::SlotMap;
 
 use super::durable::survives;
 use super::event::LockElement;
+use super::journal::is_recorded;
 use super::lease::LeaseName;
 use super::profile::{AbsentHolder, LeaseIdentity, LockReach, Profile};
 use super::ranges;
@@ -52,8 +53,7 @@ impl Shard {
                     Actor::Lease { client, key } => Own { lease: Some((*client, *key)), ..Own::default() },
                     Actor::Other => Own::default(),
                 };
-                let recorded = matches!(intent, Intent::Rename { .. } | Intent::Delete { .. });
-                let promised = recorded && own.open.is_some_and(|open| self.is_promised(open));
+                let promised = is_recorded(*intent) && own.open.is_some_and(|open| self.is_promised(open));
                 room(self.running.len() < limits.running && self.has_room_to_store(promised))?;
                 Ok(Party::of_intent(own, *intent, *since, &self.config.profile))
             }

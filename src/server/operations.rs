@@ -1,7 +1,7 @@
 //! Operations between `Proceed` and `Done`, and what follows from them.
 
 use super::action::Action;
-use super::journal::HeldBack;
+use super::journal::{HeldBack, is_recorded};
 use super::judging::{Own, Party};
 use super::lease::LeaseName;
 use super::records::{FileSlot, Job, Place, Run};
@@ -34,7 +34,7 @@ impl Shard {
         file.running.push_back(&mut self.running, run, |run| &mut run.in_file);
         file.bar(intent, |count| count.saturating_add(1));
         let ticket = Ticket::new(Route::of_file(file.key, self.config.route_seed), run);
-        let recorded = matches!(intent, Intent::Rename { .. } | Intent::Delete { .. });
+        let recorded = is_recorded(intent);
         let durable =
             own.open.and_then(|open| self.opens.get(open)).filter(|open| recorded && self.promised(open));
         match durable.and_then(|open| open.durable) {
@@ -91,7 +91,7 @@ impl Shard {
         if result.is_ok() {
             self.follow(&run, out);
         }
-        if matches!(run.intent, Intent::Rename { .. } | Intent::Delete { .. }) {
+        if is_recorded(run.intent) {
             // What was written ahead of it holds, if it went well.
             let own = run.own.open.and_then(|open| self.opens.get(open)).map(|open| open.file_id);
             self.touch_opens(file, |open| result.is_err() || Some(open.file_id) != own);
