@@ -61,7 +61,7 @@
 //! | `locks/share.rs` | which opens exclude each other | MS-FSA 2.1.5.1.2.2 |
 //! | `locks/mod.rs` | the arbiter: an operation against all holders of a file | 3.3.1.4 |
 //! | `locks/range.rs`, `locks/tree.rs` | byte-range locks of a file | 3.3.5.14, MS-FSA 2.1.4.10 |
-//! | `server/registry.rs` | clients, connections, lease keys | 3.3.1.11, 3.3.5.9.8, 3.3.7.1 |
+//! | `server/registry.rs` | clients, connections, lease keys; `registry/guids.rs`: CreateGuids | 3.3.1.11, 3.3.5.9.8, 3.3.7.1 |
 //! | `server/shard.rs` | requests: judged, waiting, running | 3.3.4.2, 3.3.5.9, 3.3.5.16 |
 //! | `server/judging.rs` | who acts, what stands in the way | 3.3.5.9, MS-FSA 2.1.5.1.2 |
 //! | `server/operations.rs` | what runs between `Proceed` and `Done`, and what follows from it | MS-FSA 2.1.5.3 to 2.1.5.15 |

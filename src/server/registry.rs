@@ -1,5 +1,7 @@
 //! Everything about clients: their connections in order of arrival, their sessions, and which file each lease key names.
 
+mod guids;
+
 use core::num::NonZeroU16;
 
 use alloc::boxed::Box;
@@ -8,10 +10,11 @@ use core::time::Duration;
 
 use slotmap::new_key_type;
 
+use guids::{Guid, Promised};
+
 use super::action::Action;
 use super::event::{
-    Capabilities, Create, Durability, Event, Origin, Reconnect, SessionEnd, Share, ShareFlags, ShareKind,
-    Terms,
+    Capabilities, Create, Durability, Event, Origin, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 use super::lease::LeaseName;
 use super::profile::{ChannelChoice, Profile, UnknownReplay};
@@ -27,7 +30,7 @@ use crate::stats::{Stats, count};
 use crate::status::Status;
 use crate::store::table::{Keyed, Table};
 use crate::time::Instant;
-use crate::types::{ClientGuid, ConnId, CreateGuid, FileKey, LeaseKey, RequestId, SessionId};
+use crate::types::{ClientGuid, ConnId, FileKey, LeaseKey, RequestId, SessionId};
 use crate::wire::{DurableFlags, Lease, OplockBreak};
 
 new_key_type! {
@@ -99,20 +102,6 @@ struct Binding {
 
 /// A lease name with the client's slot for its GUID.
 type BindingName = (ClientSlot, LeaseKey);
-
-/// A CreateGuid in use, and where the file is (MS-SMB2 3.3.5.9.10).
-#[derive(Clone, Debug)]
-struct Guid {
-    name: (ClientSlot, CreateGuid),
-    route: Route,
-}
-
-/// A persistent open that a client can find by its CreateGuid alone (MS-SMB2 3.3.5.9, 3.3.5.9.12).
-#[derive(Clone, Debug)]
-struct Promised {
-    guid: CreateGuid,
-    persistent: u64,
-}
 
 type Out<'a> = &'a mut Vec<RegistryAction>;
 
@@ -488,59 +477,6 @@ impl Registry {
         Ok(())
     }
 
-    fn promised(&self, guid: CreateGuid) -> Option<u64> {
-        self.promises.find(guid).and_then(|slot| self.promises.get(slot)).map(|promised| promised.persistent)
-    }
-
-    /// The first that has a CreateGuid is found by it.
-    fn promise(&mut self, guid: CreateGuid, persistent: u64) {
-        if self.promises.find(guid).is_none() && self.promises.insert(Promised { guid, persistent }).is_err()
-        {
-            self.anomaly("more promises than opens");
-        }
-    }
-
-    fn break_promise(&mut self, guid: CreateGuid, persistent: u64) {
-        if self.promised(guid) == Some(persistent) {
-            if let Some(slot) = self.promises.find(guid) {
-                self.promises.remove(slot);
-            }
-        }
-    }
-
-    /// MS-SMB2 3.3.5.9.12: a persistent open is found by its CreateGuid where its FileId leads nowhere.
-    fn find_by_guid(&mut self, reconnect: Reconnect, client: ClientGuid, out: Out<'_>) {
-        let persistent = reconnect.create_guid.and_then(|guid| self.promised(guid));
-        match persistent.filter(|persistent| *persistent != reconnect.persistent) {
-            Some(persistent) => {
-                let reconnect = Reconnect { persistent, ..reconnect };
-                let route = Route::of_persistent(persistent);
-                self.forward(out, route, ShardInput::Reconnect { reconnect, client, continuous: false });
-            }
-            None => self.refuse(reconnect.request, Status::OBJECT_NAME_NOT_FOUND, out),
-        }
-    }
-
-    /// A CREATE that came too late to be a replay: an ordinary one, if its session is there still.
-    fn anew(&mut self, create: Create, out: Out<'_>) {
-        let (request, conn) = (create.request, create.origin.conn);
-        let gone = self.create(create, out).is_err();
-        if gone && self.conns.find(conn).is_some() {
-            self.refuse(request, Status::USER_SESSION_DELETED, out);
-        }
-    }
-
-    fn free_guid(&mut self, (client, guid): (ClientGuid, CreateGuid)) {
-        let Some(client) = self.clients.find(client) else { return };
-        if self.guids.find((client, guid)).and_then(|slot| self.guids.remove(slot)).is_none() {
-            return;
-        }
-        if let Some(record) = self.clients.get_mut(client) {
-            record.guids = record.guids.saturating_sub(1);
-        }
-        self.reap(client);
-    }
-
     fn binding(&self, name: LeaseName) -> Option<BindingSlot> {
         self.bindings.find((self.clients.find(name.0)?, name.1))
     }
@@ -731,22 +667,6 @@ impl Keyed for Session {
 
     fn key(&self) -> SessionId {
         self.id
-    }
-}
-
-impl Keyed for Guid {
-    type Key = (ClientSlot, CreateGuid);
-
-    fn key(&self) -> Self::Key {
-        self.name
-    }
-}
-
-impl Keyed for Promised {
-    type Key = CreateGuid;
-
-    fn key(&self) -> CreateGuid {
-        self.guid
     }
 }
 
