@@ -160,7 +160,8 @@ pub enum Misuse {
     /// [`Event::Restore`] or [`Event::Recovered`] to a server that serves already.
     #[error("the server is not recovering")]
     NotRecovering,
-    /// [`Event::Restore`]: there is no room for the record. Raise the [`Limits`]: its open would be lost.
+    /// [`Event::Restore`]: there is no room for the record. Raise the [`Limits`] and start anew: its open would be lost, and a
+    /// registry may have its lease key by the time a shard says so.
     #[error("no room to restore a record")]
     NoRoom,
     /// [`Event::Restore`]: a record that another [`RouteSeed`] made, a second one of the same open, or one that contradicts another.

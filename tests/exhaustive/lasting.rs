@@ -247,7 +247,8 @@ impl Bounds {
             Want::Oplock(level) => (level, None),
             Want::Lease(state) => (OplockLevel::Lease, Some(context(state))),
         };
-        let durability = Durability::V2 { timeout: self.kept, create_guid: create_guid(client, open) };
+        let create_guid = create_guid(client, open);
+        let durability = Durability::V2 { timeout: self.kept, create_guid, persistent: false };
         Create::new(request_of(kind, client, open), world.origin(client), FILE)
             .caching(level, lease)
             .durable(user_of(client), durability)
