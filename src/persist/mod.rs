@@ -124,6 +124,8 @@ pub enum Change {
 pub struct Record {
     /// FileId.Persistent, Open.DurableFileId: names the record.
     pub persistent: u64,
+    /// Higher than that of every record that its shard wrote before: of two records that contradict each other the later one is right.
+    pub written: u64,
     /// The file.
     pub file: FileKey,
     /// The directory in which its name stands.
@@ -196,6 +198,7 @@ impl Record {
     ) -> Self {
         Self {
             persistent,
+            written: 0,
             file,
             directory: None,
             parent: None,

@@ -24,38 +24,39 @@ use crate::wire::{AppInstanceId, AppInstanceVersion, Lease, LeaseFlags, LeaseV1,
 /// |-------:|-----:|----------------------------------------------------------------------------------------------------|
 /// |      0 |    4 | Magic: F5 4C 48 50                                                                                 |
 /// |      4 |    2 | Version: minor 0, major 1                                                                          |
-/// |      6 |    2 | FixedLength, 224: where the locks begin                                                            |
+/// |      6 |    2 | FixedLength, 232: where the locks begin                                                            |
 /// |      8 |    4 | Length of all of it, the checksum included                                                         |
 /// |     12 |    4 | LockCount                                                                                          |
 /// |     16 |    8 | [`persistent`](Self::persistent)                                                                   |
-/// |     24 |   16 | [`file`](Self::file)                                                                               |
-/// |     40 |   16 | [`directory`](Self::directory), if it is present                                                   |
-/// |     56 |   16 | [`parent`](Self::parent), if it is present                                                         |
-/// |     72 |   16 | [`client`](Self::client)                                                                           |
-/// |     88 |   16 | [`owner`](Self::owner)                                                                             |
-/// |    104 |   16 | [`create_guid`](Self::create_guid)                                                                 |
-/// |    120 |   16 | AppInstanceId of the [`instance`](Self::instance), if it is present                                |
-/// |    136 |    8 | its AppInstanceVersionHigh, if it is present                                                       |
-/// |    144 |    8 | its AppInstanceVersionLow, likewise                                                                |
-/// |    152 |   16 | LeaseKey of the [`lease`](Self::lease), if there is one                                            |
-/// |    168 |   16 | its ParentLeaseKey, if it is of version 2 and LeaseFlags has 0x4                                   |
-/// |    184 |    4 | its LeaseState                                                                                     |
-/// |    188 |    4 | its LeaseFlags, as they would be on the wire                                                       |
-/// |    192 |    4 | [`desired`](Self::desired)                                                                         |
-/// |    196 |    4 | [`granted`](Self::granted)                                                                         |
-/// |    200 |    4 | [`sharing`](Self::sharing)                                                                         |
-/// |    204 |    4 | [`options`](Self::options)                                                                         |
-/// |    208 |    4 | [`timeout`](Self::timeout)                                                                         |
-/// |    212 |    2 | Epoch of the lease, if it is of version 2                                                          |
-/// |    214 |    2 | [`channel_sequence`](Self::channel_sequence)                                                       |
-/// |    216 |    1 | [`disposition`](Self::disposition), as on the wire                                                 |
-/// |    217 |    1 | [`action`](Self::action), as on the wire                                                           |
-/// |    218 |    1 | [`kind`](Self::kind): 0 file, 1 directory                                                          |
-/// |    219 |    1 | [`level`](Self::level), as on the wire; 0xFF if and only if there is a lease                       |
-/// |    220 |    1 | Version of the lease, 1 or 2; 0 if there is none                                                   |
-/// |    221 |    1 | Present: 0x1 directory, 0x2 parent, 0x4 instance, 0x8 version of the instance                      |
-/// |    222 |    1 | State: 0x1 [`connected`](Self::connected), 0x2 [`goes`](Self::goes), 0x4 [`relaxed`](Self::relaxed) |
-/// |    223 |    1 | how many lock sequences there are                                                                  |
+/// |     24 |    8 | [`written`](Self::written)                                                                         |
+/// |     32 |   16 | [`file`](Self::file)                                                                               |
+/// |     48 |   16 | [`directory`](Self::directory), if it is present                                                   |
+/// |     64 |   16 | [`parent`](Self::parent), if it is present                                                         |
+/// |     80 |   16 | [`client`](Self::client)                                                                           |
+/// |     96 |   16 | [`owner`](Self::owner)                                                                             |
+/// |    112 |   16 | [`create_guid`](Self::create_guid)                                                                 |
+/// |    128 |   16 | AppInstanceId of the [`instance`](Self::instance), if it is present                                |
+/// |    144 |    8 | its AppInstanceVersionHigh, if it is present                                                       |
+/// |    152 |    8 | its AppInstanceVersionLow, likewise                                                                |
+/// |    160 |   16 | LeaseKey of the [`lease`](Self::lease), if there is one                                            |
+/// |    176 |   16 | its ParentLeaseKey, if it is of version 2 and LeaseFlags has 0x4                                   |
+/// |    192 |    4 | its LeaseState                                                                                     |
+/// |    196 |    4 | its LeaseFlags, as they would be on the wire                                                       |
+/// |    200 |    4 | [`desired`](Self::desired)                                                                         |
+/// |    204 |    4 | [`granted`](Self::granted)                                                                         |
+/// |    208 |    4 | [`sharing`](Self::sharing)                                                                         |
+/// |    212 |    4 | [`options`](Self::options)                                                                         |
+/// |    216 |    4 | [`timeout`](Self::timeout)                                                                         |
+/// |    220 |    2 | Epoch of the lease, if it is of version 2                                                          |
+/// |    222 |    2 | [`channel_sequence`](Self::channel_sequence)                                                       |
+/// |    224 |    1 | [`disposition`](Self::disposition), as on the wire                                                 |
+/// |    225 |    1 | [`action`](Self::action), as on the wire                                                           |
+/// |    226 |    1 | [`kind`](Self::kind): 0 file, 1 directory                                                          |
+/// |    227 |    1 | [`level`](Self::level), as on the wire; 0xFF if and only if there is a lease                       |
+/// |    228 |    1 | Version of the lease, 1 or 2; 0 if there is none                                                   |
+/// |    229 |    1 | Present: 0x1 directory, 0x2 parent, 0x4 instance, 0x8 version of the instance                      |
+/// |    230 |    1 | State: 0x1 [`connected`](Self::connected), 0x2 [`goes`](Self::goes), 0x4 [`relaxed`](Self::relaxed) |
+/// |    231 |    1 | how many lock sequences there are                                                                  |
 /// |        |      | what a later minor version adds; skipped                                                           |
 /// |        |   17 | each of the [`locks`](Self::locks): Offset (8), Length (8), 1 if it is exclusive, else 0           |
 /// |        |    4 | each of the [`sequences`](Self::sequences) that is in use, as on the wire, by index                |
@@ -139,6 +140,7 @@ impl Record {
         state.set(State::RELAXED, self.relaxed);
 
         octets.put_u64_le(self.persistent);
+        octets.put_u64_le(self.written);
         octets.put_slice(&self.file.get().to_le_bytes());
         octets.put_slice(&self.directory.map_or(0, FileKey::get).to_le_bytes());
         octets.put_slice(&self.parent.unwrap_or(LeaseKey::ZERO).octets());
@@ -201,6 +203,7 @@ impl Record {
 struct Fields {
     lock_count: u32,
     persistent: u64,
+    written: u64,
     file: [u8; 16],
     directory: [u8; 16],
     parent: [u8; 16],
@@ -227,7 +230,7 @@ struct Fields {
 
 impl Fields {
     fn parse(octets: &[u8]) -> Option<Self> {
-        let ids = (u64(), octets16(), octets16(), octets16(), octets16(), octets16(), octets16());
+        let ids = (u64(), u64(), octets16(), octets16(), octets16(), octets16(), octets16(), octets16());
         let instance = (octets16(), u64(), u64());
         let lease = (octets16(), octets16(), u32(), u32());
         let open = (u32(), u32(), u32(), u32(), u32(), u16(), u16());
@@ -235,7 +238,7 @@ impl Fields {
         let fields = (reserved(12), u32(), ids, instance, lease, open, small);
         let ((), lock_count, ids, instance, lease, open, small) = parse::first(octets, fields)?;
 
-        let (persistent, file, directory, parent, client, owner, create_guid) = ids;
+        let (persistent, written, file, directory, parent, client, owner, create_guid) = ids;
         let (instance, high, low) = instance;
         let (key, lease_parent, lease_state, flags) = lease;
         let (desired, granted, sharing, options, timeout, epoch, channel_sequence) = open;
@@ -245,6 +248,7 @@ impl Fields {
         Some(Self {
             lock_count,
             persistent,
+            written,
             file,
             directory,
             parent,
@@ -334,6 +338,7 @@ impl Fields {
         let file_key = |octets| FileKey::new(u128::from_le_bytes(octets));
         Ok(Record {
             persistent: self.persistent,
+            written: self.written,
             file: file_key(self.file),
             directory: directory.map(file_key),
             parent: parent.map(LeaseKey::new),
@@ -503,23 +508,23 @@ bitflags! {
 mod at {
     pub(super) const LOCK_COUNT: u32 = 12;
     pub(super) const PERSISTENT: u32 = 16;
-    pub(super) const DIRECTORY: u32 = 40;
-    pub(super) const PARENT: u32 = 56;
-    pub(super) const INSTANCE: u32 = 120;
-    pub(super) const INSTANCE_HIGH: u32 = 136;
-    pub(super) const INSTANCE_LOW: u32 = 144;
-    pub(super) const LEASE_KEY: u32 = 152;
-    pub(super) const LEASE_PARENT: u32 = 168;
-    pub(super) const LEASE_STATE: u32 = 184;
-    pub(super) const LEASE_FLAGS: u32 = 188;
-    pub(super) const EPOCH: u32 = 212;
-    pub(super) const DISPOSITION: u32 = 216;
-    pub(super) const ACTION: u32 = 217;
-    pub(super) const KIND: u32 = 218;
-    pub(super) const LEVEL: u32 = 219;
-    pub(super) const LEASE_VERSION: u32 = 220;
-    pub(super) const PRESENT: u32 = 221;
-    pub(super) const STATE: u32 = 222;
+    pub(super) const DIRECTORY: u32 = 48;
+    pub(super) const PARENT: u32 = 64;
+    pub(super) const INSTANCE: u32 = 128;
+    pub(super) const INSTANCE_HIGH: u32 = 144;
+    pub(super) const INSTANCE_LOW: u32 = 152;
+    pub(super) const LEASE_KEY: u32 = 160;
+    pub(super) const LEASE_PARENT: u32 = 176;
+    pub(super) const LEASE_STATE: u32 = 192;
+    pub(super) const LEASE_FLAGS: u32 = 196;
+    pub(super) const EPOCH: u32 = 220;
+    pub(super) const DISPOSITION: u32 = 224;
+    pub(super) const ACTION: u32 = 225;
+    pub(super) const KIND: u32 = 226;
+    pub(super) const LEVEL: u32 = 227;
+    pub(super) const LEASE_VERSION: u32 = 228;
+    pub(super) const PRESENT: u32 = 229;
+    pub(super) const STATE: u32 = 230;
 }
 
 const LOCK_LEN: usize = 17;
@@ -533,6 +538,7 @@ impl<'a> arbitrary::Arbitrary<'a> for Record {
     fn arbitrary(input: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
         let mut record = Self {
             persistent: input.arbitrary()?,
+            written: input.arbitrary()?,
             file: input.arbitrary()?,
             directory: input.arbitrary()?,
             parent: input.arbitrary()?,
