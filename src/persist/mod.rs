@@ -6,6 +6,7 @@
 //! A driver keeps beside each record what it needs by itself to open the file again: share, path, attributes, times.
 //!
 //! ```
+//! use std::cmp::Reverse;
 //! use std::collections::BTreeMap;
 //! use std::time::Duration;
 //! use leasehold::persist::{Change, Record, RecordError};
@@ -53,15 +54,18 @@
 //!     config.persistence = true;
 //!     config.first_serial = config.first_serial.max(store.serials);
 //!     let (mut server, now) = (Server::new(config), Instant::ZERO);
-//!     let records: Vec<_> = store.records.iter().map(|(id, octets)| Record::decode_as(*id, octets)).collect();
-//!     for record in records {
-//!         match record {
-//!             Ok(record) => {
-//!                 let event = Event::Restore { record: Box::new(record), elapsed: Duration::ZERO };
-//!                 tell(&mut server, now, event, store, &mut |_| {});
-//!             }
+//!     let mut records = Vec::new();
+//!     for (id, octets) in &store.records {
+//!         match Record::decode_as(*id, octets) {
+//!             Ok(record) => records.push(record),
 //!             Err(error) => report(error),
 //!         }
+//!     }
+//!     // From the latest to the earliest: where two contradict each other, the later one is right.
+//!     records.sort_by_key(|record| Reverse(record.written));
+//!     for record in records {
+//!         let event = Event::Restore { record: Box::new(record), elapsed: Duration::ZERO };
+//!         tell(&mut server, now, event, store, &mut |_| {});
 //!     }
 //!     tell(&mut server, now, Event::Recovered, store, &mut |_| {});
 //!     server

@@ -204,7 +204,7 @@ impl Shard {
             return perform(out, Action::AnswerOplockAck { request, result });
         };
         let file = open.file;
-        let leased = matches!(open.stage, Stage::Live(Caching::Lease(_) | Caching::Guest));
+        let leased = matches!(open.stage, Stage::Live(Caching::Lease(_) | Caching::Guest(_)));
         let breaking = open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some());
         let told = open.oplock().map(Oplock::told);
         let profile = self.config.profile;

@@ -105,6 +105,10 @@ pub(super) struct Promise {
     pub(super) sequences: LockSequences,
     /// Whether the first record is durable: before, nobody hears of the open.
     pub(super) stored: bool,
+    /// Whether the client was told. Until then nobody has heard of what it caches.
+    pub(super) told: bool,
+    /// Whether it could not be stored: the record is on its way out of the store.
+    pub(super) withdrawn: bool,
     /// Whether the record is another than the one that was stored last.
     pub(super) dirty: bool,
     /// Whether the server was started anew, and nobody has claimed it since.

@@ -143,7 +143,9 @@ pub enum Event {
         /// The body.
         ack: OplockBreak,
     },
-    /// A record that a former life of the server left, before [`Event::Recovered`]. Its file is there, and the driver can open it.
+    /// A record that a former life of the server left, before [`Event::Recovered`]: from the latest to the earliest by
+    /// [`Record::written`]. Its file is there, and the driver can open it. Answered by nothing, or by `CloseFile` and `Persist` where a
+    /// later record shows that it is over, or not all of it was restored.
     Restore {
         /// The record.
         record: Box<Record>,

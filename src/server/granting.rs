@@ -24,7 +24,7 @@ impl Shard {
         if !leased {
             release(open.bound.take(), out);
         }
-        open.leased = matches!(caching, Caching::Lease(_) | Caching::Guest);
+        open.leased = matches!(caching, Caching::Lease(_) | Caching::Guest(_));
         open.stage = Stage::Live(caching);
         let (file, place, name) = (open.file, open.place, open.bound);
         // Before the client knows of it, so that it finds the key free.
@@ -55,7 +55,7 @@ impl Shard {
             None | Some(Caching::Nothing) => (OplockLevel::None, None),
             Some(Caching::Oplock(oplock)) => (oplock.level().on_wire(), None),
             // MS-SMB2 3.3.5.9.8: the level is LEASE even where the state is NONE.
-            Some(Caching::Guest) => (OplockLevel::Lease, admission.lease.as_ref().map(Lease::nothing)),
+            Some(Caching::Guest(context)) => (OplockLevel::Lease, Some(**context)),
             Some(Caching::Lease(lease)) => (OplockLevel::Lease, self.leases.get(*lease).map(Lease::context)),
         };
         let durable = open.durable.and_then(|durable| self.durables.get(durable));
@@ -87,7 +87,7 @@ impl Shard {
             Some(_) if directory && admission.directory_leasing == DirectoryLeasing::Absent => {
                 Caching::Nothing
             }
-            Some(_) if !admission.joins => Caching::Guest,
+            Some(asked) if !admission.joins => Caching::Guest(Box::new(Lease::nothing(&asked))),
             Some(wanted) => {
                 self.grant_lease(slot, admission, &wanted, opened).map_or(Caching::Nothing, Caching::Lease)
             }

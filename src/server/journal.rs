@@ -38,6 +38,10 @@ const RESERVE: u64 = 1 << 20;
 pub(super) struct Journal {
     /// The number of the last change.
     pub(super) last: u64,
+    /// All up to this one are durable, or failed.
+    covered: u64,
+    /// The highest [`Record::written`].
+    pub(super) written: u64,
     /// In the order of the changes that they wait for.
     held: VecDeque<Held>,
     /// Whose records are to be written at the end of the call.
@@ -63,6 +67,8 @@ struct Held {
 pub(super) enum HeldBack {
     /// The answer to the CREATE of this open.
     Grant(DurableSlot),
+    /// As above, of an open that could not be stored, until nothing of it is left in the store.
+    Withdrawn(DurableSlot),
     /// The answer to a LOCK that has locked.
     Locked(Box<Lock>),
     /// The answer to a LOCK that has unlocked.
@@ -106,10 +112,12 @@ impl Shard {
 
     /// Writes the record of an open now.
     pub(super) fn put(&mut self, slot: DurableSlot, out: Out<'_>) -> u64 {
-        let Some(record) = self.record(slot) else {
+        let Some(mut record) = self.record(slot) else {
             self.anomaly("a record of nothing");
             return self.journal.last;
         };
+        self.journal.written = self.journal.written.saturating_add(1);
+        record.written = self.journal.written;
         if let Some(promise) = self.durables.get_mut(slot).and_then(Durable::promise_mut) {
             promise.dirty = false;
         }
@@ -117,7 +125,7 @@ impl Shard {
     }
 
     /// The record of an open is not needed any more.
-    fn expunge(&mut self, persistent: u64, out: Out<'_>) -> u64 {
+    pub(super) fn expunge(&mut self, persistent: u64, out: Out<'_>) -> u64 {
         self.persist(Route::of_persistent(persistent), Change::Delete { persistent }, out)
     }
 
@@ -129,6 +137,7 @@ impl Shard {
         let persistent = durable.persistent;
         self.forget_guid(slot, out);
         self.claimed(slot);
+        self.told(open);
         self.count_promised(open, |count| count.saturating_sub(1));
         Some(self.expunge(persistent, out))
     }
@@ -161,7 +170,7 @@ impl Shard {
     pub(super) fn touch(&mut self, open: OpenSlot) {
         let Some(slot) = self.opens.get(open).and_then(|open| open.durable) else { return };
         let Some(promise) = self.durables.get_mut(slot).and_then(Durable::promise_mut) else { return };
-        if !promise.dirty {
+        if !promise.dirty && !promise.withdrawn {
             promise.dirty = true;
             self.journal.dirty.push(slot);
         }
@@ -172,7 +181,7 @@ impl Shard {
         let mut dirty = mem::take(&mut self.journal.dirty);
         for slot in dirty.drain(..) {
             let promise = self.durables.get(slot).and_then(Durable::promise);
-            if promise.is_some_and(|promise| promise.dirty) {
+            if promise.is_some_and(|promise| promise.dirty && !promise.withdrawn) {
                 self.put(slot, out);
             }
         }
@@ -210,7 +219,7 @@ impl Shard {
     }
 
     /// Everything about an open that has to survive.
-    fn record(&self, slot: DurableSlot) -> Option<Record> {
+    pub(super) fn record(&self, slot: DurableSlot) -> Option<Record> {
         let durable = self.durables.get(slot)?;
         let promise = durable.promise()?;
         let open = self.opens.get(durable.open)?;
@@ -228,12 +237,12 @@ impl Shard {
         record.channel_sequence = promise.channel_sequence;
         record.connected = !open.orphaned();
         record.goes = file.goes();
-        record.level = match (lease, open.oplock()) {
-            (Some(_), _) => OplockLevel::Lease,
-            (None, Some(oplock)) => oplock.told().on_wire(),
-            (None, None) => OplockLevel::None,
+        record.level = match open.oplock() {
+            Some(oplock) => oplock.told().on_wire(),
+            None if lease.is_some() || open.guest().is_some() => OplockLevel::Lease,
+            None => OplockLevel::None,
         };
-        record.lease = lease.map(Lease::stored);
+        record.lease = lease.map(Lease::stored).or_else(|| open.guest().copied());
         record.relaxed = lease.is_some_and(|lease| lease.relaxed);
         let locks = open.locks.iter(&self.ranges).map(|lock| LockRecord {
             offset: lock.range.offset(),
@@ -293,6 +302,7 @@ impl Shard {
 
     /// Changes are durable.
     pub(super) fn persisted(&mut self, up_to: u64, out: Out<'_>) {
+        self.journal.covered = self.journal.covered.max(up_to);
         while self.journal.held.front().is_some_and(|held| held.change <= up_to) {
             let Some(held) = self.journal.held.pop_front() else { return };
             self.stored(held.what, out);
@@ -305,7 +315,7 @@ impl Shard {
         let first = self.journal.held.partition_point(|held| held.change < change);
         while self.journal.held.get(first).is_some_and(|held| held.change == change) {
             let Some(held) = self.journal.held.remove(first) else { return };
-            self.unstored(held.what, out);
+            self.unstored(held.what, change, out);
         }
     }
 
@@ -319,6 +329,7 @@ impl Shard {
                 let action = promise.action;
                 self.hear(open, action, out);
             }
+            HeldBack::Withdrawn(durable) => self.unpromise(durable, out),
             HeldBack::Locked(lock) => perform(out, Action::Accepted { request: lock.request }),
             HeldBack::Unlocked(request) => perform(out, Action::Accepted { request }),
             HeldBack::Proceed(request, ticket) => perform(out, Action::Proceed { request, ticket }),
@@ -328,10 +339,11 @@ impl Shard {
         }
     }
 
-    fn unstored(&mut self, what: HeldBack, out: Out<'_>) {
+    fn unstored(&mut self, what: HeldBack, change: u64, out: Out<'_>) {
         let full = Status::INSUFFICIENT_RESOURCES;
         match what {
-            HeldBack::Grant(durable) => self.unpromise(durable, out),
+            HeldBack::Grant(durable) => self.withdraw(durable, out),
+            HeldBack::Withdrawn(durable) => self.unpromise(durable, out),
             HeldBack::Locked(lock) => {
                 self.unlock_again(&lock, out);
                 self.decline(lock.request, full, out);
@@ -341,32 +353,61 @@ impl Shard {
                 self.decline(request, full, out);
                 self.done(ticket, Err(full), out);
             }
+            // The other records that went with this one may be on their way still.
+            HeldBack::Swept(_) if change.saturating_sub(1) > self.journal.covered => {
+                self.journal.hold(change.saturating_sub(1), what);
+            }
             HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
         }
     }
 
-    /// A client hears of its open.
+    /// A client hears of its open, if it is still waiting for that.
     fn hear(&mut self, slot: OpenSlot, action: CreateAction, out: Out<'_>) {
         if !self.opens.get(slot).is_some_and(Open::unheard) {
             return;
         }
+        self.told(slot);
         if let Some(admission) = self.leave_lane(slot) {
             self.tell_granted(slot, &admission, action, out);
             self.admissions.recycle(admission);
         }
     }
 
+    /// A client knows of its open, or will never do so.
+    pub(super) fn told(&mut self, slot: OpenSlot) {
+        let Some(open) = self.opens.get(slot) else { return };
+        let (lease, durable) = (open.lease(), open.durable.and_then(|slot| self.durables.get_mut(slot)));
+        let Some(promise) = durable.and_then(Durable::promise_mut).filter(|promise| !promise.told) else {
+            return;
+        };
+        promise.told = true;
+        if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
+            lease.unheard = lease.unheard.saturating_sub(1);
+        }
+    }
+
+    /// A record could not be stored. The store may have a part of it, or a later one of the same open.
+    fn withdraw(&mut self, slot: DurableSlot, out: Out<'_>) {
+        let Some(durable) = self.durables.get_mut(slot) else { return };
+        let persistent = durable.persistent;
+        let Some(promise) = durable.promise_mut() else { return };
+        promise.withdrawn = true;
+        let change = self.expunge(persistent, out);
+        self.journal.hold(change, HeldBack::Withdrawn(slot));
+    }
+
     /// An open could not be stored: it is what it would be on any other share.
     fn unpromise(&mut self, slot: DurableSlot, out: Out<'_>) {
         let Some(durable) = self.durables.get(slot) else { return };
-        let (open, persistent) = (durable.open, durable.persistent);
+        let open = durable.open;
         let Some(Promise { action, kind, .. }) = durable.promise() else { return };
         let (action, directory) = (*action, *kind == ObjectKind::Directory);
         let Some(record) = self.opens.get(open) else { return };
         let (file, orphaned) = (record.file, record.orphaned());
         let durable = !directory && self.caches_enough(record);
+        self.told(open);
         self.count_promised(open, |count| count.saturating_sub(1));
         self.forget_guid(slot, out);
         if let Some(record) = self.durables.get_mut(slot).filter(|_| durable) {
@@ -374,9 +415,12 @@ impl Shard {
         } else {
             self.drop_durable(open);
         }
-        // The store may have a part of it.
-        self.expunge(persistent, out);
-        self.hear(open, action, out);
+        if self.opens.get(open).is_some_and(Open::unheard) {
+            if let Some(admission) = self.leave_lane(open) {
+                self.tell_granted(open, &admission, action, out);
+                self.admissions.recycle(admission);
+            }
+        }
         if orphaned && !durable {
             self.shut(open, out);
             self.settle(file, out);
@@ -424,7 +468,10 @@ impl Shard {
             HolderId::Lease(lease) => {
                 self.leases.get(lease).is_some_and(|lease| lease.unheard >= lease.opens)
             }
-            HolderId::Oplock(open) => self.opens.get(open).is_some_and(Open::unheard),
+            HolderId::Oplock(open) => {
+                let durable = self.opens.get(open).and_then(|open| self.durables.get(open.durable?));
+                durable.and_then(Durable::promise).is_some_and(|promise| !promise.told)
+            }
         }
     }
 

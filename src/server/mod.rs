@@ -164,7 +164,11 @@ pub enum Misuse {
     /// registry may have its lease key by the time a shard says so.
     #[error("no room to restore a record")]
     NoRoom,
-    /// [`Event::Restore`]: a record that another [`RouteSeed`] made, a second one of the same open, or one that contradicts another.
+    /// [`Event::Restore`]: a record that was written after one that was restored already. Begin with the highest
+    /// [`Record::written`](crate::persist::Record::written).
+    #[error("a record that is later than the one before")]
+    OutOfOrder,
+    /// [`Event::Restore`]: a record that another [`RouteSeed`] made, or a second one of the same open.
     #[error("a record that does not fit")]
     ForeignRecord,
     /// [`Limits::sessions`]: refuse the session.

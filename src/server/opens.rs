@@ -146,10 +146,6 @@ impl Shard {
                 return None;
             }
         };
-        let lease = open.lease();
-        if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
-            lease.unheard = lease.unheard.saturating_sub(1);
-        }
         if let Some(record) = self.lanes.get_mut(lane) {
             record.reserved.remove(&mut self.opens, slot, |open| &mut open.in_lane);
         }
@@ -179,13 +175,18 @@ impl Shard {
         let (place, modified, orphan) = (open.place, open.modified, open.orphaned());
         let delete = open.options.contains(CreateOptions::DELETE_ON_CLOSE);
         self.answer_for(slot, out);
-        let change = self.break_promise(slot, out);
-        self.forget(slot, out);
-        self.leave_lease(lease, orphan, out);
         if delete {
             if let Some(file) = self.files.get_mut(file) {
                 file.dispose(true, place.parent);
             }
+            // Written ahead: when this handle is out of the store, those that are left know what it wanted.
+            self.touch_opens(file, |open| open.file_id != file_id);
+            self.flush(out);
+        }
+        let change = self.break_promise(slot, out);
+        self.forget(slot, out);
+        self.leave_lease(lease, orphan, out);
+        if delete {
             self.judge_operation(file, Own { lease: name, ..Own::default() }, Operation::DeleteOnClose);
         }
         release(name, out);
@@ -200,7 +201,6 @@ impl Shard {
         // Behind its own close: what is purged here may be the last to go, and takes the name along.
         if delete {
             self.tell_holders(out);
-            self.touch_opens(file, |_| true);
         }
         change
     }

@@ -51,6 +51,8 @@ impl Shard {
                 channel_sequence: create.channel_sequence,
                 sequences: LockSequences::default(),
                 stored: false,
+                told: false,
+                withdrawn: false,
                 dirty: false,
                 unclaimed: false,
             }))
@@ -143,7 +145,7 @@ impl Shard {
         match open.caching()? {
             Caching::Lease(lease) => self.leases.get(*lease).map(|lease| (&lease.hold, false)),
             Caching::Oplock(oplock) => Some((&oplock.hold, true)),
-            Caching::Nothing | Caching::Guest => None,
+            Caching::Nothing | Caching::Guest(_) => None,
         }
     }
 
@@ -346,8 +348,14 @@ impl Shard {
                     return Err(gone);
                 }
             }
-            (None, None) if !durable.purgeable() || self.may_survive(open) => {}
-            (Some(_), None) | (None, _) => return Err(gone),
+            (None, None) if open.guest().is_none() && (!durable.purgeable() || self.may_survive(open)) => {}
+            (None, Some(context)) => {
+                let same = |guest: &wire::Lease| durable.client == client && guest.key() == context.key();
+                if !open.guest().is_some_and(same) {
+                    return Err(gone);
+                }
+            }
+            (Some(_), None) | (None, None) => return Err(gone),
         }
         let asked = reconnect.flags.contains(DurableFlags::PERSISTENT);
         match durable.promise() {
@@ -422,10 +430,11 @@ impl Shard {
         }
         let open = self.opens.get(slot).ok_or(gone)?;
         let (file_id, lease, durable) = (open.file_id, open.lease(), open.durable);
-        let level = match (open.oplock(), lease) {
-            (Some(oplock), _) => oplock.level().on_wire(),
-            (None, Some(_)) => OplockLevel::Lease,
-            (None, None) => OplockLevel::None,
+        let guest = open.guest().copied();
+        let level = match open.oplock() {
+            Some(oplock) => oplock.level().on_wire(),
+            None if lease.is_some() || guest.is_some() => OplockLevel::Lease,
+            None => OplockLevel::None,
         };
         let replayable = open.replay.is_some();
         if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
@@ -434,8 +443,9 @@ impl Shard {
         if let Some(durable) = durable {
             self.claimed(durable);
         }
+        self.told(slot);
         self.touch(slot);
-        let lease = lease.and_then(|lease| self.leases.get(lease)).map(Lease::context);
+        let lease = lease.and_then(|lease| self.leases.get(lease)).map(Lease::context).or(guest);
         Ok((slot, Grant { file_id, action: CreateAction::Opened, level, durable: None, lease, replayable }))
     }
 
@@ -455,12 +465,18 @@ impl Shard {
     fn reconcile(&mut self, slot: OpenSlot, context: Option<wire::Lease>) {
         let Some(open) = self.opens.get(slot).filter(|open| self.promised(open)) else { return };
         let locked = self.files.get(open.file).is_some_and(|file| !file.locks.vacant());
-        let lease =
-            open.lease().and_then(|lease| self.leases.get_mut(lease)).filter(|lease| lease.deserted());
-        match (lease, context) {
-            (Some(lease), Some(context)) if lease.restored => lease.reconcile(&context),
-            (Some(lease), Some(context)) => lease.regrant(&context, locked),
-            (Some(_), None) | (None, _) => {}
+        let Some(slot) = open.lease() else { return };
+        let holder = HolderId::Lease(slot);
+        let lease = self.leases.get_mut(slot).filter(|lease| lease.deserted());
+        let (Some(lease), Some(context)) = (lease, context) else { return };
+        let before = lease.stored();
+        if lease.restored {
+            lease.reconcile(&context);
+        } else {
+            lease.regrant(&context, locked);
+        }
+        if lease.stored() != before {
+            self.touch_holder(holder);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::state::{Access, CreateOptions, Disposition};
 use crate::store::list::{Links, List};
 use crate::store::table::Keyed;
 use crate::types::{ClientGuid, ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
+use crate::wire;
 
 new_key_type! {
     pub(super) struct FileSlot;
@@ -203,7 +204,7 @@ pub(super) enum Caching {
     /// Nothing was asked for, or nothing of the kind exists for this open.
     Nothing,
     /// A lease key that names another file still, which is about to go: state NONE, and no lease.
-    Guest,
+    Guest(Box<wire::Lease>),
     Lease(LeaseSlot),
     /// Level NONE too.
     Oplock(Oplock),
@@ -220,14 +221,14 @@ impl Open {
     pub(super) fn lease(&self) -> Option<LeaseSlot> {
         match self.caching()? {
             Caching::Lease(lease) => Some(*lease),
-            Caching::Nothing | Caching::Guest | Caching::Oplock(_) => None,
+            Caching::Nothing | Caching::Guest(_) | Caching::Oplock(_) => None,
         }
     }
 
     pub(super) fn oplock(&self) -> Option<&Oplock> {
         match self.caching()? {
             Caching::Oplock(oplock) => Some(oplock),
-            Caching::Nothing | Caching::Guest | Caching::Lease(_) => None,
+            Caching::Nothing | Caching::Guest(_) | Caching::Lease(_) => None,
         }
     }
 
@@ -236,9 +237,17 @@ impl Open {
             Stage::Live(caching) | Stage::Orphaned(caching) | Stage::Unheard { caching, .. } => match caching
             {
                 Caching::Oplock(oplock) => Some(oplock),
-                Caching::Nothing | Caching::Guest | Caching::Lease(_) => None,
+                Caching::Nothing | Caching::Guest(_) | Caching::Lease(_) => None,
             },
             Stage::Reserved { .. } | Stage::Abandoned => None,
+        }
+    }
+
+    /// What its CREATE was answered with, where its lease key joined no lease.
+    pub(super) fn guest(&self) -> Option<&wire::Lease> {
+        match self.caching()? {
+            Caching::Guest(context) => Some(context),
+            Caching::Nothing | Caching::Lease(_) | Caching::Oplock(_) => None,
         }
     }
 

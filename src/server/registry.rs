@@ -56,6 +56,8 @@ pub struct Registry {
     promises: Table<PromiseSlot, Promised>,
     /// Whether records are being restored.
     recovering: bool,
+    /// When the last record was written that was restored.
+    restored: Option<u64>,
     /// TREE_DISCONNECTs that not every shard has carried out.
     sweeps: Vec<(RequestId, u16)>,
     arrivals: u64,
@@ -118,6 +120,7 @@ impl Registry {
             guids: Table::new(hash_key, limits.opens.saturating_add(limits.waiters)),
             promises: Table::new(hash_key, limits.opens),
             recovering: config.persistence,
+            restored: None,
             sweeps: Vec::new(),
             arrivals: 0,
             stats: Stats::default(),
@@ -452,6 +455,10 @@ impl Registry {
         if route != Route::of_persistent(record.persistent) {
             return Err(Misuse::ForeignRecord);
         }
+        if self.restored.is_some_and(|last| record.written > last) {
+            return Err(Misuse::OutOfOrder);
+        }
+        self.restored = Some(record.written);
         let lease = record.lease.filter(|lease| lease.key() != LeaseKey::ZERO);
         let joins = match lease {
             Some(lease) => {

@@ -14,6 +14,7 @@ use crate::stats::count;
 use crate::status::Status;
 use crate::store::table::Keyed;
 use crate::types::{ClientGuid, ConnId, CreateGuid, FileId, SessionId, UserId};
+use crate::wire;
 
 /// What names a CREATE for replay.
 pub(super) type CreateName = (ClientGuid, CreateGuid);
@@ -263,7 +264,8 @@ impl Shard {
             return Err(if elsewhere { Status::FILE_NOT_AVAILABLE } else { Status::DUPLICATE_OBJECTID });
         }
         let lease = open.lease().and_then(|lease| self.leases.get(lease));
-        let same_lease = lease.map(|lease| lease.name.1) == admission.lease.map(|lease| lease.key());
+        let key = lease.map(|lease| lease.name.1).or_else(|| open.guest().map(wire::Lease::key));
+        let same_lease = key == admission.lease.map(|lease| lease.key());
         if entry.user != create.user || !same_lease {
             return Err(Status::ACCESS_DENIED);
         }
@@ -287,12 +289,13 @@ impl Shard {
         let held = open.oplock().map_or(Level::None, Oplock::level);
         let level = level_of(create.level).min(held);
         let state = lease.map_or_else(|| level.caches(), |lease| lease.hold.state());
-        let level = if lease.is_some() { OplockLevel::Lease } else { level.on_wire() };
+        let leased = lease.is_some() || open.guest().is_some();
+        let level = if leased { OplockLevel::Lease } else { level.on_wire() };
         let durable = open.durable.and_then(|durable| self.durables.get(durable));
         let durable =
             durable.filter(|durable| durable.promise().is_some() || survives(state, lease.is_none()));
         let durable: Option<DurableGrant> = durable.and_then(|durable| durable.grant(create.durability));
-        let lease = lease.map(Lease::context);
+        let lease = lease.map(Lease::context).or_else(|| open.guest().copied());
         let (file_id, action) = (open.file_id, entry.action);
         Ok((returned, Grant { file_id, action, level, durable, lease, replayable: true }))
     }

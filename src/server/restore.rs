@@ -6,6 +6,7 @@ use core::time::Duration;
 use slotmap::Key;
 
 use super::Misuse;
+use super::action::{Action, Link};
 use super::durable::{Durable, Kind, Promise};
 use super::event::{ObjectKind, Opened};
 use super::lease::{Lease, LeaseName};
@@ -13,7 +14,7 @@ use super::oplock::Oplock;
 use super::records::{Caching, File, Instance, Open, Place, Stage};
 use super::replay::level_of;
 use super::scale::{LeaseSlot, OpenSlot, RegistryInput, Route};
-use super::shard::{Out, Shard, tell};
+use super::shard::{Out, Shard, perform, release, tell};
 use crate::locks::Level;
 use crate::locks::range::{LockKind, Owner, Range};
 use crate::locks::share::Claim;
@@ -44,8 +45,8 @@ impl Shard {
         }
     }
 
-    /// Makes a record an open without a connection. What contradicts another record is left out: of two that do, one was never
-    /// told to its client (see [`Change`](crate::persist::Change)).
+    /// Makes a record an open without a connection. What contradicts one that was written later, and so restored before, is left
+    /// out: it was over by then, and the store does not know, or nobody was told of it.
     pub(super) fn restore(&mut self, record: &Record, elapsed: Duration, joins: bool, out: Out<'_>) {
         let known = self.files.find(record.file);
         let Some(file) = known.or_else(|| self.files.insert(File::new(record.file)).ok()) else { return };
@@ -53,6 +54,14 @@ impl Shard {
         self.serial = self.serial.max(Route::serial_of(FileId::new(persistent, 0)).saturating_add(1));
         let claim = Claim::new(record.granted, record.sharing, record.disposition);
         let name = record.lease.filter(|_| joins).map(|lease| (record.client, lease.key()));
+        self.journal.written = self.journal.written.max(record.written);
+        if self.files.get(file).is_some_and(|file| !file.shares.fit(claim)) {
+            count(&mut self.stats.restored_in_part);
+            release(name, out);
+            self.expunge(persistent, out);
+            let file_id = FileId::new(persistent, 0);
+            return perform(out, Action::CloseFile { file_id, link: Link::Keep });
+        }
         let open = self.opens.insert_with_key(|open| Open {
             file_id: FileId::new(persistent, open.data().as_ffi()),
             file,
@@ -101,6 +110,8 @@ impl Shard {
             channel_sequence: record.channel_sequence,
             sequences: record.sequences,
             stored: true,
+            told: true,
+            withdrawn: false,
             dirty: false,
             unclaimed: true,
         };
@@ -124,6 +135,11 @@ impl Shard {
         self.count_promised(open, |count| count.saturating_add(1));
         count(&mut self.stats.restored);
         tell(out, RegistryInput::Promised { guid: create_guid, persistent });
+        let restored = durable.and_then(|durable| self.record(durable));
+        let as_written = Record { connected: false, ..record.clone() };
+        if restored.is_some_and(|restored| Record { written: record.written, ..restored } != as_written) {
+            self.touch(open);
+        }
     }
 
     fn restore_locks(&mut self, slot: OpenSlot, record: &Record) {
@@ -147,7 +163,7 @@ impl Shard {
             (Some(context), Some(name)) => {
                 self.restored_lease(slot, &context, name, opened).map_or(Caching::Nothing, Caching::Lease)
             }
-            (Some(_), None) => Caching::Guest,
+            (Some(context), None) => Caching::Guest(Box::new(Lease::nothing(&context))),
             (None, _) => match level_of(record.level) {
                 Level::None => Caching::Nothing,
                 level @ (Level::II | Level::Exclusive | Level::Batch) => {

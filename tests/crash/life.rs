@@ -65,11 +65,16 @@ impl Life {
             last_seq: 0,
         };
         life.refuses(rng)?;
-        life.restore(rng)?;
+        let rewritten = life.restore(rng)?;
         life.refuses(rng)?;
         life.journal = Journal::new(life.image.clone(), lie);
+        for action in rewritten {
+            life.apply(action)?;
+        }
+        let before = life.journal.changes.len();
         life.tell(Event::Recovered)?;
-        hold!(life.journal.changes.len() == 1, "Recovered says below which serial numbers FileIds will be");
+        let more = life.journal.changes.len() - before;
+        hold!(more == 1, "Recovered says below which serial numbers FileIds will be");
         hold!(life.misuse(Event::Recovered) == Some(Misuse::NotRecovering), "Recovered a second time");
         Ok(life)
     }
@@ -94,15 +99,22 @@ impl Life {
 
     /// What a driver is told that it did wrong; nothing else may come of it.
     fn misuse(&mut self, event: Event) -> Option<Misuse> {
-        let mut actions = Vec::new();
-        let misuse = self.server.handle(Instant::from_millis(self.now), event, &mut actions).err();
-        assert!(misuse.is_none() || actions.is_empty(), "a misuse has no actions");
-        misuse
+        self.tried(event).err()
     }
 
-    fn restore(&mut self, rng: &mut Rng) -> Verdict {
+    fn tried(&mut self, event: Event) -> Result<Vec<Action>, Misuse> {
+        let mut actions = Vec::new();
+        let result = self.server.handle(Instant::from_millis(self.now), event, &mut actions);
+        assert!(result.is_ok() || actions.is_empty(), "a misuse has no actions");
+        result.map(|()| actions)
+    }
+
+    /// Returns what is to be stored of it: records that were not restored whole.
+    fn restore(&mut self, rng: &mut Rng) -> Verdict<Vec<Action>> {
+        let mut rewritten = Vec::new();
         let mut order: Vec<u64> = self.image.records.keys().copied().collect();
         rng.shuffle(&mut order);
+        order.sort_by_key(|persistent| std::cmp::Reverse(self.image.records[persistent].written));
         let mut expected = BTreeMap::new();
         for persistent in order {
             let record = Rc::clone(&self.image.records[&persistent]);
@@ -126,8 +138,19 @@ impl Life {
             if self.loud {
                 println!("@{} {}", self.now, brief::event(&restore));
             }
-            match self.misuse(restore.clone()) {
-                None => {
+            let over = |action: &Action| matches!(action, Action::CloseFile { .. });
+            match self.tried(restore.clone()) {
+                // A later record shows that it was closed.
+                Ok(actions) if actions.iter().any(over) => {
+                    hold!(!firm, "{persistent:#x} was granted, and is taken for closed");
+                    seen("records that contradict later ones");
+                    self.image.records.remove(&persistent);
+                }
+                Ok(actions) => {
+                    if !actions.is_empty() {
+                        seen("records that were not restored whole");
+                    }
+                    rewritten.extend(actions);
                     seen("records");
                     if !record.locks.is_empty() {
                         seen("records with locks");
@@ -138,12 +161,7 @@ impl Life {
                         hold!(again == Some(Misuse::ForeignRecord), "a record restored twice: {again:?}");
                     }
                 }
-                // It contradicts another that is there.
-                Some(Misuse::ForeignRecord) if !firm => {
-                    seen("records that contradict others");
-                    self.image.records.remove(&persistent);
-                }
-                Some(misuse) => return Err(format!("{persistent:#x} ({standing:?}): {misuse}")),
+                Err(misuse) => return Err(format!("{persistent:#x} ({standing:?}): {misuse}")),
             }
         }
         let firm = |file| {
@@ -200,7 +218,8 @@ impl Life {
             let handle = self.book.handles.get_mut(persistent).expect("it was found above");
             handle.recall(record);
         }
-        self.nothing_excluded()
+        self.nothing_excluded()?;
+        Ok(rewritten)
     }
 
     /// A request: its number, noted as what it is.

@@ -67,11 +67,11 @@ impl Store {
         let elapsed = Duration::from_millis(words.read("away", integer)?.unwrap_or(0));
         self.asked.clear();
         config.first_serial = config.first_serial.max(self.serials);
-        let mut events = Vec::new();
-        for (persistent, octets) in &self.records {
-            let record = Record::decode_as(*persistent, octets).map_err(|error| error.to_string())?;
-            events.push(Event::Restore { record: Box::new(record), elapsed });
-        }
+        let decoded = self.records.iter().map(|(persistent, octets)| Record::decode_as(*persistent, octets));
+        let mut records = decoded.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        records.sort_by_key(|record| std::cmp::Reverse(record.written));
+        let restored = records.into_iter().map(|record| Event::Restore { record: Box::new(record), elapsed });
+        let mut events: Vec<Event> = restored.collect();
         events.push(Event::Recovered);
         Ok(events)
     }

@@ -16,6 +16,7 @@
 
 mod line;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -220,8 +221,16 @@ impl Node {
         let mut restored = 0;
         let mut aside = Batch::default();
         let now = wall_clock();
-        for (persistent, stored) in image.records {
-            let why = match decode(persistent, &stored, now) {
+        let decoded = image.records.into_iter().map(|(persistent, stored)| {
+            let record = decode(persistent, &stored, now);
+            (persistent, stored, record)
+        });
+        let mut records: Vec<_> = decoded.collect();
+        // From the latest to the earliest; those that are none at the end.
+        records
+            .sort_by_key(|(_, _, record)| Reverse(record.as_ref().map_or(0, |(record, _)| record.written)));
+        for (persistent, stored, record) in records {
+            let why = match record {
                 Ok((record, elapsed)) => match self.handle(Event::Restore { record, elapsed }) {
                     Ok(()) => {
                         restored += 1;
