@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::sheet::{any, le16, le32, le64};
 
 /// The size of a record without locks and lock sequences: the fixed fields, and the checksum behind them.
-const FIXED: usize = 224;
+const FIXED: usize = 232;
 const LEAST: usize = FIXED + 4;
 const LOCK: usize = 17;
 
@@ -128,7 +128,7 @@ fn faults_of_fields(octets: &[u8]) -> Vec<(RecordField, usize)> {
     if !lawful || fixed > octets.len() {
         return vec![(RecordField::FixedLength, 6)];
     }
-    let (locks, sequences) = (u64::from(le32(octets, 12)), u64::from(octets[223]));
+    let (locks, sequences) = (u64::from(le32(octets, 12)), u64::from(octets[231]));
     if locks * 17 + sequences * 4 != (octets.len() - fixed) as u64 {
         return vec![(RecordField::LockCount, 12)];
     }
@@ -153,27 +153,27 @@ fn faults_of_fields(octets: &[u8]) -> Vec<(RecordField, usize)> {
         at += 4;
     }
 
-    let (level, version, present, state) = (octets[219], octets[220], octets[221], octets[222]);
-    fault(octets[216] > 5, RecordField::CreateDisposition, 216);
-    fault(octets[217] > 3, RecordField::CreateAction, 217);
-    fault(octets[218] > 1, RecordField::Kind, 218);
+    let (level, version, present, state) = (octets[227], octets[228], octets[229], octets[230]);
+    fault(octets[224] > 5, RecordField::CreateDisposition, 224);
+    fault(octets[225] > 3, RecordField::CreateAction, 225);
+    fault(octets[226] > 1, RecordField::Kind, 226);
     let levels: &[u8] = if version == 0 { &[0, 1, 8, 9] } else { &[0xff] };
-    fault(!levels.contains(&level), RecordField::OplockLevel, 219);
-    fault(version > 2, RecordField::LeaseVersion, 220);
-    fault(present > 0xf || present & 0xc == 8, RecordField::Present, 221);
-    fault(state > 7, RecordField::State, 222);
+    fault(!levels.contains(&level), RecordField::OplockLevel, 227);
+    fault(version > 2, RecordField::LeaseVersion, 228);
+    fault(present > 0xf || present & 0xc == 8, RecordField::Present, 229);
+    fault(state > 7, RecordField::State, 230);
 
-    fault(present & 1 == 0 && !zero(40, 16), RecordField::Directory, 40);
-    fault(present & 2 == 0 && !zero(56, 16), RecordField::Parent, 56);
-    fault(present & 4 == 0 && !zero(120, 16), RecordField::AppInstanceId, 120);
-    fault(present & 8 == 0 && !zero(136, 8), RecordField::AppInstanceVersionHigh, 136);
-    fault(present & 8 == 0 && !zero(144, 8), RecordField::AppInstanceVersionLow, 144);
-    let parent = version == 2 && le32(octets, 188) & 4 != 0;
-    fault(version == 0 && !zero(152, 16), RecordField::LeaseKey, 152);
-    fault(!parent && !zero(168, 16), RecordField::ParentLeaseKey, 168);
-    fault(version == 0 && !zero(184, 4), RecordField::LeaseState, 184);
-    fault(version == 0 && !zero(188, 4), RecordField::LeaseFlags, 188);
-    fault(version != 2 && !zero(212, 2), RecordField::Epoch, 212);
+    fault(present & 1 == 0 && !zero(48, 16), RecordField::Directory, 48);
+    fault(present & 2 == 0 && !zero(64, 16), RecordField::Parent, 64);
+    fault(present & 4 == 0 && !zero(128, 16), RecordField::AppInstanceId, 128);
+    fault(present & 8 == 0 && !zero(144, 8), RecordField::AppInstanceVersionHigh, 144);
+    fault(present & 8 == 0 && !zero(152, 8), RecordField::AppInstanceVersionLow, 152);
+    let parent = version == 2 && le32(octets, 196) & 4 != 0;
+    fault(version == 0 && !zero(160, 16), RecordField::LeaseKey, 160);
+    fault(!parent && !zero(176, 16), RecordField::ParentLeaseKey, 176);
+    fault(version == 0 && !zero(192, 4), RecordField::LeaseState, 192);
+    fault(version == 0 && !zero(196, 4), RecordField::LeaseFlags, 196);
+    fault(version != 2 && !zero(220, 2), RecordField::Epoch, 220);
     faults
 }
 
@@ -197,14 +197,14 @@ fn fitting(octets: &[u8]) -> Vec<u8> {
     octets.resize(octets.len().max(FIXED), 0);
     let later = if octets[4] == 0 { 0 } else { usize::from(octets[6] % 16) };
     octets[6..8].copy_from_slice(&((FIXED + later) as u16).to_le_bytes());
-    let (locks, sequences) = (octets[12] % 4, octets[223] % 4);
+    let (locks, sequences) = (octets[12] % 4, octets[231] % 4);
     octets[12..16].copy_from_slice(&u32::from(locks).to_le_bytes());
-    octets[223] = sequences;
+    octets[231] = sequences;
     octets.resize(LEAST + later + usize::from(locks) * LOCK + usize::from(sequences) * 4, 0);
-    for (at, bound) in [(216, 6), (217, 4), (218, 2), (220, 3), (221, 16), (222, 8)] {
+    for (at, bound) in [(224, 6), (225, 4), (226, 2), (228, 3), (229, 16), (230, 8)] {
         octets[at] %= bound;
     }
-    octets[219] = if octets[220] == 0 { [0, 1, 8, 9][usize::from(octets[219] % 4)] } else { 0xff };
+    octets[227] = if octets[228] == 0 { [0, 1, 8, 9][usize::from(octets[227] % 4)] } else { 0xff };
     sound(&octets)
 }
 
@@ -226,6 +226,7 @@ pub fn draw(input: &mut Unstructured<'_>) -> Record {
     let ids = (any(input), FileKey::new(any(input)), ClientGuid::from_wire(any(input)));
     let (owner, create_guid) = (UserId::new(any(input)), CreateGuid::from_wire(any(input)));
     let mut record = Record::new(ids.0, ids.1, ids.2, owner, create_guid);
+    record.written = any(input);
     let (present, kinds, level) = (any::<u8>(input), any::<u8>(input), any::<u8>(input));
     record.directory = (present & 1 != 0).then(|| FileKey::new(any(input)));
     record.parent = (present & 2 != 0).then(|| key(input));
