@@ -316,6 +316,15 @@ impl Book {
         self.conns.iter().position(|other| *other == Some(conn))
     }
 
+    /// Whether a disposition that takes another back is on its way.
+    pub fn undoes(&self) -> bool {
+        let back = |intent: &Intent| matches!(intent, Intent::Delete { pending: false });
+        self.requests
+            .values()
+            .any(|(_, asked)| matches!(asked, Asked::Operate { intent, .. } if back(intent)))
+            || self.running.iter().any(|running| back(&running.intent))
+    }
+
     /// What becomes of the file is uncertain from now on.
     pub fn doubt_fate(&mut self, file: FileKey) {
         let of_file = self.handles.values_mut().filter(|handle| handle.wish.file == file);

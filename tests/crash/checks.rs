@@ -30,7 +30,10 @@ impl Life {
             let mut handles = self.book.handles.values().filter(shared);
             // A further open of the lease may be about to get more.
             let more = handles.any(|other| !other.told && !other.closed);
-            if let (Some(lease), Some(told), false) = (record.lease, told, more) {
+            if handle.unbound {
+                let nothing = record.lease.is_some_and(|lease| lease.state().is_empty());
+                hold!(nothing, "{persistent:#x}: its key joined no lease");
+            } else if let (Some(lease), Some(told), false) = (record.lease, told, more) {
                 let (stored, told, exact) = (lease.state(), told.state, told.exact && connected);
                 hold!(told.contains(stored), "{persistent:#x}: {stored} is stored, and {told} was told");
                 hold!(!exact || stored == told, "{persistent:#x}: {stored} is stored, and {told} is held");

@@ -471,6 +471,9 @@ impl History {
         if let (Intent::Delete { .. }, true, Some((_, file))) = (running.intent, fails, told) {
             self.life.book.doubt_fate(file);
         }
+        if let (Intent::Delete { pending: false }, Some((_, file))) = (running.intent, told) {
+            self.life.book.going.remove(&file);
+        }
         self.life.tell(Event::Done { ticket: running.ticket, result })?;
         if let (Intent::Delete { pending: true }, false, Some((true, file))) = (running.intent, fails, told) {
             let mut others = self.life.book.running.iter();
@@ -482,10 +485,7 @@ impl History {
     }
 
     fn going(&mut self, file: FileKey) {
-        let undone = |(_, asked): &(u64, Asked)| {
-            matches!(asked, Asked::Operate { intent: Intent::Delete { pending: false }, .. })
-        };
-        if !self.life.book.requests.values().any(undone) {
+        if !self.life.book.undoes() {
             self.life.book.going.entry(file).or_insert(Going::Disposed);
         }
     }
@@ -556,8 +556,10 @@ impl History {
         let mut reconnect =
             Reconnect::new(request, origin(conn, AVAILABLE), user, persistent).flags(flags, share);
         reconnect.create_guid = guid;
-        if let Some((key, state)) = handle.wish.lease.filter(|_| !handle.unbound) {
-            let told = self.life.book.told.get(&(client, key));
+        if let Some((key, state)) = handle.wish.lease {
+            // A key that joined no lease has nothing, whatever it has elsewhere.
+            let state = if handle.unbound { LeaseState::NONE } else { state };
+            let told = self.life.book.told.get(&(client, key)).filter(|_| !handle.unbound);
             let (state, epoch) = told.map_or((state, Epoch::ZERO), |told| (told.state, told.epoch));
             reconnect = reconnect.lease(lease_of(key, state, epoch), Some(handle.wish.file));
         }

@@ -330,8 +330,10 @@ impl Life {
         let downgraded = handle.told && !handle.promised;
         if handle.standing == Standing::Doubtful && gate_close && !handle.ghost && !downgraded {
             handle.standing = Standing::Gone;
-            if handle.wish.options.contains(CreateOptions::DELETE_ON_CLOSE) {
-                let file = handle.wish.file;
+            // A CREATE that was refused wanted it as well, and nobody was told.
+            let goes = handle.told && handle.wish.options.contains(CreateOptions::DELETE_ON_CLOSE);
+            let file = handle.wish.file;
+            if goes && !self.book.undoes() {
                 self.book.going.insert(file, Going::Closed);
             }
         }
