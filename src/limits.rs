@@ -30,8 +30,8 @@ pub struct Limits {
     pub running: usize,
     /// Deadlines that one call carries out. What is left is due at once: `poll_timeout` says so.
     pub deadlines_per_call: u32,
-    /// What waits for the store. At the limit what would have to wait as well is refused with STATUS_INSUFFICIENT_RESOURCES, but for
-    /// what closes an open.
+    /// What waits for the store. At the limit a request that would have to wait as well is refused with
+    /// STATUS_INSUFFICIENT_RESOURCES when it comes, but for what unlocks or closes.
     pub unstored: usize,
     /// Byte-range locks. At the limit a LOCK is refused with STATUS_INSUFFICIENT_RESOURCES and locks nothing.
     pub locks: usize,

@@ -51,6 +51,7 @@ impl Shard {
     /// What nobody has heard of comes down without a word: its client will be told of what is left.
     pub(super) fn hush(&mut self, id: HolderId, to: LeaseState) {
         self.change_hold(id, |hold| hold.hush(within(id, to)));
+        self.stop_deadline(id);
     }
 
     /// Changes what somebody holds without a notification.
@@ -261,6 +262,10 @@ impl Shard {
     /// A notification did not go out where it was tried: the next connection, unless a later one has overtaken it.
     pub(super) fn redeliver(&mut self, id: BreakId, tried: Option<Arrival>, out: Out<'_>) {
         let holder = id.holder();
+        // It is kept, and goes out when its client is back.
+        if self.kept_for(holder) {
+            return;
+        }
         let Some(hold) = self.hold_mut(holder) else { return };
         let Some(notice) = hold.last(id.number) else { return };
         if notice.needs_acknowledgment() {
@@ -301,6 +306,13 @@ impl Shard {
         };
         let Some(file) = file else { return self.anomaly("a break of nobody") };
         self.forsake(id);
+        if self.files.get(file).is_some_and(|file| file.promised > 0) {
+            let before = self.journal.last;
+            self.flush(out);
+            if self.journal.last > before {
+                self.bar_others(file, self.journal.last);
+            }
+        }
         self.go_on(id, None, file, out);
     }
 }

@@ -105,7 +105,8 @@ pub enum Event {
     Done {
         /// From the action.
         ticket: Ticket,
-        /// What came of it. What failed has changed nothing: no lease of a directory breaks for it.
+        /// What came of it. What failed has changed nothing: no lease of a directory breaks for it. Where that has something stored,
+        /// the client is answered when it is durable.
         result: Result<(), Status>,
     },
     /// LOCK (MS-SMB2 3.3.5.14): answered by `Accepted`, perhaps after waiting, or by `Refused`. That the open may read or write

@@ -62,8 +62,7 @@ impl Shard {
         let durable = durable.and_then(|durable| durable.grant(admission.create.durability));
         let (file_id, replayable) = (open.file_id, open.replay.is_some());
         let grant = Grant { file_id, action, level, durable, lease, replayable };
-        let kept =
-            |lease: &Lease| lease.promised > 0 && lease.hold.breaking().is_some() && !lease.hold.is_told();
+        let kept = |lease: &Lease| lease.hold.breaking().is_some() && !lease.hold.is_told();
         let lease = open.lease().and_then(|lease| self.leases.get(lease));
         let (request, kept) = (admission.create.request, lease.is_some_and(kept));
         count(&mut self.stats.granted);

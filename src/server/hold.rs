@@ -126,7 +126,9 @@ impl Hold {
 
     /// Comes down to `to`, and nobody is told: nobody has heard of it.
     pub(super) fn hush(&mut self, to: LeaseState) {
-        self.state = self.state().intersection(to).into();
+        let told = self.told().unwrap_or_else(|| self.state());
+        self.state = told.intersection(to).into();
+        self.phase = Phase::Held;
     }
 
     /// As [`lower`](Self::lower), while nobody can be told: the notification is kept, and says all of it when it goes out.
@@ -156,9 +158,11 @@ impl Hold {
     /// The client says that it has no more than this. Ends a break that wanted no less.
     pub(super) fn cut(&mut self, state: LeaseState) {
         self.state = self.state().intersection(state).into();
-        if self.breaking().is_some_and(|(_, needed)| needed.contains(self.state())) {
-            self.phase = Phase::Held;
-        }
+        let Some((told, needed)) = self.breaking() else { return };
+        let (told, needed) = (told.intersection(self.state()), needed.intersection(self.state()));
+        let ends = needed.normalized() == self.state();
+        self.phase =
+            if ends { Phase::Held } else { Phase::Breaking { told: told.into(), needed: needed.into() } };
     }
 
     /// The client has come down to `state`, which is within what it was told. Returns the next notification, if that is not
@@ -198,6 +202,7 @@ impl Hold {
             self.phase = Phase::Breaking { told: told.into(), needed: needed.into() };
         } else {
             self.state = LeaseState::NONE.into();
+            self.phase = Phase::Held;
         }
         self.last = Some(notice);
         notice

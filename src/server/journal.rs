@@ -28,7 +28,7 @@ use crate::state::{CreateAction, OplockLevel};
 use crate::stats::count;
 use crate::status::Status;
 use crate::time::Instant;
-use crate::types::RequestId;
+use crate::types::{FileKey, RequestId};
 
 /// Serial numbers of FileIds are reserved by that many.
 const RESERVE: u64 = 1 << 20;
@@ -72,7 +72,9 @@ pub(super) enum HeldBack {
     /// The answer to a LOCK that has locked.
     Locked(Box<Lock>),
     /// The answer to a LOCK that has unlocked.
-    Unlocked(RequestId),
+    Unlocked(Box<Lock>),
+    /// The answer to a request for resilience.
+    Accept(RequestId),
     /// An operation that changes the record.
     Proceed(RequestId, Ticket),
     /// The answer to a CLOSE.
@@ -81,6 +83,8 @@ pub(super) enum HeldBack {
     Swept(RequestId),
     /// FileIds below this serial number.
     Serials(u64),
+    /// Everybody else on a file: somebody has lost what it had there, and does not know.
+    Others(FileKey),
 }
 
 impl Journal {
@@ -186,6 +190,31 @@ impl Shard {
             }
         }
         self.journal.dirty = dirty;
+    }
+
+    pub(super) fn promise_mut(&mut self, open: OpenSlot) -> Option<&mut Promise> {
+        let slot = self.opens.get(open)?.durable?;
+        self.durables.get_mut(slot)?.promise_mut()
+    }
+
+    /// What an open asked for, and the store does not know of yet, is answered before it goes.
+    pub(super) fn answer_held(&mut self, open: OpenSlot, out: Out<'_>) {
+        let Some(file) = self.opens.get(open).and_then(|open| self.files.get(open.file)) else { return };
+        let running = file.running.iter(&self.running, |run| &run.in_file);
+        let own: Vec<_> = running
+            .filter(|(_, run)| run.own.open == Some(open) && is_recorded(run.intent))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in own {
+            let waits =
+                |held: &Held| matches!(held.what, HeldBack::Proceed(_, ticket) if ticket.slot() == slot);
+            let Some(at) = self.journal.held.iter().position(waits) else { continue };
+            if let Some(Held { what: HeldBack::Proceed(request, ticket), .. }) = self.journal.held.remove(at)
+            {
+                self.decline(request, Status::FILE_CLOSED, out);
+                self.done(ticket, Err(Status::FILE_CLOSED), out);
+            }
+        }
     }
 
     /// Whether an open is persistent.
@@ -319,6 +348,22 @@ impl Shard {
         }
     }
 
+    /// Somebody who is not there to hear of it has lost what it had: others go on when that is durable. Otherwise it might have it
+    /// back after a restart, beside what they did.
+    pub(super) fn bar_others(&mut self, file: FileSlot, change: u64) {
+        let Some(file) = self.files.get_mut(file) else { return };
+        file.barred = file.barred.saturating_add(1);
+        self.journal.hold(change, HeldBack::Others(file.key));
+    }
+
+    fn unbar(&mut self, key: FileKey, out: Out<'_>) {
+        let Some(slot) = self.files.find(key) else { return };
+        if let Some(file) = self.files.get_mut(slot) {
+            file.barred = file.barred.saturating_sub(1);
+        }
+        self.settle(slot, out);
+    }
+
     fn stored(&mut self, what: HeldBack, out: Out<'_>) {
         match what {
             HeldBack::Grant(durable) => {
@@ -331,11 +376,13 @@ impl Shard {
             }
             HeldBack::Withdrawn(durable) => self.unpromise(durable, out),
             HeldBack::Locked(lock) => perform(out, Action::Accepted { request: lock.request }),
-            HeldBack::Unlocked(request) => perform(out, Action::Accepted { request }),
+            HeldBack::Unlocked(lock) => perform(out, Action::Accepted { request: lock.request }),
+            HeldBack::Accept(request) => perform(out, Action::Accepted { request }),
             HeldBack::Proceed(request, ticket) => perform(out, Action::Proceed { request, ticket }),
             HeldBack::Closed(request) => perform(out, Action::Closed { request }),
             HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
             HeldBack::Serials(below) => self.journal.reserved = below,
+            HeldBack::Others(file) => self.unbar(file, out),
         }
     }
 
@@ -348,7 +395,8 @@ impl Shard {
                 self.unlock_again(&lock, out);
                 self.decline(lock.request, full, out);
             }
-            HeldBack::Unlocked(request) | HeldBack::Closed(request) => self.decline(request, full, out),
+            HeldBack::Unlocked(lock) => self.decline(lock.request, full, out),
+            HeldBack::Accept(request) | HeldBack::Closed(request) => self.decline(request, full, out),
             HeldBack::Proceed(request, ticket) => {
                 self.decline(request, full, out);
                 self.done(ticket, Err(full), out);
@@ -360,6 +408,7 @@ impl Shard {
             HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
+            HeldBack::Others(file) => self.unbar(file, out),
         }
     }
 
@@ -406,7 +455,8 @@ impl Shard {
         let (action, directory) = (*action, *kind == ObjectKind::Directory);
         let Some(record) = self.opens.get(open) else { return };
         let (file, orphaned) = (record.file, record.orphaned());
-        let durable = !directory && self.caches_enough(record);
+        let holder = record.lease().map_or(HolderId::Oplock(open), HolderId::Lease);
+        let durable = !directory && self.caches_enough(record) && self.is_reserved(record);
         self.told(open);
         self.count_promised(open, |count| count.saturating_sub(1));
         self.forget_guid(slot, out);
@@ -421,7 +471,11 @@ impl Shard {
                 self.admissions.recycle(admission);
             }
         }
-        if orphaned && !durable {
+        if directory {
+            self.used(open, out);
+        }
+        let breaking = self.hold_mut(holder).is_some_and(|hold| hold.breaking().is_some());
+        if orphaned && (!durable || breaking) {
             self.shut(open, out);
             self.settle(file, out);
         }
@@ -431,10 +485,30 @@ impl Shard {
     fn unlock_again(&mut self, lock: &Lock, out: Out<'_>) {
         let slot = self.durables.find(lock.file_id.persistent).and_then(|slot| self.durables.get(slot));
         let Some(slot) = slot.map(|durable| durable.open) else { return };
+        if let (Some(sequence), Some(promise)) = (lock.sequence, self.promise_mut(slot)) {
+            promise.sequences.undone(sequence);
+        }
+        // A later LOCK of the same octets stands for what is locked by now.
+        let later = self.journal.held.iter().filter_map(|held| match &held.what {
+            HeldBack::Locked(other) | HeldBack::Unlocked(other) => Some(other),
+            HeldBack::Grant(_)
+            | HeldBack::Withdrawn(_)
+            | HeldBack::Accept(_)
+            | HeldBack::Proceed(..)
+            | HeldBack::Closed(_)
+            | HeldBack::Swept(_)
+            | HeldBack::Serials(_)
+            | HeldBack::Others(_) => None,
+        });
+        let mut again: Vec<(u64, u64)> = Vec::new();
+        for other in later.filter(|other| other.file_id.persistent == lock.file_id.persistent) {
+            again.extend(other.elements.iter().map(|element| (element.offset, element.len)));
+        }
         let Some(open) = self.opens.get_mut(slot) else { return };
         let file = open.file;
         if let Some(record) = self.files.get_mut(file) {
-            for (range, kind) in demanded(&lock.elements) {
+            let wanted = demanded(&lock.elements);
+            for (range, kind) in wanted.filter(|(range, _)| !again.contains(&(range.offset(), range.len()))) {
                 record.locks.undo(&mut self.ranges, &mut open.locks, range, kind);
             }
         }
@@ -452,8 +526,9 @@ impl Shard {
 
     /// A persistent open can be found by its CreateGuid.
     fn introduce(&mut self, slot: DurableSlot, out: Out<'_>) {
-        let Some(Durable { create_guid, persistent, .. }) = self.durables.get(slot) else { return };
-        tell(out, RegistryInput::Promised { guid: *create_guid, persistent: *persistent });
+        let Some(Durable { create_guid, client, persistent, .. }) = self.durables.get(slot) else { return };
+        let (guid, client, persistent) = (*create_guid, *client, *persistent);
+        tell(out, RegistryInput::Promised { guid, client, persistent });
     }
 
     /// The CreateGuid of a persistent open leads nowhere any more.

@@ -76,6 +76,15 @@ impl Shard {
         }
     }
 
+    /// Whether an open has locks, or another of its lease.
+    pub(super) fn has_locks(&self, open: &Open) -> bool {
+        let Some(file) = self.files.get(open.file).filter(|file| !file.locks.vacant()) else { return false };
+        let lease = open.lease();
+        let of_lease = |other: &Open| lease.is_some() && other.lease() == lease;
+        let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
+        open.locks.lock_count() > 0 || opens.any(|(_, other)| of_lease(other) && other.locks.lock_count() > 0)
+    }
+
     fn is_promised(&self, open: OpenSlot) -> bool {
         self.opens.get(open).is_some_and(|open| self.promised(open))
     }
@@ -95,7 +104,7 @@ impl Shard {
             let state = hold.state();
             self.config.profile.absent_holder == AbsentHolder::Refuse
                 || !survives(state, oplock)
-                || (!file.locks.vacant() && !state.contains(LeaseState::WRITE))
+                || (!state.contains(LeaseState::WRITE) && self.has_locks(open))
         };
         let opens = file.opens.iter(&self.opens, |open| &open.in_file);
         let mut absent = opens.filter(|(_, open)| open.orphaned() && self.promised(open));
@@ -117,6 +126,9 @@ impl Shard {
     pub(super) fn judge(&mut self, slot: FileSlot, party: Party) -> Result<Verdict, Status> {
         let Party { own, operation, condition } = party;
         self.breaks.clear();
+        if self.files.get(slot).is_some_and(|file| file.barred > 0) {
+            return Ok(Verdict::Wait);
+        }
         if let (Condition::Shared(claim), Some(file)) = (condition, self.files.get(slot)) {
             if file.goes() {
                 return Err(Status::DELETE_PENDING);

@@ -175,6 +175,7 @@ impl Shard {
         let (place, modified, orphan) = (open.place, open.modified, open.orphaned());
         let delete = open.options.contains(CreateOptions::DELETE_ON_CLOSE);
         self.answer_for(slot, out);
+        self.answer_held(slot, out);
         if delete {
             if let Some(file) = self.files.get_mut(file) {
                 file.dispose(true, place.parent);
@@ -250,6 +251,10 @@ impl Shard {
         lease.opens = lease.opens.saturating_sub(1);
         lease.orphans = lease.orphans.saturating_sub(orphan.into());
         if lease.opens > 0 {
+            // The last who could be told: what was said to it may be for others, who hear of it when they are back.
+            if self.kept_for(HolderId::Lease(slot)) {
+                self.stop_deadline(HolderId::Lease(slot));
+            }
             return;
         }
         let (file, name) = (lease.file, lease.name);
@@ -329,7 +334,9 @@ impl Shard {
                 continue;
             }
             // If the driver is opening the file as yet, it is closed, and the lease key free, when that has ended.
-            if let Some(admission) = self.leave_lane(slot) {
+            let refused = self.leave_lane(slot);
+            let known = refused.is_none();
+            if let Some(admission) = refused {
                 self.decline(admission.create.request, status, out);
                 self.admissions.recycle(admission);
             }
@@ -337,7 +344,7 @@ impl Shard {
                 continue;
             }
             match what {
-                Swept::Session(end) if self.is_kept(slot, end) => self.orphan(slot, out),
+                Swept::Session(end) if known && self.is_kept(slot, end) => self.orphan(slot, out),
                 Swept::Session(_) | Swept::Tree(_) => change = self.shut(slot, out).or(change),
             }
             unsettled.extend(self.unsettle(file));

@@ -92,9 +92,7 @@ impl Shard {
             self.follow(&run, out);
         }
         if is_recorded(run.intent) {
-            // What was written ahead of it holds, if it went well.
-            let own = run.own.open.and_then(|open| self.opens.get(open)).map(|open| open.file_id);
-            self.touch_opens(file, |open| result.is_err() || Some(open.file_id) != own);
+            self.touch_opens(file, |_| true);
         }
         if barred {
             self.resume(file, out);

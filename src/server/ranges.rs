@@ -54,6 +54,10 @@ impl Shard {
         };
         let (file, before) = (open.file, open.locks.lock_count());
         self.used(slot, out);
+        // MS-SMB2 3.3.5.14: nothing is known of the entry until this one is carried out.
+        if let (Some(sequence), Some(promise)) = (lock.sequence, self.promise_mut(slot)) {
+            promise.sequences.undone(sequence);
+        }
         let Some(first) = lock.elements.first() else {
             return self.decline(request, Status::INVALID_PARAMETER, out);
         };
@@ -65,7 +69,10 @@ impl Shard {
             // What was unlocked before an error stays so.
             let unlocked = self.opens.get(slot).is_some_and(|open| open.locks.lock_count() < before);
             match result {
-                Ok(()) => self.accept_lock(slot, lock, HeldBack::Unlocked(request), out),
+                Ok(()) => {
+                    let held = HeldBack::Unlocked(Box::new(lock.clone()));
+                    self.accept_lock(slot, lock, held, out);
+                }
                 Err(status) => {
                     if unlocked {
                         self.touch(slot);

@@ -10,6 +10,7 @@ use super::action::{Action, Grant};
 use super::durable::{Durable, Kind, Promise, survives};
 use super::event::{Durability, ObjectKind, Opened, Origin, Reconnect, SessionEnd};
 use super::hold::Hold;
+use super::journal::HeldBack;
 use super::lease::Lease;
 use super::records::{Caching, FileSlot, Open, Stage};
 use super::scale::{Admission, Due, HolderId, LeaseSlot, OpenSlot, RegistryInput, Route};
@@ -76,7 +77,7 @@ impl Shard {
 
     /// Whether the FileId of an open will not be given out again, whatever happens: a handle must not lead to another open after a
     /// restart.
-    fn is_reserved(&self, open: &Open) -> bool {
+    pub(super) fn is_reserved(&self, open: &Open) -> bool {
         !self.config.persistence || Route::serial_of(open.file_id) < self.journal.reserved
     }
 
@@ -101,7 +102,15 @@ impl Shard {
             return self.decline(request, Status::INVALID_PARAMETER, out);
         }
         match self.set_resilient(slot, (client, owner), timeout) {
-            Ok(()) => perform(out, Action::Accepted { request }),
+            Ok(()) => {
+                match self.opens.get(slot).filter(|open| self.promised(open)).and_then(|open| open.durable) {
+                    Some(durable) => {
+                        let change = self.put(durable, out);
+                        self.journal.hold(change, HeldBack::Accept(request));
+                    }
+                    None => perform(out, Action::Accepted { request }),
+                }
+            }
             Err(status) => self.decline(request, status, out),
         }
     }
@@ -215,7 +224,9 @@ impl Shard {
         let file = open.file;
         self.stop_waiting(slot);
         count(&mut self.stats.orphans_expired);
-        self.shut(slot, out);
+        if let Some(change) = self.shut(slot, out) {
+            self.bar_others(file, change);
+        }
         self.settle(file, out);
     }
 
@@ -464,7 +475,7 @@ impl Shard {
     /// What a lease is when the first open of it comes back.
     fn reconcile(&mut self, slot: OpenSlot, context: Option<wire::Lease>) {
         let Some(open) = self.opens.get(slot).filter(|open| self.promised(open)) else { return };
-        let locked = self.files.get(open.file).is_some_and(|file| !file.locks.vacant());
+        let locked = self.has_locks(open);
         let Some(slot) = open.lease() else { return };
         let holder = HolderId::Lease(slot);
         let lease = self.leases.get_mut(slot).filter(|lease| lease.deserted());

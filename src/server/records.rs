@@ -42,6 +42,8 @@ pub(super) struct File {
     pub(super) promised: u32,
     /// How many of them are restored, and nobody has claimed them yet.
     pub(super) unclaimed: u32,
+    /// How many changes have to be durable before anybody goes on here.
+    pub(super) barred: u32,
     /// How many operations run that need the file not to be open.
     pub(super) evictions: u32,
     /// How many operations run that need nobody to be able to delete the file.
@@ -80,6 +82,7 @@ impl File {
             shares: Shares::default(),
             promised: 0,
             unclaimed: 0,
+            barred: 0,
             evictions: 0,
             guards: 0,
             unsettled: false,
@@ -125,7 +128,7 @@ impl File {
     }
 
     pub(super) fn idle(&self) -> bool {
-        self.opens.vacant() && self.waiters.vacant() && self.running.vacant()
+        self.opens.vacant() && self.waiters.vacant() && self.running.vacant() && self.barred == 0
     }
 }
 

@@ -163,7 +163,9 @@ impl Machine for Registry {
                     }
                     RegistryInput::Released { client, key } => self.unbind((client, key)),
                     RegistryInput::GuidReleased { client, guid } => self.free_guid((client, guid)),
-                    RegistryInput::Promised { guid, persistent } => self.promise(guid, persistent),
+                    RegistryInput::Promised { guid, client, persistent } => {
+                        self.promise(guid, client, persistent);
+                    }
                     RegistryInput::Forgotten { guid, persistent } => self.break_promise(guid, persistent),
                     RegistryInput::ByGuid { reconnect, client } => self.find_by_guid(*reconnect, client, out),
                     RegistryInput::Anew { admission } => self.anew(admission.create, out),
@@ -395,7 +397,7 @@ impl Registry {
             return Ok(());
         }
         if let Some((_, create_guid)) = guid.filter(|_| continuous && create.replay) {
-            if let Some(persistent) = self.promised(create_guid) {
+            if let Some(persistent) = self.promised(create_guid, client) {
                 let admission =
                     Admission { create, client, lease, joins: false, dialect, continuous, directory_leasing };
                 let route = Route::of_persistent(persistent);
@@ -459,7 +461,9 @@ impl Registry {
             return Err(Misuse::OutOfOrder);
         }
         self.restored = Some(record.written);
-        let lease = record.lease.filter(|lease| lease.key() != LeaseKey::ZERO);
+        // What holds nothing keeps no key from another record.
+        let holds = |lease: &Lease| lease.key() != LeaseKey::ZERO && !lease.state().is_empty();
+        let lease = record.lease.filter(holds);
         let joins = match lease {
             Some(lease) => {
                 let fresh = || Client { guid: record.client, conns: Vec::new(), bindings: 0, guids: 0 };

@@ -124,7 +124,7 @@ impl Shard {
         while let Some(slot) = next {
             let Some(open) = self.opens.get(slot) else { break };
             next = open.in_file.next();
-            if open.lease() == Some(lease) {
+            if open.lease() == Some(lease) && !open.unheard() {
                 self.used(slot, out);
             }
         }
@@ -183,8 +183,11 @@ impl Shard {
         }
         let Some(lane) = self.lanes.get_mut(to) else { return };
         lane.reserved.push_back(&mut self.opens, slot, |open| &mut open.in_lane);
-        if let Some(Stage::Reserved { lane, .. }) = self.opens.get_mut(slot).map(|open| &mut open.stage) {
+        let conn = lane.conn;
+        let stage = self.opens.get_mut(slot).map(|open| &mut open.stage);
+        if let Some(Stage::Reserved { lane, admission } | Stage::Unheard { lane, admission, .. }) = stage {
             *lane = to;
+            admission.create.origin.conn = conn;
         }
     }
 
@@ -231,7 +234,9 @@ impl Shard {
         if durable.owner != create.user {
             return Err(Status::ACCESS_DENIED);
         }
-        if open.options != create.options
+        let elsewhere = self.files.get(open.file).is_none_or(|file| file.key != create.file);
+        if elsewhere
+            || open.options != create.options
             || open.desired != create.desired
             || promise.sharing != create.sharing
         {
@@ -269,16 +274,20 @@ impl Shard {
         if entry.user != create.user || !same_lease {
             return Err(Status::ACCESS_DENIED);
         }
-        if promise.is_some() && !admission.continuous {
-            return Err(Status::INVALID_PARAMETER);
-        }
         if promise.is_some_and(|promise| !promise.stored) {
             return Err(Status::FILE_NOT_AVAILABLE);
         }
+        let without_flag = promise.is_some() && !admission.continuous;
         let session = open.session.and_then(|session| self.sessions.get(session));
         let returned = match session {
-            Some(session) if session.id == create.origin.session => None,
+            Some(session) if session.id == create.origin.session => {
+                if without_flag {
+                    return Err(Status::INVALID_PARAMETER);
+                }
+                None
+            }
             Some(_) => return Err(Status::DUPLICATE_OBJECTID),
+            None if without_flag => return Err(Status::INVALID_PARAMETER),
             // Choice: as deployed servers have it, whoever replays comes back by that.
             None if self.in_time(open) => Some(self.give_back(slot, create.origin, admission.lease)?.0),
             None => return Err(Status::DUPLICATE_OBJECTID),

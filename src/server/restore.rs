@@ -134,7 +134,8 @@ impl Shard {
         self.await_return(open, left);
         self.count_promised(open, |count| count.saturating_add(1));
         count(&mut self.stats.restored);
-        tell(out, RegistryInput::Promised { guid: create_guid, persistent });
+        let client = record.client;
+        tell(out, RegistryInput::Promised { guid: create_guid, client, persistent });
         let restored = durable.and_then(|durable| self.record(durable));
         let as_written = Record { connected: false, ..record.clone() };
         if restored.is_some_and(|restored| Record { written: record.written, ..restored } != as_written) {

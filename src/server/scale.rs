@@ -422,7 +422,7 @@ pub(super) enum RegistryInput {
     /// A CREATE that came too late to be a replay.
     Anew { admission: Box<Admission> },
     /// A persistent open has this CreateGuid.
-    Promised { guid: CreateGuid, persistent: u64 },
+    Promised { guid: CreateGuid, client: ClientGuid, persistent: u64 },
     /// It has gone, or is persistent no more.
     Forgotten { guid: CreateGuid, persistent: u64 },
     /// A persistent open is wanted back whose FileId leads nowhere.

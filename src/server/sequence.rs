@@ -78,6 +78,13 @@ impl LockSequences {
         entries.map(|(entry, number)| LockSequence { entry, number })
     }
 
+    /// The request was not carried out after all: nothing is known of its entry.
+    pub fn undone(&mut self, sequence: LockSequence) {
+        if let Some(entry) = self.entries.get_mut(sequence.entry) {
+            *entry = NOTHING;
+        }
+    }
+
     /// The request was carried out.
     pub fn done(&mut self, sequence: LockSequence) {
         if let Some(entry) = self.entries.get_mut(sequence.entry) {

@@ -1,5 +1,7 @@
 //! CreateGuids in use, and where the opens are that have them (MS-SMB2 3.3.5.9, 3.3.5.9.10, 3.3.5.9.12).
 
+use alloc::vec::Vec;
+
 use super::{ClientSlot, Out, Registry};
 use crate::server::event::{Create, Reconnect};
 use crate::server::scale::{Route, ShardInput};
@@ -14,11 +16,12 @@ pub(super) struct Guid {
     pub(super) route: Route,
 }
 
-/// A persistent open that a client can find by its CreateGuid alone (MS-SMB2 3.3.5.9, 3.3.5.9.12).
+/// The persistent opens that can be found by a CreateGuid alone, each with its client (MS-SMB2 3.3.5.9, 3.3.5.9.12).
 #[derive(Clone, Debug)]
 pub(super) struct Promised {
-    pub(super) guid: CreateGuid,
-    pub(super) persistent: u64,
+    guid: CreateGuid,
+    /// One, but for clients that do not keep theirs apart.
+    opens: Vec<(ClientGuid, u64)>,
 }
 
 impl Registry {
@@ -42,29 +45,34 @@ impl Registry {
         self.reap(client);
     }
 
-    pub(super) fn promised(&self, guid: CreateGuid) -> Option<u64> {
-        self.promises.find(guid).and_then(|slot| self.promises.get(slot)).map(|promised| promised.persistent)
+    /// FileId.Persistent of the open that is wanted: the client's own before that of another.
+    pub(super) fn promised(&self, guid: CreateGuid, client: ClientGuid) -> Option<u64> {
+        let opens = &self.promises.find(guid).and_then(|slot| self.promises.get(slot))?.opens;
+        let own = opens.iter().find(|(of, _)| *of == client);
+        own.or_else(|| opens.first()).map(|(_, persistent)| *persistent)
     }
 
-    /// The first that has a CreateGuid is found by it.
-    pub(super) fn promise(&mut self, guid: CreateGuid, persistent: u64) {
-        if self.promises.find(guid).is_none() && self.promises.insert(Promised { guid, persistent }).is_err()
-        {
-            self.anomaly("more promises than opens");
+    pub(super) fn promise(&mut self, guid: CreateGuid, client: ClientGuid, persistent: u64) {
+        let known = self.promises.find(guid);
+        let slot = known.or_else(|| self.promises.insert(Promised { guid, opens: Vec::new() }).ok());
+        match slot.and_then(|slot| self.promises.get_mut(slot)) {
+            Some(promised) => promised.opens.push((client, persistent)),
+            None => self.anomaly("more promises than opens"),
         }
     }
 
     pub(super) fn break_promise(&mut self, guid: CreateGuid, persistent: u64) {
-        if self.promised(guid) == Some(persistent) {
-            if let Some(slot) = self.promises.find(guid) {
-                self.promises.remove(slot);
-            }
+        let Some(slot) = self.promises.find(guid) else { return };
+        let Some(promised) = self.promises.get_mut(slot) else { return };
+        promised.opens.retain(|(_, other)| *other != persistent);
+        if promised.opens.is_empty() {
+            self.promises.remove(slot);
         }
     }
 
     /// MS-SMB2 3.3.5.9.12: a persistent open is found by its CreateGuid where its FileId leads nowhere.
     pub(super) fn find_by_guid(&mut self, reconnect: Reconnect, client: ClientGuid, out: Out<'_>) {
-        let persistent = reconnect.create_guid.and_then(|guid| self.promised(guid));
+        let persistent = reconnect.create_guid.and_then(|guid| self.promised(guid, client));
         match persistent.filter(|persistent| *persistent != reconnect.persistent) {
             Some(persistent) => {
                 let reconnect = Reconnect { persistent, ..reconnect };
