@@ -208,6 +208,8 @@ fields! {
     LeaseState,
     /// LeaseFlags of [`Record::lease`](super::Record::lease)
     LeaseFlags,
+    /// [`Record::told`](super::Record::told)
+    Told,
     /// Epoch of [`Record::lease`](super::Record::lease)
     Epoch,
     /// [`Record::disposition`](super::Record::disposition)

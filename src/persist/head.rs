@@ -87,7 +87,7 @@ impl RecordForm {
     /// The size of all fixed fields, in octets.
     pub(super) const fn fixed_len(self) -> usize {
         match self {
-            Self::Plain => 232,
+            Self::Plain => 236,
             Self::Sealed => 32,
         }
     }

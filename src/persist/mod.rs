@@ -92,7 +92,7 @@ pub use error::{RecordError, RecordField, RecordForm};
 pub use seal::{Nonce, SealKey};
 
 use crate::server::{AppInstance, LockSequences, ObjectKind};
-use crate::state::{Access, CreateAction, CreateOptions, Disposition, OplockLevel, ShareMode};
+use crate::state::{Access, CreateAction, CreateOptions, Disposition, LeaseState, OplockLevel, ShareMode};
 use crate::types::{ClientGuid, CreateGuid, FileKey, LeaseKey, UserId};
 use crate::wire::Lease;
 
@@ -168,8 +168,10 @@ pub struct Record {
     pub goes: bool,
     /// Its oplock; LEASE if it is part of a lease.
     pub level: OplockLevel,
-    /// Its lease, as it would be answered, with nothing in it that the client was told to give up.
+    /// Its lease, as it would be answered. What the client was told to give up is in `told`.
     pub lease: Option<Lease>,
+    /// What its client was told to come down to and has not answered: of its lease, or of its oplock in the terms of a lease.
+    pub told: Option<LeaseState>,
     /// Lease.FileDeleteOnClose
     pub relaxed: bool,
     /// Its byte-range locks.
@@ -223,6 +225,7 @@ impl Record {
             goes: false,
             level: OplockLevel::None,
             lease: None,
+            told: None,
             relaxed: false,
             locks: Vec::new(),
             sequences: LockSequences::default(),

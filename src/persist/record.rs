@@ -24,7 +24,7 @@ use crate::wire::{AppInstanceId, AppInstanceVersion, Lease, LeaseFlags, LeaseV1,
 /// |-------:|-----:|----------------------------------------------------------------------------------------------------|
 /// |      0 |    4 | Magic: F5 4C 48 50                                                                                 |
 /// |      4 |    2 | Version: minor 0, major 1                                                                          |
-/// |      6 |    2 | FixedLength, 232: where the locks begin                                                            |
+/// |      6 |    2 | FixedLength, 236: where the locks begin                                                            |
 /// |      8 |    4 | Length of all of it, the checksum included                                                         |
 /// |     12 |    4 | LockCount                                                                                          |
 /// |     16 |    8 | [`persistent`](Self::persistent)                                                                   |
@@ -42,21 +42,22 @@ use crate::wire::{AppInstanceId, AppInstanceVersion, Lease, LeaseFlags, LeaseV1,
 /// |    176 |   16 | its ParentLeaseKey, if it is of version 2 and LeaseFlags has 0x4                                   |
 /// |    192 |    4 | its LeaseState                                                                                     |
 /// |    196 |    4 | its LeaseFlags, as they would be on the wire                                                       |
-/// |    200 |    4 | [`desired`](Self::desired)                                                                         |
-/// |    204 |    4 | [`granted`](Self::granted)                                                                         |
-/// |    208 |    4 | [`sharing`](Self::sharing)                                                                         |
-/// |    212 |    4 | [`options`](Self::options)                                                                         |
-/// |    216 |    4 | [`timeout`](Self::timeout)                                                                         |
-/// |    220 |    2 | Epoch of the lease, if it is of version 2                                                          |
-/// |    222 |    2 | [`channel_sequence`](Self::channel_sequence)                                                       |
-/// |    224 |    1 | [`disposition`](Self::disposition), as on the wire                                                 |
-/// |    225 |    1 | [`action`](Self::action), as on the wire                                                           |
-/// |    226 |    1 | [`kind`](Self::kind): 0 file, 1 directory                                                          |
-/// |    227 |    1 | [`level`](Self::level), as on the wire; 0xFF if and only if there is a lease                       |
-/// |    228 |    1 | Version of the lease, 1 or 2; 0 if there is none                                                   |
-/// |    229 |    1 | Present: 0x1 directory, 0x2 parent, 0x4 instance, 0x8 version of the instance                      |
-/// |    230 |    1 | State: 0x1 [`connected`](Self::connected), 0x2 [`goes`](Self::goes), 0x4 [`relaxed`](Self::relaxed) |
-/// |    231 |    1 | how many lock sequences there are                                                                  |
+/// |    200 |    4 | [`told`](Self::told), if it is present                                                             |
+/// |    204 |    4 | [`desired`](Self::desired)                                                                         |
+/// |    208 |    4 | [`granted`](Self::granted)                                                                         |
+/// |    212 |    4 | [`sharing`](Self::sharing)                                                                         |
+/// |    216 |    4 | [`options`](Self::options)                                                                         |
+/// |    220 |    4 | [`timeout`](Self::timeout)                                                                         |
+/// |    224 |    2 | Epoch of the lease, if it is of version 2                                                          |
+/// |    226 |    2 | [`channel_sequence`](Self::channel_sequence)                                                       |
+/// |    228 |    1 | [`disposition`](Self::disposition), as on the wire                                                 |
+/// |    229 |    1 | [`action`](Self::action), as on the wire                                                           |
+/// |    230 |    1 | [`kind`](Self::kind): 0 file, 1 directory                                                          |
+/// |    231 |    1 | [`level`](Self::level), as on the wire; 0xFF if and only if there is a lease                       |
+/// |    232 |    1 | Version of the lease, 1 or 2; 0 if there is none                                                   |
+/// |    233 |    1 | Present: 0x1 directory, 0x2 parent, 0x4 instance, 0x8 version of the instance, 0x10 told           |
+/// |    234 |    1 | State: 0x1 [`connected`](Self::connected), 0x2 [`goes`](Self::goes), 0x4 [`relaxed`](Self::relaxed) |
+/// |    235 |    1 | how many lock sequences there are                                                                  |
 /// |        |      | what a later minor version adds; skipped                                                           |
 /// |        |   17 | each of the [`locks`](Self::locks): Offset (8), Length (8), 1 if it is exclusive, else 0           |
 /// |        |    4 | each of the [`sequences`](Self::sequences) that is in use, as on the wire, by index                |
@@ -134,6 +135,7 @@ impl Record {
         present.set(Present::INSTANCE, self.instance.is_some());
         let version = self.instance.and_then(|instance| instance.version);
         present.set(Present::INSTANCE_VERSION, version.is_some());
+        present.set(Present::TOLD, self.told.is_some());
         let mut state = State::empty();
         state.set(State::CONNECTED, self.connected);
         state.set(State::GOES, self.goes);
@@ -155,6 +157,7 @@ impl Record {
         octets.put_slice(&lease.parent);
         octets.put_u32_le(lease.state);
         octets.put_u32_le(lease.flags.bits());
+        octets.put_u32_le(self.told.map_or(0, |told| told.bits()));
         octets.put_u32_le(self.desired.bits());
         octets.put_u32_le(self.granted.bits());
         octets.put_u32_le(self.sharing.bits());
@@ -213,6 +216,7 @@ struct Fields {
     instance: [u8; 16],
     instance_version: (u64, u64),
     lease: LeaseFields,
+    told: u32,
     desired: u32,
     granted: u32,
     sharing: u32,
@@ -232,7 +236,7 @@ impl Fields {
     fn parse(octets: &[u8]) -> Option<Self> {
         let ids = (u64(), u64(), octets16(), octets16(), octets16(), octets16(), octets16(), octets16());
         let instance = (octets16(), u64(), u64());
-        let lease = (octets16(), octets16(), u32(), u32());
+        let lease = (octets16(), octets16(), u32(), u32(), u32());
         let open = (u32(), u32(), u32(), u32(), u32(), u16(), u16());
         let small = (octet(), octet(), octet(), octet(), octet(), octet(), octet(), octet());
         let fields = (reserved(12), u32(), ids, instance, lease, open, small);
@@ -240,7 +244,7 @@ impl Fields {
 
         let (persistent, written, file, directory, parent, client, owner, create_guid) = ids;
         let (instance, high, low) = instance;
-        let (key, lease_parent, lease_state, flags) = lease;
+        let (key, lease_parent, lease_state, flags, told) = lease;
         let (desired, granted, sharing, options, timeout, epoch, channel_sequence) = open;
         let (disposition, action, kind, level, version, present, state, sequence_count) = small;
         let flags = LeaseFlags::from_bits_retain(flags);
@@ -258,6 +262,7 @@ impl Fields {
             instance,
             instance_version: (high, low),
             lease,
+            told,
             desired,
             granted,
             sharing,
@@ -334,6 +339,12 @@ impl Fields {
         };
         let instance =
             instance.map(|id| AppInstance { id: AppInstanceId { id: Uuid::from_bytes_le(id) }, version });
+        let told = if present.contains(Present::TOLD) {
+            Some(LeaseState::from_bits_retain(self.told))
+        } else {
+            absent(self.told, RecordField::Told, at::TOLD)?;
+            None
+        };
 
         let file_key = |octets| FileKey::new(u128::from_le_bytes(octets));
         Ok(Record {
@@ -359,6 +370,7 @@ impl Fields {
             goes: state.contains(State::GOES),
             level,
             lease,
+            told,
             relaxed: state.contains(State::RELAXED),
             locks,
             sequences,
@@ -494,6 +506,7 @@ bitflags! {
         const PARENT = 0x2;
         const INSTANCE = 0x4;
         const INSTANCE_VERSION = 0x8;
+        const TOLD = 0x10;
     }
 
     #[derive(Clone, Copy)]
@@ -517,14 +530,15 @@ mod at {
     pub(super) const LEASE_PARENT: u32 = 176;
     pub(super) const LEASE_STATE: u32 = 192;
     pub(super) const LEASE_FLAGS: u32 = 196;
-    pub(super) const EPOCH: u32 = 220;
-    pub(super) const DISPOSITION: u32 = 224;
-    pub(super) const ACTION: u32 = 225;
-    pub(super) const KIND: u32 = 226;
-    pub(super) const LEVEL: u32 = 227;
-    pub(super) const LEASE_VERSION: u32 = 228;
-    pub(super) const PRESENT: u32 = 229;
-    pub(super) const STATE: u32 = 230;
+    pub(super) const TOLD: u32 = 200;
+    pub(super) const EPOCH: u32 = 224;
+    pub(super) const DISPOSITION: u32 = 228;
+    pub(super) const ACTION: u32 = 229;
+    pub(super) const KIND: u32 = 230;
+    pub(super) const LEVEL: u32 = 231;
+    pub(super) const LEASE_VERSION: u32 = 232;
+    pub(super) const PRESENT: u32 = 233;
+    pub(super) const STATE: u32 = 234;
 }
 
 const LOCK_LEN: usize = 17;
@@ -559,6 +573,7 @@ impl<'a> arbitrary::Arbitrary<'a> for Record {
             goes: input.arbitrary()?,
             level: input.arbitrary()?,
             lease: input.arbitrary()?,
+            told: input.arbitrary()?,
             relaxed: input.arbitrary()?,
             locks: input.arbitrary()?,
             sequences: input.arbitrary()?,

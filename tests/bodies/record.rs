@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::sheet::{any, le16, le32, le64};
 
 /// The size of a record without locks and lock sequences: the fixed fields, and the checksum behind them.
-const FIXED: usize = 232;
+const FIXED: usize = 236;
 const LEAST: usize = FIXED + 4;
 const LOCK: usize = 17;
 
@@ -128,7 +128,7 @@ fn faults_of_fields(octets: &[u8]) -> Vec<(RecordField, usize)> {
     if !lawful || fixed > octets.len() {
         return vec![(RecordField::FixedLength, 6)];
     }
-    let (locks, sequences) = (u64::from(le32(octets, 12)), u64::from(octets[231]));
+    let (locks, sequences) = (u64::from(le32(octets, 12)), u64::from(octets[235]));
     if locks * 17 + sequences * 4 != (octets.len() - fixed) as u64 {
         return vec![(RecordField::LockCount, 12)];
     }
@@ -153,15 +153,15 @@ fn faults_of_fields(octets: &[u8]) -> Vec<(RecordField, usize)> {
         at += 4;
     }
 
-    let (level, version, present, state) = (octets[227], octets[228], octets[229], octets[230]);
-    fault(octets[224] > 5, RecordField::CreateDisposition, 224);
-    fault(octets[225] > 3, RecordField::CreateAction, 225);
-    fault(octets[226] > 1, RecordField::Kind, 226);
+    let (level, version, present, state) = (octets[231], octets[232], octets[233], octets[234]);
+    fault(octets[228] > 5, RecordField::CreateDisposition, 228);
+    fault(octets[229] > 3, RecordField::CreateAction, 229);
+    fault(octets[230] > 1, RecordField::Kind, 230);
     let levels: &[u8] = if version == 0 { &[0, 1, 8, 9] } else { &[0xff] };
-    fault(!levels.contains(&level), RecordField::OplockLevel, 227);
-    fault(version > 2, RecordField::LeaseVersion, 228);
-    fault(present > 0xf || present & 0xc == 8, RecordField::Present, 229);
-    fault(state > 7, RecordField::State, 230);
+    fault(!levels.contains(&level), RecordField::OplockLevel, 231);
+    fault(version > 2, RecordField::LeaseVersion, 232);
+    fault(present > 0x1f || present & 0xc == 8, RecordField::Present, 233);
+    fault(state > 7, RecordField::State, 234);
 
     fault(present & 1 == 0 && !zero(48, 16), RecordField::Directory, 48);
     fault(present & 2 == 0 && !zero(64, 16), RecordField::Parent, 64);
@@ -173,7 +173,8 @@ fn faults_of_fields(octets: &[u8]) -> Vec<(RecordField, usize)> {
     fault(!parent && !zero(176, 16), RecordField::ParentLeaseKey, 176);
     fault(version == 0 && !zero(192, 4), RecordField::LeaseState, 192);
     fault(version == 0 && !zero(196, 4), RecordField::LeaseFlags, 196);
-    fault(version != 2 && !zero(220, 2), RecordField::Epoch, 220);
+    fault(present & 16 == 0 && !zero(200, 4), RecordField::Told, 200);
+    fault(version != 2 && !zero(224, 2), RecordField::Epoch, 224);
     faults
 }
 
@@ -197,14 +198,14 @@ fn fitting(octets: &[u8]) -> Vec<u8> {
     octets.resize(octets.len().max(FIXED), 0);
     let later = if octets[4] == 0 { 0 } else { usize::from(octets[6] % 16) };
     octets[6..8].copy_from_slice(&((FIXED + later) as u16).to_le_bytes());
-    let (locks, sequences) = (octets[12] % 4, octets[231] % 4);
+    let (locks, sequences) = (octets[12] % 4, octets[235] % 4);
     octets[12..16].copy_from_slice(&u32::from(locks).to_le_bytes());
-    octets[231] = sequences;
+    octets[235] = sequences;
     octets.resize(LEAST + later + usize::from(locks) * LOCK + usize::from(sequences) * 4, 0);
-    for (at, bound) in [(224, 6), (225, 4), (226, 2), (228, 3), (229, 16), (230, 8)] {
+    for (at, bound) in [(228, 6), (229, 4), (230, 2), (232, 3), (233, 32), (234, 8)] {
         octets[at] %= bound;
     }
-    octets[227] = if octets[228] == 0 { [0, 1, 8, 9][usize::from(octets[227] % 4)] } else { 0xff };
+    octets[231] = if octets[232] == 0 { [0, 1, 8, 9][usize::from(octets[231] % 4)] } else { 0xff };
     sound(&octets)
 }
 
@@ -228,6 +229,7 @@ pub fn draw(input: &mut Unstructured<'_>) -> Record {
     let mut record = Record::new(ids.0, ids.1, ids.2, owner, create_guid);
     record.written = any(input);
     let (present, kinds, level) = (any::<u8>(input), any::<u8>(input), any::<u8>(input));
+    record.told = (level & 16 != 0).then(|| LeaseState::from_bits_retain(any(input)));
     record.directory = (present & 1 != 0).then(|| FileKey::new(any(input)));
     record.parent = (present & 2 != 0).then(|| key(input));
     record.instance = (present & 4 != 0).then(|| AppInstance {

@@ -64,6 +64,7 @@ pub(crate) fn everything() -> Record {
         parent: Some(LeaseKey::new(*b"THE DIRECTORY'S.")),
         epoch: Epoch::new(0xfffe),
     }));
+    record.told = Some(LeaseState::R);
     record.relaxed = true;
     record.locks = vec![
         LockRecord { offset: 4096, len: 512, exclusive: true },
@@ -124,6 +125,7 @@ fn locks() -> Record {
     let mut record = minimal();
     record.written = u64::MAX;
     record.level = OplockLevel::Batch;
+    record.told = Some(LeaseState::NONE);
     let lock = |i: u64| LockRecord { offset: i * 1000, len: i + 1, exclusive: i % 2 == 1 };
     record.locks = (0..32).map(lock).collect();
     for i in 0..32 {
@@ -174,10 +176,10 @@ fn what_a_later_minor_version_adds_is_skipped() {
 
 #[test]
 fn a_write_that_was_torn_is_seen() {
-    // The octets up to 224 are those of a later state of the open, the others those of an earlier one.
+    // The octets up to 228 are those of a later state of the open, the others those of an earlier one.
     let error = Record::decode(file!("v1-torn")).unwrap_err();
-    assert_eq!(error, RecordError::Checksum { offset: 274, found: 0xddf1_1434, computed: 0x5b7c_dcf9 });
-    let text = "Record: Checksum 0xddf11434, computed 0x5b7cdcf9 (offset 274)";
+    assert_eq!(error, RecordError::Checksum { offset: 278, found: 0xba5c_ff24, computed: 0x04fa_a6f9 });
+    let text = "Record: Checksum 0xba5cff24, computed 0x04faa6f9 (offset 278)";
     assert_eq!(error.to_string(), text);
 }
 
@@ -210,8 +212,8 @@ fn a_sealed_record_is_read_and_written_as_it_is_specified() {
 const MINIMAL: &str = "
 f5 4c 48 50                                      # 0    Magic
 00 01                                            # 4    Version 1.0
-e8 00                                            # 6    FixedLength 232
-ec 00 00 00                                      # 8    Length 236
+ec 00                                            # 6    FixedLength 236
+f0 00 00 00                                      # 8    Length 240
 00 00 00 00                                      # 12   LockCount 0
 88 77 66 55 44 33 22 11                          # 16   Persistent 0x1122334455667788
 00 00 00 00 00 00 00 00                          # 24   Written 0
@@ -228,30 +230,31 @@ c4 d3 e2 f1 a6 b5 88 97 01 23 45 67 89 ab cd ef  # 80   ClientGuid f1e2d3c4-b5a6
 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  # 176  ParentLeaseKey
 00 00 00 00                                      # 192  LeaseState
 00 00 00 00                                      # 196  LeaseFlags
-00 00 00 00                                      # 200  DesiredAccess
-00 00 00 00                                      # 204  GrantedAccess
-00 00 00 00                                      # 208  ShareAccess
-00 00 00 00                                      # 212  CreateOptions
-00 00 00 00                                      # 216  Timeout
-00 00                                            # 220  Epoch
-00 00                                            # 222  ChannelSequence
-01                                               # 224  CreateDisposition FILE_OPEN
-01                                               # 225  CreateAction FILE_OPENED
-00                                               # 226  Kind file
-00                                               # 227  OplockLevel NONE
-00                                               # 228  LeaseVersion none
-00                                               # 229  Present nothing
-00                                               # 230  State nothing
-00                                               # 231  0 lock sequences
-06 6b dd 27                                      # 232  Checksum 0x27dd6b06
+00 00 00 00                                      # 200  Told
+00 00 00 00                                      # 204  DesiredAccess
+00 00 00 00                                      # 208  GrantedAccess
+00 00 00 00                                      # 212  ShareAccess
+00 00 00 00                                      # 216  CreateOptions
+00 00 00 00                                      # 220  Timeout
+00 00                                            # 224  Epoch
+00 00                                            # 226  ChannelSequence
+01                                               # 228  CreateDisposition FILE_OPEN
+01                                               # 229  CreateAction FILE_OPENED
+00                                               # 230  Kind file
+00                                               # 231  OplockLevel NONE
+00                                               # 232  LeaseVersion none
+00                                               # 233  Present nothing
+00                                               # 234  State nothing
+00                                               # 235  0 lock sequences
+44 b4 15 b4                                      # 236  Checksum 0xb415b444
 ";
 
 /// Whatever can be there is.
 const EVERYTHING: &str = "
 f5 4c 48 50                                      # 0    Magic
 00 01                                            # 4    Version 1.0
-e8 00                                            # 6    FixedLength 232
-16 01 00 00                                      # 8    Length 278
+ec 00                                            # 6    FixedLength 236
+1a 01 00 00                                      # 8    Length 282
 02 00 00 00                                      # 12   LockCount 2
 fe ff ff ff ff ff ff ff                          # 16   Persistent 0xfffffffffffffffe
 28 27 26 25 24 23 22 21                          # 24   Written 0x2122232425262728
@@ -268,38 +271,39 @@ d4 c3 b2 a1 f6 e5 b8 a7 c9 d0 e1 f2 03 14 25 36  # 128  AppInstanceId a1b2c3d4-e
 54 48 45 20 44 49 52 45 43 54 4f 52 59 27 53 2e  # 176  ParentLeaseKey THE DIRECTORY'S.
 07 00 00 00                                      # 192  LeaseState RWH
 06 00 00 00                                      # 196  LeaseFlags BREAK_IN_PROGRESS, PARENT_LEASE_KEY_SET
-9f 01 12 00                                      # 200  DesiredAccess 0x0012019f
-ff 01 1f 00                                      # 204  GrantedAccess 0x001f01ff
-07 00 00 00                                      # 208  ShareAccess all
-42 10 20 00                                      # 212  CreateOptions 0x00201042
-e0 93 04 00                                      # 216  Timeout 300000
-fe ff                                            # 220  Epoch 0xfffe
-34 12                                            # 222  ChannelSequence 0x1234
-05                                               # 224  CreateDisposition FILE_OVERWRITE_IF
-03                                               # 225  CreateAction FILE_OVERWRITTEN
-00                                               # 226  Kind file
-ff                                               # 227  OplockLevel LEASE
-02                                               # 228  LeaseVersion 2
-0f                                               # 229  Present directory, parent, instance, its version
-07                                               # 230  State connected, goes, relaxed
-02                                               # 231  2 lock sequences
-00 10 00 00 00 00 00 00                          # 232  Offset 4096
-00 02 00 00 00 00 00 00                          # 240  Length 512
-01                                               # 248  exclusive
-ff ff ff ff ff ff ff ff                          # 249  Offset 0xffffffffffffffff
-00 00 00 00 00 00 00 00                          # 257  Length 0
-00                                               # 265  shared
-10 00 00 00                                      # 266  index 1, number 0
-0f 04 00 00                                      # 270  index 64, number 15
-34 14 f1 dd                                      # 274  Checksum 0xddf11434
+01 00 00 00                                      # 200  Told R
+9f 01 12 00                                      # 204  DesiredAccess 0x0012019f
+ff 01 1f 00                                      # 208  GrantedAccess 0x001f01ff
+07 00 00 00                                      # 212  ShareAccess all
+42 10 20 00                                      # 216  CreateOptions 0x00201042
+e0 93 04 00                                      # 220  Timeout 300000
+fe ff                                            # 224  Epoch 0xfffe
+34 12                                            # 226  ChannelSequence 0x1234
+05                                               # 228  CreateDisposition FILE_OVERWRITE_IF
+03                                               # 229  CreateAction FILE_OVERWRITTEN
+00                                               # 230  Kind file
+ff                                               # 231  OplockLevel LEASE
+02                                               # 232  LeaseVersion 2
+1f                                               # 233  Present directory, parent, instance, its version, told
+07                                               # 234  State connected, goes, relaxed
+02                                               # 235  2 lock sequences
+00 10 00 00 00 00 00 00                          # 236  Offset 4096
+00 02 00 00 00 00 00 00                          # 244  Length 512
+01                                               # 252  exclusive
+ff ff ff ff ff ff ff ff                          # 253  Offset 0xffffffffffffffff
+00 00 00 00 00 00 00 00                          # 261  Length 0
+00                                               # 269  shared
+10 00 00 00                                      # 270  index 1, number 0
+0f 04 00 00                                      # 274  index 64, number 15
+24 ff 5c ba                                      # 278  Checksum 0xba5cff24
 ";
 
 /// A lease of version 1.
 const LEASE_V1: &str = "
 f5 4c 48 50                                      # 0    Magic
 00 01                                            # 4    Version 1.0
-e8 00                                            # 6    FixedLength 232
-ec 00 00 00                                      # 8    Length 236
+ec 00                                            # 6    FixedLength 236
+f0 00 00 00                                      # 8    Length 240
 00 00 00 00                                      # 12   LockCount 0
 07 00 00 00 00 00 00 00                          # 16   Persistent 7
 01 00 00 00 00 00 00 00                          # 24   Written 1
@@ -316,30 +320,31 @@ c4 d3 e2 f1 a6 b5 88 97 01 23 45 67 89 ab cd ef  # 80   ClientGuid f1e2d3c4-b5a6
 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  # 176  ParentLeaseKey
 03 00 00 00                                      # 192  LeaseState RH
 00 00 00 00                                      # 196  LeaseFlags
-89 00 12 00                                      # 200  DesiredAccess 0x00120089
-89 00 12 00                                      # 204  GrantedAccess 0x00120089
-01 00 00 00                                      # 208  ShareAccess FILE_SHARE_READ
-40 00 00 00                                      # 212  CreateOptions FILE_NON_DIRECTORY_FILE
-60 ea 00 00                                      # 216  Timeout 60000
-00 00                                            # 220  Epoch
-00 00                                            # 222  ChannelSequence
-03                                               # 224  CreateDisposition FILE_OPEN_IF
-02                                               # 225  CreateAction FILE_CREATED
-00                                               # 226  Kind file
-ff                                               # 227  OplockLevel LEASE
-01                                               # 228  LeaseVersion 1
-01                                               # 229  Present directory
-01                                               # 230  State connected
-00                                               # 231  0 lock sequences
-bd 2d eb e4                                      # 232  Checksum 0xe4eb2dbd
+00 00 00 00                                      # 200  Told
+89 00 12 00                                      # 204  DesiredAccess 0x00120089
+89 00 12 00                                      # 208  GrantedAccess 0x00120089
+01 00 00 00                                      # 212  ShareAccess FILE_SHARE_READ
+40 00 00 00                                      # 216  CreateOptions FILE_NON_DIRECTORY_FILE
+60 ea 00 00                                      # 220  Timeout 60000
+00 00                                            # 224  Epoch
+00 00                                            # 226  ChannelSequence
+03                                               # 228  CreateDisposition FILE_OPEN_IF
+02                                               # 229  CreateAction FILE_CREATED
+00                                               # 230  Kind file
+ff                                               # 231  OplockLevel LEASE
+01                                               # 232  LeaseVersion 1
+01                                               # 233  Present directory
+01                                               # 234  State connected
+00                                               # 235  0 lock sequences
+50 34 45 e0                                      # 236  Checksum 0xe0453450
 ";
 
 /// A directory, its lease, and an instance without a version.
 const DIRECTORY: &str = "
 f5 4c 48 50                                      # 0    Magic
 00 01                                            # 4    Version 1.0
-e8 00                                            # 6    FixedLength 232
-ec 00 00 00                                      # 8    Length 236
+ec 00                                            # 6    FixedLength 236
+f0 00 00 00                                      # 8    Length 240
 00 00 00 00                                      # 12   LockCount 0
 08 00 00 00 00 00 00 00                          # 16   Persistent 8
 02 00 00 00 00 00 00 00                          # 24   Written 2
@@ -356,30 +361,31 @@ aa aa aa aa bb bb bb bb cc cc cc cc dd dd dd dd  # 160  LeaseKey
 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  # 176  ParentLeaseKey
 03 00 00 00                                      # 192  LeaseState RH
 00 00 00 00                                      # 196  LeaseFlags
-81 00 10 00                                      # 200  DesiredAccess 0x00100081
-81 00 10 00                                      # 204  GrantedAccess 0x00100081
-07 00 00 00                                      # 208  ShareAccess all
-01 00 00 00                                      # 212  CreateOptions FILE_DIRECTORY_FILE
-c0 d4 01 00                                      # 216  Timeout 120000
-01 00                                            # 220  Epoch 1
-02 00                                            # 222  ChannelSequence 2
-01                                               # 224  CreateDisposition FILE_OPEN
-01                                               # 225  CreateAction FILE_OPENED
-01                                               # 226  Kind directory
-ff                                               # 227  OplockLevel LEASE
-02                                               # 228  LeaseVersion 2
-07                                               # 229  Present directory, parent, instance without a version
-00                                               # 230  State nothing
-00                                               # 231  0 lock sequences
-0c 79 8a 22                                      # 232  Checksum 0x228a790c
+00 00 00 00                                      # 200  Told
+81 00 10 00                                      # 204  DesiredAccess 0x00100081
+81 00 10 00                                      # 208  GrantedAccess 0x00100081
+07 00 00 00                                      # 212  ShareAccess all
+01 00 00 00                                      # 216  CreateOptions FILE_DIRECTORY_FILE
+c0 d4 01 00                                      # 220  Timeout 120000
+01 00                                            # 224  Epoch 1
+02 00                                            # 226  ChannelSequence 2
+01                                               # 228  CreateDisposition FILE_OPEN
+01                                               # 229  CreateAction FILE_OPENED
+01                                               # 230  Kind directory
+ff                                               # 231  OplockLevel LEASE
+02                                               # 232  LeaseVersion 2
+07                                               # 233  Present directory, parent, instance without a version
+00                                               # 234  State nothing
+00                                               # 235  0 lock sequences
+46 ea 78 50                                      # 236  Checksum 0x5078ea46
 ";
 
-/// An oplock, 32 locks and 32 lock sequences.
+/// An oplock that is to be given up, 32 locks and 32 lock sequences.
 const LOCKS: &str = "
 f5 4c 48 50                                      # 0    Magic
 00 01                                            # 4    Version 1.0
-e8 00                                            # 6    FixedLength 232
-8c 03 00 00                                      # 8    Length 908
+ec 00                                            # 6    FixedLength 236
+90 03 00 00                                      # 8    Length 912
 20 00 00 00                                      # 12   LockCount 32
 88 77 66 55 44 33 22 11                          # 16   Persistent 0x1122334455667788
 ff ff ff ff ff ff ff ff                          # 24   Written 0xffffffffffffffff
@@ -396,94 +402,95 @@ c4 d3 e2 f1 a6 b5 88 97 01 23 45 67 89 ab cd ef  # 80   ClientGuid f1e2d3c4-b5a6
 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  # 176  ParentLeaseKey
 00 00 00 00                                      # 192  LeaseState
 00 00 00 00                                      # 196  LeaseFlags
-00 00 00 00                                      # 200  DesiredAccess
-00 00 00 00                                      # 204  GrantedAccess
-00 00 00 00                                      # 208  ShareAccess
-00 00 00 00                                      # 212  CreateOptions
-00 00 00 00                                      # 216  Timeout
-00 00                                            # 220  Epoch
-00 00                                            # 222  ChannelSequence
-01                                               # 224  CreateDisposition FILE_OPEN
-01                                               # 225  CreateAction FILE_OPENED
-00                                               # 226  Kind file
-09                                               # 227  OplockLevel BATCH
-00                                               # 228  LeaseVersion none
-00                                               # 229  Present nothing
-00                                               # 230  State nothing
-20                                               # 231  32 lock sequences
-00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 00# 232  lock 0
-e8 03 00 00 00 00 00 00 02 00 00 00 00 00 00 00 01# 249  lock 1
-d0 07 00 00 00 00 00 00 03 00 00 00 00 00 00 00 00# 266  lock 2
-b8 0b 00 00 00 00 00 00 04 00 00 00 00 00 00 00 01# 283  lock 3
-a0 0f 00 00 00 00 00 00 05 00 00 00 00 00 00 00 00# 300  lock 4
-88 13 00 00 00 00 00 00 06 00 00 00 00 00 00 00 01# 317  lock 5
-70 17 00 00 00 00 00 00 07 00 00 00 00 00 00 00 00# 334  lock 6
-58 1b 00 00 00 00 00 00 08 00 00 00 00 00 00 00 01# 351  lock 7
-40 1f 00 00 00 00 00 00 09 00 00 00 00 00 00 00 00# 368  lock 8
-28 23 00 00 00 00 00 00 0a 00 00 00 00 00 00 00 01# 385  lock 9
-10 27 00 00 00 00 00 00 0b 00 00 00 00 00 00 00 00# 402  lock 10
-f8 2a 00 00 00 00 00 00 0c 00 00 00 00 00 00 00 01# 419  lock 11
-e0 2e 00 00 00 00 00 00 0d 00 00 00 00 00 00 00 00# 436  lock 12
-c8 32 00 00 00 00 00 00 0e 00 00 00 00 00 00 00 01# 453  lock 13
-b0 36 00 00 00 00 00 00 0f 00 00 00 00 00 00 00 00# 470  lock 14
-98 3a 00 00 00 00 00 00 10 00 00 00 00 00 00 00 01# 487  lock 15
-80 3e 00 00 00 00 00 00 11 00 00 00 00 00 00 00 00# 504  lock 16
-68 42 00 00 00 00 00 00 12 00 00 00 00 00 00 00 01# 521  lock 17
-50 46 00 00 00 00 00 00 13 00 00 00 00 00 00 00 00# 538  lock 18
-38 4a 00 00 00 00 00 00 14 00 00 00 00 00 00 00 01# 555  lock 19
-20 4e 00 00 00 00 00 00 15 00 00 00 00 00 00 00 00# 572  lock 20
-08 52 00 00 00 00 00 00 16 00 00 00 00 00 00 00 01# 589  lock 21
-f0 55 00 00 00 00 00 00 17 00 00 00 00 00 00 00 00# 606  lock 22
-d8 59 00 00 00 00 00 00 18 00 00 00 00 00 00 00 01# 623  lock 23
-c0 5d 00 00 00 00 00 00 19 00 00 00 00 00 00 00 00# 640  lock 24
-a8 61 00 00 00 00 00 00 1a 00 00 00 00 00 00 00 01# 657  lock 25
-90 65 00 00 00 00 00 00 1b 00 00 00 00 00 00 00 00# 674  lock 26
-78 69 00 00 00 00 00 00 1c 00 00 00 00 00 00 00 01# 691  lock 27
-60 6d 00 00 00 00 00 00 1d 00 00 00 00 00 00 00 00# 708  lock 28
-48 71 00 00 00 00 00 00 1e 00 00 00 00 00 00 00 01# 725  lock 29
-30 75 00 00 00 00 00 00 1f 00 00 00 00 00 00 00 00# 742  lock 30
-18 79 00 00 00 00 00 00 20 00 00 00 00 00 00 00 01# 759  lock 31
-20 00 00 00                                      # 776  index 2, number 0
-41 00 00 00                                      # 780  index 4, number 1
-62 00 00 00                                      # 784  index 6, number 2
-83 00 00 00                                      # 788  index 8, number 3
-a4 00 00 00                                      # 792  index 10, number 4
-c5 00 00 00                                      # 796  index 12, number 5
-e6 00 00 00                                      # 800  index 14, number 6
-07 01 00 00                                      # 804  index 16, number 7
-28 01 00 00                                      # 808  index 18, number 8
-49 01 00 00                                      # 812  index 20, number 9
-6a 01 00 00                                      # 816  index 22, number 10
-8b 01 00 00                                      # 820  index 24, number 11
-ac 01 00 00                                      # 824  index 26, number 12
-cd 01 00 00                                      # 828  index 28, number 13
-ee 01 00 00                                      # 832  index 30, number 14
-0f 02 00 00                                      # 836  index 32, number 15
-20 02 00 00                                      # 840  index 34, number 0
-41 02 00 00                                      # 844  index 36, number 1
-62 02 00 00                                      # 848  index 38, number 2
-83 02 00 00                                      # 852  index 40, number 3
-a4 02 00 00                                      # 856  index 42, number 4
-c5 02 00 00                                      # 860  index 44, number 5
-e6 02 00 00                                      # 864  index 46, number 6
-07 03 00 00                                      # 868  index 48, number 7
-28 03 00 00                                      # 872  index 50, number 8
-49 03 00 00                                      # 876  index 52, number 9
-6a 03 00 00                                      # 880  index 54, number 10
-8b 03 00 00                                      # 884  index 56, number 11
-ac 03 00 00                                      # 888  index 58, number 12
-cd 03 00 00                                      # 892  index 60, number 13
-ee 03 00 00                                      # 896  index 62, number 14
-0f 04 00 00                                      # 900  index 64, number 15
-04 5e ae 11                                      # 904  Checksum 0x11ae5e04
+00 00 00 00                                      # 200  Told NONE, which is there and zero
+00 00 00 00                                      # 204  DesiredAccess
+00 00 00 00                                      # 208  GrantedAccess
+00 00 00 00                                      # 212  ShareAccess
+00 00 00 00                                      # 216  CreateOptions
+00 00 00 00                                      # 220  Timeout
+00 00                                            # 224  Epoch
+00 00                                            # 226  ChannelSequence
+01                                               # 228  CreateDisposition FILE_OPEN
+01                                               # 229  CreateAction FILE_OPENED
+00                                               # 230  Kind file
+09                                               # 231  OplockLevel BATCH
+00                                               # 232  LeaseVersion none
+10                                               # 233  Present told
+00                                               # 234  State nothing
+20                                               # 235  32 lock sequences
+00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 00# 236  lock 0
+e8 03 00 00 00 00 00 00 02 00 00 00 00 00 00 00 01# 253  lock 1
+d0 07 00 00 00 00 00 00 03 00 00 00 00 00 00 00 00# 270  lock 2
+b8 0b 00 00 00 00 00 00 04 00 00 00 00 00 00 00 01# 287  lock 3
+a0 0f 00 00 00 00 00 00 05 00 00 00 00 00 00 00 00# 304  lock 4
+88 13 00 00 00 00 00 00 06 00 00 00 00 00 00 00 01# 321  lock 5
+70 17 00 00 00 00 00 00 07 00 00 00 00 00 00 00 00# 338  lock 6
+58 1b 00 00 00 00 00 00 08 00 00 00 00 00 00 00 01# 355  lock 7
+40 1f 00 00 00 00 00 00 09 00 00 00 00 00 00 00 00# 372  lock 8
+28 23 00 00 00 00 00 00 0a 00 00 00 00 00 00 00 01# 389  lock 9
+10 27 00 00 00 00 00 00 0b 00 00 00 00 00 00 00 00# 406  lock 10
+f8 2a 00 00 00 00 00 00 0c 00 00 00 00 00 00 00 01# 423  lock 11
+e0 2e 00 00 00 00 00 00 0d 00 00 00 00 00 00 00 00# 440  lock 12
+c8 32 00 00 00 00 00 00 0e 00 00 00 00 00 00 00 01# 457  lock 13
+b0 36 00 00 00 00 00 00 0f 00 00 00 00 00 00 00 00# 474  lock 14
+98 3a 00 00 00 00 00 00 10 00 00 00 00 00 00 00 01# 491  lock 15
+80 3e 00 00 00 00 00 00 11 00 00 00 00 00 00 00 00# 508  lock 16
+68 42 00 00 00 00 00 00 12 00 00 00 00 00 00 00 01# 525  lock 17
+50 46 00 00 00 00 00 00 13 00 00 00 00 00 00 00 00# 542  lock 18
+38 4a 00 00 00 00 00 00 14 00 00 00 00 00 00 00 01# 559  lock 19
+20 4e 00 00 00 00 00 00 15 00 00 00 00 00 00 00 00# 576  lock 20
+08 52 00 00 00 00 00 00 16 00 00 00 00 00 00 00 01# 593  lock 21
+f0 55 00 00 00 00 00 00 17 00 00 00 00 00 00 00 00# 610  lock 22
+d8 59 00 00 00 00 00 00 18 00 00 00 00 00 00 00 01# 627  lock 23
+c0 5d 00 00 00 00 00 00 19 00 00 00 00 00 00 00 00# 644  lock 24
+a8 61 00 00 00 00 00 00 1a 00 00 00 00 00 00 00 01# 661  lock 25
+90 65 00 00 00 00 00 00 1b 00 00 00 00 00 00 00 00# 678  lock 26
+78 69 00 00 00 00 00 00 1c 00 00 00 00 00 00 00 01# 695  lock 27
+60 6d 00 00 00 00 00 00 1d 00 00 00 00 00 00 00 00# 712  lock 28
+48 71 00 00 00 00 00 00 1e 00 00 00 00 00 00 00 01# 729  lock 29
+30 75 00 00 00 00 00 00 1f 00 00 00 00 00 00 00 00# 746  lock 30
+18 79 00 00 00 00 00 00 20 00 00 00 00 00 00 00 01# 763  lock 31
+20 00 00 00                                      # 780  index 2, number 0
+41 00 00 00                                      # 784  index 4, number 1
+62 00 00 00                                      # 788  index 6, number 2
+83 00 00 00                                      # 792  index 8, number 3
+a4 00 00 00                                      # 796  index 10, number 4
+c5 00 00 00                                      # 800  index 12, number 5
+e6 00 00 00                                      # 804  index 14, number 6
+07 01 00 00                                      # 808  index 16, number 7
+28 01 00 00                                      # 812  index 18, number 8
+49 01 00 00                                      # 816  index 20, number 9
+6a 01 00 00                                      # 820  index 22, number 10
+8b 01 00 00                                      # 824  index 24, number 11
+ac 01 00 00                                      # 828  index 26, number 12
+cd 01 00 00                                      # 832  index 28, number 13
+ee 01 00 00                                      # 836  index 30, number 14
+0f 02 00 00                                      # 840  index 32, number 15
+20 02 00 00                                      # 844  index 34, number 0
+41 02 00 00                                      # 848  index 36, number 1
+62 02 00 00                                      # 852  index 38, number 2
+83 02 00 00                                      # 856  index 40, number 3
+a4 02 00 00                                      # 860  index 42, number 4
+c5 02 00 00                                      # 864  index 44, number 5
+e6 02 00 00                                      # 868  index 46, number 6
+07 03 00 00                                      # 872  index 48, number 7
+28 03 00 00                                      # 876  index 50, number 8
+49 03 00 00                                      # 880  index 52, number 9
+6a 03 00 00                                      # 884  index 54, number 10
+8b 03 00 00                                      # 888  index 56, number 11
+ac 03 00 00                                      # 892  index 58, number 12
+cd 03 00 00                                      # 896  index 60, number 13
+ee 03 00 00                                      # 900  index 62, number 14
+0f 04 00 00                                      # 904  index 64, number 15
+ba 1e 7c dc                                      # 908  Checksum 0xdc7c1eba
 ";
 
 /// [`EVERYTHING`] as a later minor version would write it, with eleven octets more.
 const LATER: &str = "
 f5 4c 48 50                                      # 0    Magic
 07 01                                            # 4    Version 1.7
-f3 00                                            # 6    FixedLength 243
-21 01 00 00                                      # 8    Length 289
+f7 00                                            # 6    FixedLength 247
+25 01 00 00                                      # 8    Length 293
 02 00 00 00                                      # 12   LockCount 2
 fe ff ff ff ff ff ff ff                          # 16   Persistent 0xfffffffffffffffe
 28 27 26 25 24 23 22 21                          # 24   Written 0x2122232425262728
@@ -500,31 +507,32 @@ d4 c3 b2 a1 f6 e5 b8 a7 c9 d0 e1 f2 03 14 25 36  # 128  AppInstanceId a1b2c3d4-e
 54 48 45 20 44 49 52 45 43 54 4f 52 59 27 53 2e  # 176  ParentLeaseKey THE DIRECTORY'S.
 07 00 00 00                                      # 192  LeaseState RWH
 06 00 00 00                                      # 196  LeaseFlags BREAK_IN_PROGRESS, PARENT_LEASE_KEY_SET
-9f 01 12 00                                      # 200  DesiredAccess 0x0012019f
-ff 01 1f 00                                      # 204  GrantedAccess 0x001f01ff
-07 00 00 00                                      # 208  ShareAccess all
-42 10 20 00                                      # 212  CreateOptions 0x00201042
-e0 93 04 00                                      # 216  Timeout 300000
-fe ff                                            # 220  Epoch 0xfffe
-34 12                                            # 222  ChannelSequence 0x1234
-05                                               # 224  CreateDisposition FILE_OVERWRITE_IF
-03                                               # 225  CreateAction FILE_OVERWRITTEN
-00                                               # 226  Kind file
-ff                                               # 227  OplockLevel LEASE
-02                                               # 228  LeaseVersion 2
-0f                                               # 229  Present directory, parent, instance, its version
-07                                               # 230  State connected, goes, relaxed
-02                                               # 231  2 lock sequences
-de ad be ef 00 11 22 33 44 55 66                 # 232  eleven octets that version 1.7 added
-00 10 00 00 00 00 00 00                          # 243  Offset 4096
-00 02 00 00 00 00 00 00                          # 251  Length 512
-01                                               # 259  exclusive
-ff ff ff ff ff ff ff ff                          # 260  Offset 0xffffffffffffffff
-00 00 00 00 00 00 00 00                          # 268  Length 0
-00                                               # 276  shared
-10 00 00 00                                      # 277  index 1, number 0
-0f 04 00 00                                      # 281  index 64, number 15
-3b 29 71 34                                      # 285  Checksum 0x3471293b
+01 00 00 00                                      # 200  Told R
+9f 01 12 00                                      # 204  DesiredAccess 0x0012019f
+ff 01 1f 00                                      # 208  GrantedAccess 0x001f01ff
+07 00 00 00                                      # 212  ShareAccess all
+42 10 20 00                                      # 216  CreateOptions 0x00201042
+e0 93 04 00                                      # 220  Timeout 300000
+fe ff                                            # 224  Epoch 0xfffe
+34 12                                            # 226  ChannelSequence 0x1234
+05                                               # 228  CreateDisposition FILE_OVERWRITE_IF
+03                                               # 229  CreateAction FILE_OVERWRITTEN
+00                                               # 230  Kind file
+ff                                               # 231  OplockLevel LEASE
+02                                               # 232  LeaseVersion 2
+1f                                               # 233  Present directory, parent, instance, its version, told
+07                                               # 234  State connected, goes, relaxed
+02                                               # 235  2 lock sequences
+de ad be ef 00 11 22 33 44 55 66                 # 236  eleven octets that version 1.7 added
+00 10 00 00 00 00 00 00                          # 247  Offset 4096
+00 02 00 00 00 00 00 00                          # 255  Length 512
+01                                               # 263  exclusive
+ff ff ff ff ff ff ff ff                          # 264  Offset 0xffffffffffffffff
+00 00 00 00 00 00 00 00                          # 272  Length 0
+00                                               # 280  shared
+10 00 00 00                                      # 281  index 1, number 0
+0f 04 00 00                                      # 285  index 64, number 15
+8c 42 ed 33                                      # 289  Checksum 0x33ed428c
 ";
 
 /// [`EVERYTHING`], sealed with the key 00 01 02 ... 1f.
@@ -533,10 +541,10 @@ const SEALED: &str = "
 f5 4c 48 53                                      # 0    Magic
 00 01                                            # 4    Version 1.0
 20 00                                            # 6    FixedLength 32
-46 01 00 00                                      # 8    Length 326
+4a 01 00 00                                      # 8    Length 330
 a0 a1 a2 a3 a4 a5 a6 a7 a8 a9 aa ab              # 12   Nonce
 fe ff ff ff ff ff ff ff                          # 24   Persistent 0xfffffffffffffffe
-13 54 34 7d 45 ca ea bf 74 64 87 d3 05 7a c0 de  # 32   ciphertext
+13 54 34 7d 45 ca ee bf 78 64 87 d3 05 7a c0 de  # 32   ciphertext
 8e 53 a6 ef 6d 48 bd 93 b4 29 00 a3 5b 88 57 20  # 48   ciphertext
 2d 76 47 ff af 22 53 3d 5f 9c 04 c8 09 7a 83 79  # 64   ciphertext
 46 1b 46 48 62 d0 1a 7e 43 5e 0b 5e a4 70 85 b0  # 80   ciphertext
@@ -548,11 +556,11 @@ c0 d3 65 ee 51 83 c0 cc d0 9e 54 7d ca df a3 6d  # 128  ciphertext
 80 de ab 6e ba d3 f8 8d e5 da ab e0 bb d4 26 3a  # 176  ciphertext
 8a 5d 5e e2 f3 4a 0b 53 db 2a 64 64 4f 9b e2 cf  # 192  ciphertext
 23 6e b8 b8 46 2f fc 7b c1 d6 39 6b 05 a5 4c 79  # 208  ciphertext
-33 36 4c c9 66 d1 bb ed 6c 5c 52 cf b6 25 2d b5  # 224  ciphertext
-55 e9 e4 e8 7d 73 f8 b8 0d 52 5c e5 a3 39 ee 75  # 240  ciphertext
-6d 52 32 de bb 62 de 3d c0 ac 42 5f 42 0b 40 7f  # 256  ciphertext
-0b bf c2 3f 89 52 70 87 6a 52 52 95 9a cc d7 6d  # 272  ciphertext
-e8 3f c9 87 ef cc a2 e0 66 a3 47 85 67 3b 63 d7  # 288  ciphertext
-38 11 3e 44 4a 67                                # 304  ciphertext
-d0 48 2e af d3 97 74 6f b6 42 7e bf e2 ca eb f1  # 310  Tag
+33 36 4c c9 66 d1 bb ed f2 5d 40 cf d6 25 20 b5  # 224  ciphertext
+ad e8 fb e8 38 63 d8 b8 af d1 78 e5 bd 55 de 67  # 240  ciphertext
+96 ae 06 33 bc 6e d9 c0 c2 a3 45 5d 42 1b 40 7f  # 256  ciphertext
+0b bd c2 3f 89 50 70 87 6b ad ad 6a 64 cc d7 6d  # 272  ciphertext
+e8 c0 36 78 10 cc a2 e0 66 a3 57 85 67 3b 7c d3  # 288  ciphertext
+38 11 05 54 bb ba e7 d5 a4 dd                    # 304  ciphertext
+46 1b 68 b8 2d 42 79 ab db df b9 76 d5 32 96 97  # 314  Tag
 ";
