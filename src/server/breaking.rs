@@ -207,7 +207,7 @@ impl Shard {
         let file = open.file;
         let leased = matches!(open.stage, Stage::Live(Caching::Lease(_) | Caching::Guest(_)));
         let breaking = open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some());
-        let told = open.oplock().map(Oplock::told);
+        let before = open.oplock().map(|oplock| (oplock.level(), oplock.hold.told()));
         let profile = self.config.profile;
         let (result, notice) = match self.change_oplock(slot, |oplock| oplock.acknowledge(level, &profile)) {
             Some((result, notice)) => (result, notice),
@@ -216,7 +216,8 @@ impl Shard {
             None => (Err(profile.unexpected_ack.status()), None),
         };
         self.used(slot, out);
-        if self.opens.get(slot).and_then(Open::oplock).map(Oplock::told) != told {
+        let oplock = self.opens.get(slot).and_then(Open::oplock);
+        if oplock.map(|oplock| (oplock.level(), oplock.hold.told())) != before {
             self.touch(slot);
         }
         self.count_acknowledgment(HolderId::Oplock(slot), result.is_ok());

@@ -5,8 +5,8 @@
 //!                                                     └──► PersistFailed ──► it is refused, or granted without a promise
 //! ```
 //!
-//! A record is written ahead of what it says, or in the call that made it so. It never allows more than its client was told: a
-//! lease is stored as it will be when the client has answered.
+//! A record is written ahead of what it says, or in the call that made it so. A lease that breaks is stored with what its client was
+//! told: after a restart others wait for its answer as before.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -267,11 +267,16 @@ impl Shard {
         record.connected = !open.orphaned();
         record.goes = file.goes();
         record.level = match open.oplock() {
-            Some(oplock) => oplock.told().on_wire(),
+            Some(oplock) => oplock.level().on_wire(),
             None if lease.is_some() || open.guest().is_some() => OplockLevel::Lease,
             None => OplockLevel::None,
         };
-        record.lease = lease.map(Lease::stored).or_else(|| open.guest().copied());
+        let stored = lease.map(Lease::stored);
+        record.lease = stored.map(|(context, _)| context).or_else(|| open.guest().copied());
+        record.told = match open.oplock() {
+            Some(oplock) => oplock.hold.told(),
+            None => stored.and_then(|(_, told)| told),
+        };
         record.relaxed = lease.is_some_and(|lease| lease.relaxed);
         let locks = open.locks.iter(&self.ranges).map(|lock| LockRecord {
             offset: lock.range.offset(),

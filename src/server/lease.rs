@@ -126,17 +126,14 @@ impl Lease {
         Self::new(ClientGuid::default(), FileSlot::default(), asked, LeaseState::NONE).context()
     }
 
-    /// What a record has to say of it: nothing that its client was told to give up.
-    pub(super) fn stored(&self) -> wire::Lease {
-        let state = self.hold.told().unwrap_or_else(|| self.hold.state());
-        match self.context() {
-            wire::Lease::V1(context) => {
-                wire::Lease::V1(LeaseV1 { state, flags: LeaseFlags::empty(), ..context })
-            }
-            wire::Lease::V2(context) => {
-                wire::Lease::V2(LeaseV2 { state, flags: LeaseFlags::empty(), ..context })
-            }
-        }
+    /// What a record has to say of it: what it is, and what its client was told to come down to.
+    pub(super) fn stored(&self) -> (wire::Lease, Option<LeaseState>) {
+        let flags = LeaseFlags::empty();
+        let context = match self.context() {
+            wire::Lease::V1(context) => wire::Lease::V1(LeaseV1 { flags, ..context }),
+            wire::Lease::V2(context) => wire::Lease::V2(LeaseV2 { flags, ..context }),
+        };
+        (context, self.hold.told())
     }
 
     /// Whether nobody is connected who could be told of a break.

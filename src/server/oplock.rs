@@ -22,11 +22,6 @@ impl Oplock {
         Level::within(self.hold.state())
     }
 
-    /// The level that its client has, or was told to come down to.
-    pub(super) fn told(&self) -> Level {
-        Level::within(self.hold.told().unwrap_or_else(|| self.hold.state()))
-    }
-
     /// Has the oplock come down. Returns the notification, if one has to go out.
     pub(super) fn lower(&mut self, to: Level) -> Option<Notice> {
         self.hold.lower(to.caches(), || Epoch::ZERO)

@@ -127,8 +127,14 @@ impl File {
         true
     }
 
+    /// Whether it can be forgotten.
     pub(super) fn idle(&self) -> bool {
-        self.opens.vacant() && self.waiters.vacant() && self.running.vacant() && self.barred == 0
+        self.empty() && self.barred == 0
+    }
+
+    /// Whether there is nothing on it.
+    pub(super) fn empty(&self) -> bool {
+        self.opens.vacant() && self.waiters.vacant() && self.running.vacant()
     }
 }
 

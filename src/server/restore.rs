@@ -9,6 +9,7 @@ use super::Misuse;
 use super::action::{Action, Link};
 use super::durable::{Durable, Kind, Promise};
 use super::event::{ObjectKind, Opened};
+use super::hold::Hold;
 use super::lease::{Lease, LeaseName};
 use super::oplock::Oplock;
 use super::records::{Caching, File, Instance, Open, Place, Stage};
@@ -162,7 +163,8 @@ impl Shard {
         let opened = Opened::new(CreateAction::Opened, record.kind, u64::MAX);
         match (record.lease, name) {
             (Some(context), Some(name)) => {
-                self.restored_lease(slot, &context, name, opened).map_or(Caching::Nothing, Caching::Lease)
+                let lease = self.restored_lease(slot, &context, record.told, name, opened);
+                lease.map_or(Caching::Nothing, Caching::Lease)
             }
             (Some(context), None) => Caching::Guest(Box::new(Lease::nothing(&context))),
             (None, _) => match level_of(record.level) {
@@ -173,7 +175,9 @@ impl Shard {
                     if let Some(file) = file.filter(|_| level != Level::None) {
                         file.oplocks = file.oplocks.saturating_add(1);
                     }
-                    Caching::Oplock(Oplock::new(level))
+                    let mut oplock = Oplock::new(level);
+                    keep(&mut oplock.hold, record.told);
+                    Caching::Oplock(oplock)
                 }
             },
         }
@@ -183,6 +187,7 @@ impl Shard {
         &mut self,
         slot: OpenSlot,
         context: &wire::Lease,
+        told: Option<LeaseState>,
         name: LeaseName,
         opened: Opened,
     ) -> Option<LeaseSlot> {
@@ -205,8 +210,16 @@ impl Shard {
             }
         };
         let record = self.leases.get_mut(lease)?;
+        keep(&mut record.hold, told);
         record.opens = record.opens.saturating_add(1);
         record.orphans = record.orphans.saturating_add(1);
         Some(lease)
+    }
+}
+
+/// Keeps a break that the client has not answered: it may have dirty data that others wait for.
+fn keep(hold: &mut Hold, told: Option<LeaseState>) {
+    if let Some(told) = told.filter(|told| !told.contains(hold.state())) {
+        hold.amend(told.intersection(hold.state()));
     }
 }

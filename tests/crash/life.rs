@@ -206,7 +206,9 @@ impl Life {
         );
         let mut restored = BTreeMap::new();
         for open in snapshot.files.iter().flat_map(|file| &file.opens) {
-            hold!(!open.connected && open.breaking.is_none(), "{open:?} is not absent");
+            let told =
+                self.image.records.get(&open.file_id.persistent).is_some_and(|record| record.told.is_some());
+            hold!(!open.connected && (told || open.breaking.is_none()), "{open:?} is not absent");
             let Some(remaining) = open.remaining else { return Err(format!("no deadline: {open:?}")) };
             restored.insert(open.file_id.persistent, u64::try_from(remaining.as_millis()).unwrap());
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use leasehold::persist::Record;
 use leasehold::server::{Event, Lock, LockElement, LockFlags, Reconnect};
-use leasehold::wire::{DurableFlags, Lease};
+use leasehold::wire::{DurableFlags, Lease, LeaseFlags};
 use leasehold::{
     Access, CreateGuid, CreateOptions, Epoch, FileKey, LeaseKey, LeaseState, OplockLevel, ShareMode,
 };
@@ -234,8 +234,11 @@ impl Trial {
             };
             let stored = of_file.iter().filter(|other| of_lease(other));
             let stored = stored.fold(LeaseState::NONE, |all, other| all | state_of(other.lease));
+            // While it breaks the answer has what it was (MS-SMB2 3.3.5.9.12).
+            let breaking =
+                grant.lease.is_some_and(|lease| lease.flags().contains(LeaseFlags::BREAK_IN_PROGRESS));
             hold!(
-                wanted.contains(back),
+                breaking || wanted.contains(back),
                 "{persistent:#x} comes back with {back}, and its client had {wanted}"
             );
             hold!(
@@ -433,6 +436,8 @@ impl Trial {
 
     /// Whoever was refused may open the file now; and when all have gone, nothing is left.
     fn end(mut self) -> Verdict {
+        // What expired is over for others when that is durable.
+        self.life.cover_all()?;
         let files: BTreeSet<FileKey> = self.records.values().map(|record| record.file).collect();
         for file in files {
             if self.life.book.removed.contains(&file) {

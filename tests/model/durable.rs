@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold::server::{
-    Capabilities, Durability, DurableGrant, ObjectKind, Opened, Origin, Reconnect, SessionEnd,
+    Capabilities, Durability, DurableGrant, ObjectKind, Opened, Origin, Reconnect, SessionEnd, ShareKind,
 };
 use leasehold::wire::{
     AppInstanceId, AppInstanceVersion, DurableFlags, DurableHandleResponse, DurableHandleResponseV2,
@@ -229,7 +229,9 @@ impl Model {
         let create = &ask.create;
         let request = create.request;
         let Some(open) = self.opens.iter().find(|open| open.replay == Some(guid)) else { return false };
-        let key = open.ask.key.map(|key| key.1);
+        // Also a key that joined no lease is that of the open.
+        let guest = open.ask.context.filter(|_| open.ask.create.share.kind == ShareKind::Disk);
+        let key = open.ask.key.map(|key| key.1).or(guest.map(|context| context.key()));
         let elsewhere = open.orphan.is_none() && open.session() != create.origin.session;
         let refused = if !create.replay {
             Some(Status::DUPLICATE_OBJECTID)

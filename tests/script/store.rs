@@ -100,6 +100,7 @@ fn put(names: &Names, record: &Record) -> String {
         }
         None => words.push(format!("oplock={}", level_name(record.level))),
     }
+    words.extend(record.told.map(|told| format!("told={told}")));
     for lock in &record.locks {
         let kind = if lock.exclusive { "exclusive" } else { "shared" };
         words.push(format!("lock={}+{}:{kind}", lock.offset, lock.len));
