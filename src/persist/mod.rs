@@ -232,6 +232,12 @@ impl Record {
         }
     }
 
+    /// Whether its lease key named another file, which was about to go, and joined no lease (MS-SMB2 3.3.5.9.8): then the context has
+    /// nothing, and nothing is what it was told to come down to.
+    pub fn joins_no_lease(&self) -> bool {
+        self.lease.is_some_and(|lease| lease.state().is_empty()) && self.told == Some(LeaseState::NONE)
+    }
+
     /// How long its client may stay away, once it is gone.
     pub const fn patience(&self) -> Duration {
         Duration::from_millis(self.timeout as u64)

@@ -24,7 +24,7 @@ use super::shard::{Out, Shard, perform, tell};
 use crate::locks::Intent;
 use crate::locks::range::LockKind;
 use crate::persist::{Change, LockRecord, Record};
-use crate::state::{CreateAction, OplockLevel};
+use crate::state::{CreateAction, LeaseState, OplockLevel};
 use crate::stats::count;
 use crate::status::Status;
 use crate::time::Instant;
@@ -275,7 +275,7 @@ impl Shard {
         record.lease = stored.map(|(context, _)| context).or_else(|| open.guest().copied());
         record.told = match open.oplock() {
             Some(oplock) => oplock.hold.told(),
-            None => stored.and_then(|(_, told)| told),
+            None => stored.and_then(|(_, told)| told).or(open.guest().map(|_| LeaseState::NONE)),
         };
         record.relaxed = lease.is_some_and(|lease| lease.relaxed);
         let locks = open.locks.iter(&self.ranges).map(|lock| LockRecord {

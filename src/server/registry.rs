@@ -461,9 +461,8 @@ impl Registry {
             return Err(Misuse::OutOfOrder);
         }
         self.restored = Some(record.written);
-        // What holds nothing keeps no key from another record.
-        let holds = |lease: &Lease| lease.key() != LeaseKey::ZERO && !lease.state().is_empty();
-        let lease = record.lease.filter(holds);
+        let joins = |lease: &Lease| lease.key() != LeaseKey::ZERO && !record.joins_no_lease();
+        let lease = record.lease.filter(joins);
         let joins = match lease {
             Some(lease) => {
                 let fresh = || Client { guid: record.client, conns: Vec::new(), bindings: 0, guids: 0 };

@@ -37,11 +37,7 @@ impl Life {
                 let stored = record.told.unwrap_or_else(|| lease.state());
                 let (told, exact) = (told.state, told.exact && connected);
                 hold!(told.contains(stored), "{persistent:#x}: {stored} is stored, and {told} was told");
-                // A lease that came back with nothing is not that which its client asks for afterwards.
-                hold!(
-                    !exact || stored == told || stored.is_empty(),
-                    "{persistent:#x}: {stored} is stored, and {told} is held",
-                );
+                hold!(!exact || stored == told, "{persistent:#x}: {stored} is stored, and {told} is held",);
             }
             if record.lease.is_none() {
                 let told = caches(handle.level);

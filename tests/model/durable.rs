@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold::server::{
-    Capabilities, Durability, DurableGrant, ObjectKind, Opened, Origin, Reconnect, SessionEnd, ShareKind,
+    Capabilities, Durability, DurableGrant, ObjectKind, Opened, Origin, Reconnect, SessionEnd,
 };
 use leasehold::wire::{
     AppInstanceId, AppInstanceVersion, DurableFlags, DurableHandleResponse, DurableHandleResponseV2,
@@ -14,7 +14,7 @@ use leasehold::{
     SessionId, Status, UserId,
 };
 
-use super::{Ask, Breach, Key, Model, Open, Phase, Said, What, rules};
+use super::{Ask, Breach, Key, Model, Open, Phase, Said, What, rules, with_state};
 
 /// What an open has to have at least so that its CREATE can be replayed (MS-SMB2 3.3.5.9.10).
 pub const DATA: Access = Access::READ_DATA
@@ -230,8 +230,9 @@ impl Model {
         let request = create.request;
         let Some(open) = self.opens.iter().find(|open| open.replay == Some(guid)) else { return false };
         // Also a key that joined no lease is that of the open.
-        let guest = open.ask.context.filter(|_| open.ask.create.share.kind == ShareKind::Disk);
+        let guest = open.ask.context.filter(|_| open.ask.key.is_none());
         let key = open.ask.key.map(|key| key.1).or(guest.map(|context| context.key()));
+        let guest = guest.map(|context| with_state(context, LeaseState::NONE));
         let elsewhere = open.orphan.is_none() && open.session() != create.origin.session;
         let refused = if !create.replay {
             Some(Status::DUPLICATE_OBJECTID)
@@ -251,7 +252,7 @@ impl Model {
             self.give_back(open, create.origin);
         }
         let open = self.open(open).unwrap();
-        let lease = open.ask.key.and_then(|key| self.lease_context(key));
+        let lease = open.ask.key.and_then(|key| self.lease_context(key)).or(guest);
         // The answer is that of the open, with the level that is asked this time; but nobody is promised more than is held.
         let both = rules::as_state(create.level) & rules::as_state(open.oplock);
         let level = if lease.is_some() { OplockLevel::Lease } else { rules::as_level(both) };
