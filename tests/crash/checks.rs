@@ -28,8 +28,8 @@ impl Life {
             let told = key.and_then(|key| self.book.told.get(&key));
             let shared = |other: &&Handle| other.wish.lease.map(|(key, _)| (other.wish.client, key)) == key;
             let mut handles = self.book.handles.values().filter(shared);
-            // A further open of the lease may be about to get more.
-            let more = handles.any(|other| !other.told && !other.closed);
+            // A further open of the lease may be about to get more, or have got it and gone before anybody heard of it.
+            let more = handles.any(|other| !other.told);
             if handle.unbound {
                 let nothing = record.lease.is_some_and(|lease| lease.state().is_empty());
                 hold!(nothing, "{persistent:#x}: its key joined no lease");
