@@ -368,11 +368,11 @@ impl Shard {
             }
             (Some(_), None) | (None, None) => return Err(gone),
         }
-        let asked = reconnect.flags.contains(DurableFlags::PERSISTENT);
+        // DHnC has no flag.
+        let asked = reconnect.create_guid.is_some() && reconnect.flags.contains(DurableFlags::PERSISTENT);
         match durable.promise() {
             // Its first record is on its way.
             Some(promise) if !promise.stored => return Err(Status::FILE_NOT_AVAILABLE),
-            // DHnC has no flag.
             Some(_) if !asked => return Err(gone),
             None if asked => return Err(Status::INVALID_PARAMETER),
             Some(_) | None => {}
