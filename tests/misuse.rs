@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
+use std::time::Duration;
+
+use leasehold::persist::{Change, Record};
 use leasehold::server::{
-    Action, Capabilities, Config, Create, Event, Misuse, ObjectKind, Opened, Origin, RouteSeed, Server,
-    SessionEnd, Terms,
+    Action, Capabilities, Config, Create, Durability, Event, Misuse, ObjectKind, Opened, Origin, RouteSeed,
+    Server, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 use leasehold::wire::LeaseAck;
 use leasehold::{
-    Actor, ClientGuid, ConnId, CreateAction, Dialect, FileId, FileKey, HashKey, Instant, Intent, LeaseKey,
-    LeaseState, Machine, RequestId, SessionId, TreeId,
+    Actor, ClientGuid, ConnId, CreateAction, CreateGuid, Dialect, FileId, FileKey, HashKey, Instant, Intent,
+    LeaseKey, LeaseState, Machine, RequestId, SessionId, TreeId, UserId,
 };
 
 #[test]
@@ -68,4 +71,67 @@ fn a_misuse_is_named_and_changes_nothing() {
         assert_eq!(actions, [], "{event:?}");
         assert_eq!(server.snapshot(), before, "{event:?}");
     }
+}
+
+/// A record of a server with this configuration.
+fn record(config: Config, file: u128, written: u64) -> Box<Record> {
+    let mut server = Server::new(config);
+    let (conn, session) = (ConnId::new(1), SessionId::new(1));
+    let capabilities = Capabilities::LEASING | Capabilities::PERSISTENT_HANDLES;
+    let client = ClientGuid::from_wire([1; 16]);
+    let terms = Terms::new(Dialect::Smb311, capabilities);
+    let durability = Durability::V2 { timeout: 0, create_guid: CreateGuid::default(), persistent: true };
+    let share = Share::new(ShareKind::Disk, ShareFlags::CONTINUOUSLY_AVAILABLE);
+    let create =
+        Create::new(RequestId::new(1), Origin::new(conn, session, TreeId::new(1)), FileKey::new(file))
+            .durable(UserId::default(), durability)
+            .place(share, None);
+    let mut actions = Vec::new();
+    for event in [
+        Event::Recovered,
+        Event::Connected { conn, client, terms },
+        Event::SessionBound { conn, session },
+        Event::Create(create),
+    ] {
+        server.handle(Instant::ZERO, event, &mut actions).unwrap();
+    }
+    let Some(Action::OpenFile { file_id, .. }) = actions.pop() else { panic!("{actions:?}") };
+    let result = Ok(Opened::new(CreateAction::Opened, ObjectKind::File, 0));
+    server.handle(Instant::ZERO, Event::Opened { file_id, result }, &mut actions).unwrap();
+    let Some(Action::Persist { change: Change::Put(mut record), .. }) = actions.pop() else {
+        panic!("{actions:?}")
+    };
+    record.written = written;
+    record
+}
+
+#[test]
+fn what_is_restored_wrongly_is_named_and_changes_nothing() {
+    let mut config = Config::new(HashKey::new([1; 16]), RouteSeed::new([2; 16]), 1);
+    config.persistence = true;
+    config.limits.files = 2;
+    let mut foreign = config;
+    foreign.route_seed = RouteSeed::new([3; 16]);
+    let mut server = Server::new(config);
+    let mut actions = Vec::new();
+    let mut restore = |server: &mut Server, record: Box<Record>| {
+        let event = Event::Restore { record, elapsed: Duration::ZERO };
+        server.handle(Instant::ZERO, event, &mut actions)
+    };
+    assert_eq!(restore(&mut server, record(config, 1, 9)), Ok(()));
+    let before = server.snapshot();
+    assert_eq!(restore(&mut server, record(config, 2, 10)), Err(Misuse::OutOfOrder));
+    assert_eq!(restore(&mut server, record(config, 1, 8)), Err(Misuse::ForeignRecord));
+    assert_eq!(restore(&mut server, record(foreign, 2, 8)), Err(Misuse::ForeignRecord));
+    assert_eq!(server.snapshot(), before);
+    assert_eq!(restore(&mut server, record(config, 2, 8)), Ok(()));
+    assert_eq!(restore(&mut server, record(config, 3, 7)), Err(Misuse::NoRoom));
+    let tell = |server: &mut Server, event| server.handle(Instant::ZERO, event, &mut Vec::new());
+    assert_eq!(tell(&mut server, Event::Cancel { request: RequestId::new(1) }), Err(Misuse::Recovering));
+    assert_eq!(tell(&mut server, Event::Recovered), Ok(()));
+    assert_eq!(tell(&mut server, Event::Recovered), Err(Misuse::NotRecovering));
+    let restore = Event::Restore { record: record(config, 2, 8), elapsed: Duration::ZERO };
+    assert_eq!(tell(&mut server, restore), Err(Misuse::NotRecovering));
+    let stats = server.stats();
+    assert_eq!((stats.restored, stats.orphans, stats.anomalies), (2, 2, 0));
 }

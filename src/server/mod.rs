@@ -220,7 +220,7 @@ impl Machine for Server {
     type Misuse = Misuse;
 
     fn handle(&mut self, now: Instant, event: Event, actions: &mut Vec<Action>) -> Result<(), Misuse> {
-        if let Event::Restore { record, .. } = &event {
+        if let (Event::Restore { record, .. }, true) = (&event, self.registry.recovering()) {
             self.shard.check_record(record)?;
         }
         self.registry.handle(now, RegistryEvent::Driver(event), &mut self.registry_out)?;

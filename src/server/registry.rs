@@ -128,6 +128,11 @@ impl Registry {
         }
     }
 
+    /// Whether records are being restored.
+    pub(super) fn recovering(&self) -> bool {
+        self.recovering
+    }
+
     /// What this registry has refused by itself.
     pub fn stats(&self) -> Stats {
         self.stats
@@ -460,7 +465,6 @@ impl Registry {
         if self.restored.is_some_and(|last| record.written > last) {
             return Err(Misuse::OutOfOrder);
         }
-        self.restored = Some(record.written);
         let joins = |lease: &Lease| lease.key() != LeaseKey::ZERO && !record.joins_no_lease();
         let lease = record.lease.filter(joins);
         let joins = match lease {
@@ -483,6 +487,7 @@ impl Registry {
             }
             None => false,
         };
+        self.restored = Some(record.written);
         self.forward(out, route, ShardInput::Restore { record, elapsed, joins });
         Ok(())
     }
