@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use arbitrary::{Arbitrary, Unstructured};
 use leasehold::server::{
-    Action, BreakId, Capabilities, Config, Create, Event, FileSnapshot, LeaseSnapshot, Link, ObjectKind,
-    Opened, Origin, RouteSeed, Server, SessionEnd, Terms, Ticket,
+    Action, BreakId, Capabilities, Config, Create, Event, Link, ObjectKind, OpenSnapshot, Opened, Origin,
+    RouteSeed, Server, SessionEnd, Terms, Ticket,
 };
 use leasehold::wire::{BreakFlags, Lease, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
@@ -543,16 +543,8 @@ impl World {
         };
         assert_eq!(level, OplockLevel::Lease);
         // A key that names another file, one that is about to go, joins no lease.
-        let of_file = |file: &&FileSnapshot| file.key == handle.file;
-        let joined = |lease: &LeaseSnapshot| Some((lease.client, lease.key)) == handle.name;
-        if !self
-            .server
-            .snapshot()
-            .files
-            .iter()
-            .find(of_file)
-            .is_some_and(|file| file.leases.iter().any(joined))
-        {
+        let joined = |open: &OpenSnapshot| open.file_id == file_id && open.oplock == OplockLevel::Lease;
+        if !self.server.snapshot().files.iter().any(|file| file.opens.iter().any(joined)) {
             handle.name = None;
             return assert_eq!(lease.state(), LeaseState::NONE, "no lease of two files");
         }
