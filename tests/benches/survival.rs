@@ -138,8 +138,10 @@ fn reconnect(bencher: Bencher<'_, '_>, opens: u64, persistent: bool) {
 /// A server that is started anew with that many records, from their octets on.
 fn restart(bencher: Bencher<'_, '_>, records: u64) {
     let mut before = World::after_an_outage(records, true);
+    // From the latest to the earliest.
+    let latest_first = before.records.drain(..).rev();
     let octets: Vec<(u64, Vec<u8>)> =
-        before.records.drain(..).map(|record| (record.persistent, record.encode())).collect();
+        latest_first.map(|record| (record.persistent, record.encode())).collect();
     drop(before);
     bencher.counter(ItemsCount::new(records)).bench_local(|| {
         let mut world = World::new(records);
