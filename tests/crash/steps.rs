@@ -542,8 +542,9 @@ impl History {
                 right = false;
                 user = user_of(CLIENTS);
             }
+            // DHnC has no flags: what the driver says there is nobody's word.
             1 => {
-                right = false;
+                right = guid.is_none();
                 flags.toggle(DurableFlags::PERSISTENT);
             }
             2 => {
