@@ -26,7 +26,7 @@ pub fn state(model: &Model) -> Result<(), String> {
             {
                 return Err(format!("a break that makes no sense: {lease:?}"));
             }
-            if breaking.deadline <= model.now {
+            if breaking.deadline.is_some_and(|deadline| deadline <= model.now) {
                 return Err(format!("a break whose deadline has passed: {lease:?}"));
             }
         }
@@ -64,7 +64,7 @@ pub fn state(model: &Model) -> Result<(), String> {
         if let Some(breaking) = &open.breaking {
             if rules::rank(breaking.told) >= rules::rank(open.oplock)
                 || rules::rank(breaking.needed) > rules::rank(breaking.told)
-                || breaking.deadline <= model.now
+                || breaking.deadline.is_some_and(|deadline| deadline <= model.now)
             {
                 return Err(format!("a break that makes no sense: {open:?}"));
             }
@@ -141,9 +141,9 @@ pub fn step(before: &Model, after: &Model, event: Option<&Event>, said: &[Said])
                 && after.conns.get(conn).is_some_and(|conn| conn.client == lease.key.0))
             })
             .count();
-        let late = old.breaking.is_some_and(|breaking| breaking.deadline <= after.now);
-        // An orphan that is resilient loses what it caches in silence.
-        let silent = after.deserted(lease.key);
+        let late = old.breaking.and_then(|breaking| breaking.deadline).is_some_and(|deadline| deadline <= after.now);
+        // An orphan that is resilient loses what it caches in silence, and so does one that nobody has heard of.
+        let silent = after.deserted(lease.key) || before.untold(lease.key);
         if lowered && grant && told == 0 && !late && !silent {
             return Err(format!("lowered by a grant: {old:?} to {lease:?}"));
         }
@@ -163,6 +163,11 @@ pub fn step(before: &Model, after: &Model, event: Option<&Event>, said: &[Said])
                 && after.config.profile.follow_up_epoch == leasehold::server::FollowUpEpoch::Same,
         );
         let expected = (told - again - same_epoch) + usize::from(raised);
+        // The first to come back after a restart has a say in it.
+        let back = before.deserted(lease.key) && !after.deserted(lease.key);
+        if (old.restored && !lease.restored) || (back && !old.state.contains(LeaseState::HANDLE)) {
+            continue;
+        }
         // What counts where nobody is left to be told the model alone says.
         if silent && lowered && told == 0 {
             continue;

@@ -1,0 +1,765 @@
+//! Opens that outlive the server (MS-SMB2 3.3.5.9.10, 3.3.5.9.12, 3.3.5.9 <301>), and the store that they rest on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use leasehold::persist::{Change, LockRecord, Record};
+use leasehold::server::{
+    AbsentHolder, AppInstance, Capabilities, Create, Durability, LockElement, LockSequence, Opened, Origin,
+    PersistSeq, Share, ShareFlags, ShareKind, Terms, UnknownReplay,
+};
+use leasehold::wire::{DurableFlags, Lease as Context, LeaseFlags, LeaseV1, LeaseV2};
+use leasehold::{
+    Access, ConnId, CreateGuid, Dialect, Epoch, FileId, FileKey, Instant, Intent, LeaseState, OplockLevel, RequestId,
+    SessionId, Status, TreeId,
+};
+
+use super::{Ask, Breach, Breaking, Key, Lease, Model, Open, Phase, Running, Said, Who, locks, rules};
+
+/// Where the machine is known to differ: the model follows it as long as these are true.
+pub mod known {
+    /// An open whose record could not be stored is durable also if the serial number of its FileId is not reserved for certain.
+    pub const DURABLE_BEFORE_SERIALS: bool = true;
+    /// One that is not even a file, or not open for data, can be replayed all the same (MS-SMB2 3.3.5.9.10).
+    pub const REPLAYABLE_WITHOUT_PROMISE: bool = true;
+    /// A CREATE that waits for the store when its channel goes, and another is left, stays in the list of that other for ever:
+    /// [`idle`](leasehold::server::Server::idle) is never true again. Such channels go when the store is done.
+    pub const GRANT_OF_A_LOST_CHANNEL: bool = true;
+}
+
+/// What waits for the store.
+#[derive(Clone, Debug)]
+pub enum Gated {
+    /// The answer to the CREATE.
+    Grant,
+    Lock(Vec<LockElement>, Option<LockSequence>),
+    Unlock,
+    Operation,
+    Close,
+    Tree,
+}
+
+/// An answer that is held back.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    pub what: Gated,
+    pub request: RequestId,
+    pub origin: Option<Origin>,
+    /// Through which open it came, if through one.
+    pub open: Option<RequestId>,
+    /// The changes that it waits for: of which opens, and how the machine calls them.
+    pub on: Vec<(RequestId, Option<PersistSeq>)>,
+    /// Whether the CREATE is to be answered. Choice: all others are, also if their connection has gone by then.
+    pub heard: bool,
+}
+
+/// The store, as far as the server knows it.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    /// Changes that nothing was heard of yet, in order; of which open.
+    pub outstanding: Vec<(PersistSeq, Option<RequestId>)>,
+    /// The last record of each open.
+    pub last: BTreeMap<RequestId, Record>,
+    /// What must be said of each open: its record, or that it has none any more.
+    pub due: Vec<(RequestId, Option<Record>)>,
+    pub gates: Vec<Gate>,
+    /// Whether serial numbers of FileIds are reserved.
+    pub reserved: bool,
+    pub recovering: bool,
+    /// When requests came for the first time, if that was after a restart.
+    pub recovered: Option<Instant>,
+}
+
+impl Store {
+    /// Nobody waits for the answer to this CREATE any more. Whether somebody did.
+    pub fn unhear(&mut self, request: RequestId) -> bool {
+        let gate = self.gates.iter_mut().find(|gate| gate.request == request);
+        gate.is_some_and(|gate| std::mem::take(&mut gate.heard))
+    }
+}
+
+impl Ask {
+    /// Whether it may make an open persistent (MS-SMB2 3.3.5.9.10).
+    pub fn promised(&self, model: &Model) -> bool {
+        let asked = matches!(self.create.durability, Durability::V2 { persistent: true, .. });
+        asked && model.promises(self.terms, self.create.share)
+    }
+}
+
+impl Model {
+    /// Whether opens may be persistent there.
+    pub fn promises(&self, terms: Terms, share: Share) -> bool {
+        self.config.persistence
+            && terms.dialect >= Dialect::Smb300
+            && terms.capabilities.contains(Capabilities::PERSISTENT_HANDLES)
+            && share.kind == ShareKind::Disk
+            && share.flags.contains(ShareFlags::CONTINUOUSLY_AVAILABLE)
+    }
+
+    /// How long a DH2Q keeps an open.
+    pub fn patience(&self, timeout: u32, share: Share) -> Duration {
+        match (timeout, share.ca_timeout) {
+            (0, 0) => self.config.durable_v2_timeout,
+            (0, timeout) => Duration::from_millis(timeout.into()),
+            (timeout, _) => Duration::from_millis(timeout.into()).min(self.config.durable_v2_max),
+        }
+    }
+
+    // ---- records
+
+    /// What the record of an open has to say.
+    pub fn record(&self, open: &Open) -> Record {
+        let create = &open.ask.create;
+        let (_, guid) = open.ask.guid().unwrap();
+        let persistent = self.name_of(open.request()).unwrap().persistent;
+        let mut record = Record::new(persistent, open.file(), open.ask.client, open.owner, guid);
+        // What it has begun counts as done.
+        let begun = self.running.iter().filter(|running| {
+            running.file == open.file() && running.who.open == Some(open.request())
+        });
+        record.directory = open.directory;
+        record.goes = self.going.contains_key(&open.file());
+        for running in begun {
+            match running.intent {
+                Intent::Rename { to } => record.directory = to,
+                Intent::Delete { pending } => record.goes = pending,
+                _ => {}
+            }
+        }
+        record.parent = open.parent;
+        record.instance = open.ask.instance().map(|(id, version)| AppInstance { id, version });
+        record.desired = create.desired;
+        record.granted = create.granted;
+        record.sharing = create.sharing;
+        record.disposition = create.disposition;
+        record.options = create.options;
+        record.action = open.action;
+        record.kind = open.kind;
+        // Choice: a persistent open that is made resilient remains what it is, and is kept as long as it is resilient.
+        record.timeout = open.resilient.or(open.durable).unwrap_or_default().as_millis() as u32;
+        record.channel_sequence = create.channel_sequence;
+        record.connected = open.orphan.is_none();
+        record.level = open.breaking.map_or(open.oplock, |breaking| rules::lower(open.oplock, breaking.told));
+        if let Some(lease) = open.ask.key.filter(|_| open.leased).and_then(|key| self.lease(key)) {
+            let state = lease.breaking.map_or(lease.state, |breaking| lease.state & breaking.told);
+            let (key, flags) = (lease.key.1, LeaseFlags::empty());
+            record.level = OplockLevel::Lease;
+            record.lease = Some(if lease.second {
+                Context::V2(LeaseV2 { key, state, flags, parent: lease.parent, epoch: lease.epoch })
+            } else {
+                Context::V1(LeaseV1 { key, state, flags })
+            });
+            record.relaxed = self.deleting.contains(&lease.key);
+        }
+        let held = self.locks.get(&open.file()).map_or(&[][..], Vec::as_slice);
+        record.locks = held
+            .iter()
+            .filter(|lock| lock.owner == open.request())
+            .map(|lock| LockRecord { offset: lock.offset, len: lock.len, exclusive: lock.exclusive })
+            .collect();
+        record.locks.sort_by_key(|lock| (lock.offset, lock.len, lock.exclusive));
+        record.sequences = open.sequences;
+        record
+    }
+
+    /// What has to be stored by now.
+    pub fn write_down(&mut self) {
+        let mut due = Vec::new();
+        for open in self.opens.iter().filter(|open| open.persistent) {
+            let record = self.record(open);
+            if self.store.last.get(&open.request()) != Some(&record) {
+                due.push((open.request(), Some(record)));
+            }
+        }
+        for request in self.store.last.keys() {
+            if !self.open(*request).is_some_and(|open| open.persistent) {
+                due.push((*request, None));
+            }
+        }
+        for (open, record) in &due {
+            match record {
+                Some(record) => self.store.last.insert(*open, record.clone()),
+                None => self.store.last.remove(open),
+            };
+        }
+        self.store.due = due;
+    }
+
+    /// The machine calls these changes so, in order.
+    pub fn learn_changes(&mut self, changes: &[(PersistSeq, Option<RequestId>)]) {
+        self.store.outstanding.extend_from_slice(changes);
+        for gate in &mut self.store.gates {
+            for (open, seq) in gate.on.iter_mut().filter(|(_, seq)| seq.is_none()) {
+                *seq = changes.iter().rev().find(|(_, of)| *of == Some(*open)).map(|(seq, _)| *seq);
+            }
+        }
+    }
+
+    // ---- what waits for the store
+
+    pub fn gate(&mut self, what: Gated, request: RequestId, origin: Option<Origin>, opens: &[RequestId]) {
+        let on = opens.iter().map(|open| (*open, None)).collect();
+        self.store.gates.push(Gate { what, request, origin, open: opens.first().copied(), on, heard: true });
+    }
+
+    /// Whether a change of this open has to be stored before anybody hears of it.
+    pub fn gated(&self, open: RequestId) -> bool {
+        self.open(open).is_some_and(|open| open.persistent)
+    }
+
+    pub fn persisted(&mut self, up_to: PersistSeq) {
+        let (stored, on): (Vec<_>, Vec<_>) = std::mem::take(&mut self.store.outstanding)
+            .into_iter()
+            .partition(|(seq, _)| seq.number() <= up_to.number());
+        self.store.outstanding = on;
+        for (seq, of) in stored {
+            self.store.reserved |= of.is_none();
+            for gate in self.ready(seq) {
+                self.release(gate);
+            }
+        }
+    }
+
+    /// What waited for this change last.
+    fn ready(&mut self, seq: PersistSeq) -> Vec<Gate> {
+        let (mut ready, mut on) = (Vec::new(), Vec::new());
+        for mut gate in std::mem::take(&mut self.store.gates) {
+            let before = gate.on.len();
+            gate.on.retain(|(_, other)| *other != Some(seq));
+            if gate.on.is_empty() && before > 0 {
+                ready.push(gate);
+            } else {
+                on.push(gate);
+            }
+        }
+        self.store.gates = on;
+        ready
+    }
+
+    fn release(&mut self, gate: Gate) {
+        let request = gate.request;
+        let said = match gate.what {
+            Gated::Grant => {
+                if let Some(open) = self.open_mut(request) {
+                    open.unheard = false;
+                    if gate.heard {
+                        self.granted(request);
+                    }
+                }
+                return;
+            }
+            Gated::Lock(..) | Gated::Unlock => Said::Accepted { request },
+            Gated::Operation => Said::Proceed { request },
+            Gated::Close | Gated::Tree => Said::Closed { request },
+        };
+        if gate.heard {
+            self.say(said);
+        }
+    }
+
+    pub fn persist_failed(&mut self, seq: PersistSeq) {
+        self.store.outstanding.retain(|(other, _)| *other != seq);
+        for gate in self.ready(seq) {
+            self.fail(gate);
+        }
+    }
+
+    fn fail(&mut self, gate: Gate) {
+        let request = gate.request;
+        match &gate.what {
+            Gated::Tree => return self.release(gate),
+            Gated::Grant => {
+                self.not_promised(request, gate.heard);
+                return;
+            }
+            Gated::Lock(elements, _) => {
+                let open = gate.open;
+                if gate.heard {
+                    self.refuse(request, Status::INSUFFICIENT_RESOURCES);
+                }
+                if let Some(file) = open.and_then(|open| self.open(open)).map(Open::file) {
+                    let held = self.locks.entry(file).or_default();
+                    for element in elements {
+                        let same = |lock: &locks::Held| {
+                            (Some(lock.owner), lock.offset, lock.len) == (open, element.offset, element.len)
+                        };
+                        if let Some(at) = held.iter().rposition(same) {
+                            held.remove(at);
+                        }
+                    }
+                    self.judge_again(file);
+                }
+                return;
+            }
+            Gated::Operation => {
+                if let Some(at) = self.running.iter().position(|running| running.request == request) {
+                    let Running { file, .. } = self.running.remove(at);
+                    if gate.heard {
+                        self.refuse(request, Status::INSUFFICIENT_RESOURCES);
+                    }
+                    self.judge_again(file);
+                }
+                return;
+            }
+            Gated::Unlock | Gated::Close => {}
+        }
+        if gate.heard {
+            self.refuse(request, Status::INSUFFICIENT_RESOURCES);
+        }
+    }
+
+    /// MS-SMB2 3.3.5.9.10: the store did not take it; it is what it would be on any other share.
+    fn not_promised(&mut self, request: RequestId, heard: bool) {
+        let Some(open) = self.open_mut(request) else { return };
+        open.persistent = false;
+        open.unheard = false;
+        let lease = self.open(request).and_then(|open| open.ask.key).and_then(|key| self.lease_context(key));
+        let open = self.open(request).unwrap().clone();
+        let reserved = std::mem::replace(&mut self.store.reserved, true);
+        let kept = self.made_durable(&open, open.opened(), open.oplock, lease);
+        self.store.reserved = reserved;
+        let kept = kept.filter(|_| reserved || known::DURABLE_BEFORE_SERIALS);
+        let absent = open.orphan.is_some();
+        let state = self.open_mut(request).unwrap();
+        state.durable = kept;
+        // What the CREATE of any open must be to be replayed.
+        if !state.replayable() && !known::REPLAYABLE_WITHOUT_PROMISE {
+            state.replay = None;
+        }
+        if absent && kept.is_none() {
+            let file = self.close(request);
+            return self.judge_again(file);
+        }
+        if heard {
+            self.granted(request);
+        }
+    }
+
+    /// Choice: a CREATE that came on another connection than the last of its session is answered, though nobody is there to hear it.
+    pub fn strand(&mut self, conn: ConnId, lost: &[SessionId]) {
+        let other = |open: &&Open| {
+            let origin = open.ask.create.origin;
+            open.unheard && origin.conn != conn && lost.contains(&origin.session)
+        };
+        let others: Vec<RequestId> = self.opens.iter().filter(other).map(Open::request).collect();
+        for request in others {
+            if self.store.unhear(request) {
+                self.refuse(request, Status::USER_SESSION_DELETED);
+            }
+        }
+    }
+
+    pub fn origin_of(&self, session: SessionId, tree: TreeId) -> Option<Origin> {
+        let (_, conn) = self.sessions.get(&session)?.first()?;
+        Some(Origin::new(*conn, session, tree))
+    }
+
+    /// Answers the CREATE of an open.
+    pub fn granted(&mut self, request: RequestId) {
+        let open = self.open(request).unwrap();
+        let lease = match open.ask.key.filter(|_| open.leased) {
+            Some(key) => self.lease_context(key),
+            None => open.bare,
+        };
+        let level = if open.leased { OplockLevel::Lease } else { open.oplock };
+        let (durable, replayable, action) = (open.durable_grant(), open.replay.is_some(), open.action);
+        self.say(Said::Granted { request, open: request, fresh: false, action, level, lease, durable, replayable });
+    }
+
+    // ---- breaks
+
+    /// How long a client has to acknowledge (MS-SMB2 3.3.2.5 <247>, 3.3.2.1 <246>).
+    pub fn lease_patience(&self, key: Key) -> Duration {
+        let promised = self.members(key).any(|open| open.persistent);
+        if promised { self.config.persistent_lease_break_timeout } else { self.config.lease_break_timeout }
+    }
+
+    pub fn oplock_patience(&self, request: RequestId) -> Duration {
+        let promised = self.open(request).is_some_and(|open| open.persistent);
+        if promised { self.config.persistent_oplock_break_timeout } else { self.config.oplock_break_timeout }
+    }
+
+    /// Whether nobody has heard of a lease.
+    pub fn untold(&self, key: Key) -> bool {
+        self.members(key).next().is_some() && self.members(key).all(|open| open.unheard)
+    }
+
+    /// Whether a break of a lease without a connection waits for its client.
+    pub fn keeps(&self, key: Key) -> bool {
+        let caches = |lease: &Lease| lease.state.intersects(LeaseState::WRITE | LeaseState::HANDLE);
+        self.lease(key).is_some_and(caches) && self.members(key).any(|open| open.persistent)
+    }
+
+    /// As above, of an oplock.
+    pub fn keeps_oplock(&self, open: &Open) -> bool {
+        open.persistent && rules::rank(open.oplock) > 1
+    }
+
+    /// MS-SMB2 3.3.4.7: the notification is kept, and asks for all that was asked for meanwhile.
+    pub fn keep_lease(&mut self, key: Key, left: LeaseState) {
+        let serial = self.next_serial();
+        let lease = self.lease_mut(key).unwrap();
+        let lower = |state: LeaseState| (state & left).normalized();
+        let (told, needed) = lease
+            .breaking
+            .map_or((left, left), |breaking| (lower(breaking.told), lower(breaking.needed)));
+        lease.breaking =
+            Some(Breaking { told, needed, deadline: None, serial, sent: (0, ConnId::new(0)) });
+    }
+
+    pub fn keep_oplock(&mut self, request: RequestId, to: OplockLevel) {
+        let serial = self.next_serial();
+        let open = self.open_mut(request).unwrap();
+        let lower = |level| rules::lower(level, to);
+        let (told, needed) =
+            open.breaking.map_or((to, to), |breaking| (lower(breaking.told), lower(breaking.needed)));
+        open.breaking =
+            Some(Breaking { told, needed, deadline: None, serial, sent: (0, ConnId::new(0)) });
+    }
+
+    /// What was in flight when the last connection went is kept as well.
+    pub fn keep_unheard(&mut self) {
+        let keys: Vec<Key> = self
+            .leases
+            .iter()
+            .filter(|lease| lease.breaking.is_some_and(|breaking| breaking.deadline.is_some()))
+            .map(|lease| lease.key)
+            .filter(|key| self.deserted(*key) && self.keeps(*key))
+            .collect();
+        for key in keys {
+            let lease = self.lease_mut(key).unwrap();
+            if let Some(breaking) = &mut lease.breaking {
+                breaking.deadline = None;
+            }
+        }
+        for open in &mut self.opens {
+            if let (true, true, Some(breaking)) = (open.persistent, open.orphan.is_some(), &mut open.breaking) {
+                breaking.deadline = None;
+            }
+        }
+    }
+
+    /// Behind the answer that gives an open back: what was kept.
+    pub fn send_kept(&mut self, request: RequestId) {
+        let open = self.open(request).unwrap();
+        let file = open.file();
+        if let Some(breaking) = open.breaking.filter(|breaking| breaking.deadline.is_none()) {
+            self.open_mut(request).unwrap().breaking = None;
+            self.tell_oplock(request, breaking.told);
+            if let Some(sent) = &mut self.open_mut(request).unwrap().breaking {
+                sent.needed = breaking.needed;
+            }
+        }
+        let lease = self.open(request).and_then(|open| open.ask.key).and_then(|key| self.lease(key));
+        if let Some((key, breaking)) = lease.and_then(|lease| Some((lease.key, lease.breaking?))) {
+            if breaking.deadline.is_none() {
+                self.lease_mut(key).unwrap().breaking = None;
+                self.tell_lease(key, breaking.told, breaking.needed, true);
+            }
+        }
+        self.judge_again(file);
+    }
+
+    // ---- an open that meets one that nobody is connected to
+
+    /// MS-SMB2 3.3.5.9 <301>.
+    pub fn meets_absent(&self, ask: &Ask) -> bool {
+        let lacks_handle = |open: &Open| match open.ask.key.and_then(|key| self.lease(key)) {
+            Some(lease) => !lease.state.contains(LeaseState::HANDLE),
+            None => open.oplock != OplockLevel::Batch,
+        };
+        let writes = |open: &Open| match open.ask.key.and_then(|key| self.lease(key)) {
+            Some(lease) => lease.state.contains(LeaseState::WRITE),
+            None => true,
+        };
+        let grace = self.store.recovered.is_some_and(|at| self.now < at.saturating_add(self.config.grace));
+        let modern = ask.terms.dialect >= Dialect::Smb300;
+        self.on(ask.create.file).filter(|open| open.persistent && open.orphan.is_some()).any(|open| {
+            let unclaimed = open.restored && grace;
+            let refuses = self.config.profile.absent_holder == AbsentHolder::Refuse;
+            unclaimed || modern && (refuses || lacks_handle(open) || self.locked(open) && !writes(open))
+        })
+    }
+
+    pub fn locked(&self, open: &Open) -> bool {
+        let locks = self.locks.get(&open.file()).map_or(&[][..], Vec::as_slice);
+        locks.iter().any(|lock| lock.owner == open.request())
+    }
+
+    /// Somebody was refused for the sake of those that nobody is connected to.
+    pub fn turned_away(&mut self, file: FileKey) {
+        for open in self.opens.iter_mut().filter(|open| open.file() == file) {
+            open.refused |= open.persistent && open.orphan.is_some();
+        }
+    }
+
+    // ---- coming back
+
+    /// What an open that is given back has by now.
+    pub fn given_back(&mut self, request: RequestId, context: Option<Context>) {
+        let open = self.open(request).unwrap();
+        let (refused, locked) = (open.refused, self.locked(open));
+        let persistent = open.persistent;
+        let key = open.ask.key;
+        let alone = key.is_some_and(|key| {
+            self.members(key).all(|open| open.request() == request || open.orphan.is_some())
+        });
+        let open = self.open_mut(request).unwrap();
+        open.refused = false;
+        open.restored = false;
+        let Some(lease) = key.and_then(|key| self.lease_mut(key)) else { return };
+        if persistent && locked && !lease.state.contains(LeaseState::WRITE) {
+            lease.state = LeaseState::NONE;
+            lease.breaking = None;
+        }
+        let Some(context) = context.filter(|_| persistent) else { return };
+        // <353>: both must know of it, and the newer of two counters counts.
+        let first = std::mem::take(&mut lease.restored);
+        if alone && !first && !lease.state.contains(LeaseState::HANDLE) && !lease.state.is_empty() {
+            // As recorded (reconnect-contended): whoever did not wait for it is told by the counter, which goes on from the client's.
+            let word = context.epoch();
+            let word = if lease.state == LeaseState::R { word.map(Epoch::next) } else { word };
+            if let Some(epoch) = word.filter(|epoch| newer(*epoch, lease.epoch)) {
+                lease.epoch = epoch;
+            }
+        }
+        if first {
+            let asked = context.state().normalized();
+            lease.state = (lease.state & asked).normalized();
+            if let Some(epoch) = context.epoch() {
+                if newer(epoch, lease.epoch) {
+                    lease.epoch = epoch;
+                }
+            }
+            if lease.state != asked {
+                lease.epoch = lease.epoch.next();
+            }
+        }
+    }
+
+    /// The persistent open of this CreateGuid, of whatever client.
+    pub fn open_of_guid(&self, guid: CreateGuid) -> Option<&Open> {
+        self.opens.iter().find(|open| {
+            open.persistent && open.phase == Phase::Live && open.ask.guid().is_some_and(|(_, other)| other == guid)
+        })
+    }
+
+    /// Lookup B of a CREATE that is sent again (MS-SMB2 3.3.5.9). True if that is its end.
+    pub fn replayed_promise(&mut self, ask: &Ask) -> bool {
+        let create = &ask.create;
+        let Some((_, guid)) = ask.guid().filter(|_| create.replay && ask.promised(self)) else { return false };
+        let request = create.request;
+        let refused = match self.open_of_guid(guid) {
+            None if self.config.profile.unknown_replay == UnknownReplay::Refuse => {
+                Some(Status::FILE_NOT_AVAILABLE)
+            }
+            None => return false,
+            Some(open) => {
+                let held = &open.ask.create;
+                let differs = (held.options, held.desired, held.sharing)
+                    != (create.options, create.desired, create.sharing);
+                if open.orphan.is_none() || open.unheard {
+                    Some(Status::FILE_NOT_AVAILABLE)
+                } else if open.owner != create.user {
+                    Some(Status::ACCESS_DENIED)
+                } else if differs {
+                    Some(Status::CONTEXT_MISMATCH)
+                // Choice: a lease is a client's own, as in the first lookup.
+                } else if open.ask.key.filter(|_| open.leased) != ask.key {
+                    Some(Status::ACCESS_DENIED)
+                } else {
+                    None
+                }
+            }
+        };
+        if let Some(status) = refused {
+            self.refuse(request, status);
+            return true;
+        }
+        let open = self.open_of_guid(guid).unwrap().request();
+        self.answer_again(open, ask);
+        true
+    }
+
+    // ---- another life
+
+    /// An open that a former life left. False if it does not fit.
+    pub fn restore(&mut self, record: &Record, request: RequestId, elapsed: Duration) -> bool {
+        let key = record.lease.map(|lease| (record.client, lease.key()));
+        if key.and_then(|key| self.lease(key)).is_some_and(|lease| lease.file != record.file) {
+            return false;
+        }
+        let held = self.locks.get(&record.file).cloned().unwrap_or_default();
+        let mut all = held;
+        let mut wanted = record.locks.clone();
+        // Whatever was locked once can be locked again: shared locks go on top of an exclusive one.
+        wanted.sort_by_key(|lock| !lock.exclusive);
+        for lock in &wanted {
+            let flags = if lock.exclusive {
+                leasehold::server::LockFlags::EXCLUSIVE
+            } else {
+                leasehold::server::LockFlags::SHARED
+            };
+            let element = LockElement { offset: lock.offset, len: lock.len, flags };
+            match locks::lock(&all, request, &[element]) {
+                Ok(next) => all = next,
+                Err(_) => return false,
+            }
+        }
+        let origin = Origin::new(ConnId::new(0), SessionId::new(0), TreeId::new(0));
+        let share = Share::new(ShareKind::Disk, ShareFlags::CONTINUOUSLY_AVAILABLE);
+        let (timeout, create_guid) = (record.timeout, record.create_guid);
+        let mut create = Create::new(request, origin, record.file)
+            .access(record.desired, record.sharing)
+            .granted(record.granted)
+            .disposition(record.disposition, record.options)
+            .caching(record.level, record.lease)
+            .place(share, record.directory)
+            .durable(record.owner, Durability::V2 { timeout, create_guid, persistent: true });
+        create.channel_sequence = record.channel_sequence;
+        create.instance = record.instance;
+        let terms = Terms::new(Dialect::Smb311, Capabilities::all());
+        let ask = Ask { create, client: record.client, terms, context: record.lease, key };
+        let order = self.next_serial();
+        let patience = record.patience().saturating_sub(elapsed).max(self.config.restored_min);
+        let deadline = self.now.saturating_add(patience);
+        let oplock = if key.is_some() { OplockLevel::None } else { record.level };
+        self.opens.push(Open {
+            phase: Phase::Live,
+            order,
+            leased: key.is_some(),
+            oplock,
+            ever_oplock: oplock != OplockLevel::None,
+            breaking: None,
+            serial: 0,
+            announced: None,
+            parent: record.parent,
+            directory: record.directory,
+            // Choice: whoever may write has written.
+            modified: record.granted.intersects(Access::WRITE_DATA | Access::APPEND_DATA),
+            owner: record.owner,
+            durable: Some(record.patience()),
+            resilient: None,
+            guid: create_guid,
+            replay: None,
+            action: record.action,
+            orphan: Some((deadline, order)),
+            persistent: true,
+            unheard: false,
+            restored: true,
+            refused: false,
+            kind: record.kind,
+            bare: None,
+            sequences: record.sequences,
+            ask,
+        });
+        self.locks.insert(record.file, all);
+        if record.goes {
+            self.goes(record.file, None);
+        }
+        if oplock != OplockLevel::None {
+            let level = rules::as_level(self.fits(request, rules::as_state(oplock)));
+            let open = self.open_mut(request).unwrap();
+            open.oplock = level;
+            open.ever_oplock = level != OplockLevel::None;
+        }
+        if let (Some(key), Some(context)) = (key, record.lease) {
+            if record.relaxed {
+                self.deleting.insert(key);
+            }
+            let state = self.fits(request, context.state());
+            match self.lease_mut(key) {
+                // Two opens of one lease, recorded at different times.
+                Some(lease) => {
+                    let epoch = context.epoch().unwrap_or_default();
+                    lease.state = (lease.state & context.state()).normalized();
+                    if newer(epoch, lease.epoch) {
+                        lease.epoch = epoch;
+                    }
+                }
+                None => self.leases.push(Lease {
+                    key,
+                    file: record.file,
+                    state,
+                    second: matches!(context, Context::V2(_)),
+                    epoch: context.epoch().unwrap_or_default(),
+                    parent: context.parent(),
+                    breaking: None,
+                    serial: 0,
+                    announced: None,
+                    restored: true,
+                }),
+            }
+        }
+        true
+    }
+
+    /// What a restored open can have beside what was restored before it, behind its own locks as well: what a CREATE could get.
+    fn fits(&self, request: RequestId, asked: LeaseState) -> LeaseState {
+        let open = self.open(request).unwrap();
+        self.grantable(open, Opened::new(open.action, open.kind, u64::MAX), asked)
+    }
+
+    /// Requests may come.
+    pub fn recover(&mut self) {
+        self.store.recovering = false;
+        self.store.recovered = Some(self.now);
+        let records: Vec<_> = self.opens.iter().map(|open| (open.request(), self.record(open))).collect();
+        self.store.last = records.into_iter().collect();
+    }
+
+    /// The next life of the server.
+    pub fn next_life(&self) -> Self {
+        let mut next = Self::new(self.config);
+        next.now = self.now;
+        next.serial = self.serial;
+        next
+    }
+
+    /// A former life called the open so.
+    pub fn learn_former(&mut self, persistent: u64, request: RequestId) {
+        self.learn_open(FileId { persistent, volatile: u64::MAX }, request);
+    }
+
+    /// Whether a change is the one that must be said of an open.
+    pub fn says(&self, open: RequestId, change: &Change) -> Result<(), String> {
+        let due = self.store.due.iter().find(|(other, _)| *other == open);
+        match (due, change) {
+            (Some((_, Some(record))), Change::Put(put)) if sorted(put) == *record => Ok(()),
+            (Some((_, None)), Change::Delete { .. }) => Ok(()),
+            (None, Change::Put(put)) if self.store.last.get(&open) == Some(&sorted(put)) => Ok(()),
+            (due, change) => Err(format!("of {open:?} must be stored: {due:?}\nnot {change:?}")),
+        }
+    }
+
+    /// What is said of a persistent open.
+    pub fn flags_of(open: &Open) -> DurableFlags {
+        if open.persistent { DurableFlags::PERSISTENT } else { DurableFlags::empty() }
+    }
+
+    /// Whether a breach changes anything that somebody would have to be told of.
+    pub(super) fn unheard_breach(&self, breach: Breach) -> bool {
+        match breach {
+            Breach::Lease(key, _) => self.untold(key),
+            Breach::Oplock(open, _) => self.open(open).is_some_and(|open| open.unheard),
+        }
+    }
+}
+
+/// With its locks in one order.
+fn sorted(record: &Record) -> Record {
+    let mut record = record.clone();
+    record.locks.sort_by_key(|lock| (lock.offset, lock.len, lock.exclusive));
+    record
+}
+
+/// Whether a counter is ahead of another, half of its range at most.
+fn newer(one: Epoch, other: Epoch) -> bool {
+    (1..0x8000).contains(&one.get().wrapping_sub(other.get()))
+}
+
+impl Open {
+    pub fn opened(&self) -> Opened {
+        Opened::new(self.action, self.kind, 0)
+    }
+}
