@@ -54,6 +54,14 @@ impl Model {
         }
         let serial = self.next_serial();
         let channel = self.lease_channel(key.0, 0);
+        if channel.is_none() && self.keeps(key) {
+            // As below: it counts.
+            if new_epoch {
+                let lease = self.lease_mut(key).unwrap();
+                lease.epoch = lease.epoch.next();
+            }
+            return self.keep_lease(key, told);
+        }
         let Some(lease) = self.lease_mut(key) else { return };
         lease.serial = serial;
         // As the machine has it: it counts also if no connection is left to carry it, as long as an open has a session. No text says.
@@ -138,6 +146,10 @@ impl Model {
         open.serial = serial;
         let session = open.session();
         let ack = open.oplock != OplockLevel::II;
+        if ack && open.persistent && self.oplock_channel(session, 0).is_none() {
+            return self.keep_oplock(request, to);
+        }
+        let open = self.open_mut(request).unwrap();
         if !ack {
             open.oplock = to;
         }
@@ -263,8 +275,10 @@ impl Model {
                 let next = self.lease_channel(key.0, breaking.sent.0);
                 let keeps = self.keeps(key);
                 let lease = self.lease_mut(key).unwrap();
-                // MS-SMB2 3.3.4.7: it is kept. Choice: its time runs on as long as the connection is not known to be lost.
+                // MS-SMB2 3.3.4.7: it is kept. Choice: its time begins anew as long as the connection is not known to be lost.
                 if next.is_none() && keeps {
+                    let deadline = Some(now.saturating_add(timeout));
+                    lease.breaking = Some(Breaking { deadline, ..breaking });
                     return;
                 }
                 let Some(sent) = next else {
@@ -307,6 +321,8 @@ impl Model {
                 let next = self.oplock_channel(session, breaking.sent.0);
                 let open = self.open_mut(request).unwrap();
                 if next.is_none() && open.persistent {
+                    let deadline = Some(now.saturating_add(timeout));
+                    open.breaking = Some(Breaking { deadline, ..breaking });
                     return;
                 }
                 let Some(sent) = next else {

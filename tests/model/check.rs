@@ -3,6 +3,7 @@
 use leasehold::server::Event;
 use leasehold::{FileKey, Intent, LeaseState, OplockLevel};
 
+use super::persistent::known;
 use super::{Blocker, Model, Outcome, Phase, Said, What, Who, rules};
 
 /// Everything that can be seen at one moment.
@@ -37,8 +38,10 @@ pub fn state(model: &Model) -> Result<(), String> {
                 model.opens.iter().filter(|open| open.file() == lease.file && model.foreign(open, who))
             {
                 let create = &open.ask.create;
-                if open.oplock != OplockLevel::None
-                    || !rules::harmless_to_leases(create.desired, create.disposition)
+                // A record that could not be removed comes back, and what it opens for data has no cache to be wrong.
+                let ghost = known::GHOST_BESIDE_WRITE && open.persistent && model.restarted();
+                let harmless = rules::harmless_to_leases(create.desired, create.disposition);
+                if open.oplock != OplockLevel::None || !(harmless || ghost)
                 {
                     return Err(format!("beside W: {lease:?} and {open:?}"));
                 }
@@ -165,11 +168,12 @@ pub fn step(before: &Model, after: &Model, event: Option<&Event>, said: &[Said])
         let expected = (told - again - same_epoch) + usize::from(raised);
         // The first to come back after a restart has a say in it.
         let back = before.deserted(lease.key) && !after.deserted(lease.key);
-        if (old.restored && !lease.restored) || (back && !old.state.contains(LeaseState::HANDLE)) {
+        if (old.restored && !lease.restored) || (back && !lease.state.contains(LeaseState::HANDLE)) {
             continue;
         }
         // What counts where nobody is left to be told the model alone says.
-        if silent && lowered && told == 0 {
+        let kept = lease.breaking.is_some_and(|breaking| breaking.deadline.is_none());
+        if silent && (lowered || kept) && told == 0 {
             continue;
         }
         if usize::from(lease.epoch.get().wrapping_sub(old.epoch.get())) != expected {

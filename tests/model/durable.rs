@@ -15,6 +15,7 @@ use leasehold::{
     SessionId, Status, UserId,
 };
 
+use super::persistent::known;
 use super::{Ask, Breach, Key, Model, Open, Phase, Said, What, rules};
 
 /// What an open has to have at least so that its CREATE can be replayed (MS-SMB2 3.3.5.9.10).
@@ -261,6 +262,8 @@ impl Model {
             Some(Status::DUPLICATE_OBJECTID)
         } else if open.owner != create.user || key != ask.context.map(|context| context.key()) {
             Some(Status::ACCESS_DENIED)
+        } else if known::FLAG_BEFORE_SESSION && open.persistent && !flag {
+            Some(Status::INVALID_PARAMETER)
         } else if elsewhere {
             Some(Status::DUPLICATE_OBJECTID)
         } else if open.persistent && !flag {
@@ -272,12 +275,12 @@ impl Model {
             self.refuse(request, status);
             return true;
         }
-        self.answer_again(open.request(), ask);
+        self.answer_again(open.request(), ask, create.level);
         true
     }
 
     /// The answer to the CREATE of an open, once more.
-    pub fn answer_again(&mut self, open: RequestId, ask: &Ask) {
+    pub fn answer_again(&mut self, open: RequestId, ask: &Ask, asked: OplockLevel) {
         let (create, request) = (&ask.create, ask.create.request);
         let fresh = self.open(open).unwrap().orphan.is_some();
         if fresh {
@@ -287,7 +290,7 @@ impl Model {
         let open = self.open(open).unwrap();
         let lease = open.ask.key.and_then(|key| self.lease_context(key));
         // The answer is that of the open, with the level that is asked this time; but nobody is promised more than is held.
-        let both = rules::as_state(create.level) & rules::as_state(open.oplock);
+        let both = rules::as_state(asked) & rules::as_state(open.oplock);
         let level = if lease.is_some() { OplockLevel::Lease } else { rules::as_level(both) };
         let handle = lease.is_some_and(|lease| lease.state().contains(LeaseState::HANDLE));
         let shown = open.persistent || handle || level == OplockLevel::Batch;
@@ -325,7 +328,8 @@ impl Model {
                 (Some(_), None) => true,
                 (None, _) => false,
             };
-            newer || open.phase != Phase::Live
+            // Choice: one that nobody has heard of is as one that is being opened.
+            newer || open.phase != Phase::Live || open.unheard
         };
         if former.iter().any(forbids) {
             self.refuse(create.request, Status::FILE_FORCED_CLOSED);
@@ -398,10 +402,6 @@ impl Model {
             self.open_of_guid(guid)
         });
         let open = open.filter(|open| open.orphan.is_some()).ok_or(missing)?;
-        // Choice: its record is on the way, whoever asks.
-        if open.unheard {
-            return Err(Status::FILE_NOT_AVAILABLE);
-        }
         if open.persistent && wanted.create_guid.is_none() {
             return Err(missing);
         }
@@ -435,6 +435,10 @@ impl Model {
         let named = lease.is_none_or(|lease| self.deleting.contains(&lease.key));
         if !named && wanted.file != Some(open.file()) {
             return Err(Status::INVALID_PARAMETER);
+        }
+        // Choice: its record is on the way.
+        if open.unheard {
+            return Err(Status::FILE_NOT_AVAILABLE);
         }
         Ok(open.request())
     }

@@ -359,7 +359,9 @@ impl Harness {
     fn count(&mut self, before: &Model, conn: ConnId, key: LeaseKey) -> Result<(), String> {
         let Some(client) = self.model.conns.get(&conn).map(|conn| conn.client) else { return Ok(()) };
         let key = (client, key);
-        let goes_on = before.lease(key).is_some_and(|lease| lease.breaking.is_some());
+        // What is sent again begins anew.
+        let told = |lease: &super::Lease| lease.breaking.is_some_and(|breaking| breaking.deadline.is_some());
+        let goes_on = before.lease(key).is_some_and(told);
         let chain = self.chains.entry(key).or_default();
         *chain = if goes_on { *chain + 1 } else { 1 };
         if *chain > 3 { Err(format!("{chain} notifications for {key:?}")) } else { Ok(()) }

@@ -22,6 +22,13 @@ pub mod known {
     pub const DURABLE_BEFORE_SERIALS: bool = true;
     /// One that is not even a file, or not open for data, can be replayed all the same (MS-SMB2 3.3.5.9.10).
     pub const REPLAYABLE_WITHOUT_PROMISE: bool = true;
+    /// Of a CREATE that is sent again the flag is looked at before the session is (MS-SMB2 3.3.5.9 has it the other way round).
+    pub const FLAG_BEFORE_SESSION: bool = true;
+    /// R or RH comes back as nothing behind a lock of any open, though nobody was turned away (the sheet: behind one of its own, if
+    /// somebody was).
+    pub const LOCKS_OF_ANYBODY: bool = true;
+    /// A lease that was restored keeps W when an open of another is restored behind it; the other way round it does not.
+    pub const GHOST_BESIDE_WRITE: bool = true;
     /// A CREATE that waits for the store when its channel goes, and another is left, stays in the list of that other for ever:
     /// [`idle`](leasehold::server::Server::idle) is never true again. Such channels go when the store is done.
     pub const GRANT_OF_A_LOST_CHANNEL: bool = true;
@@ -499,6 +506,7 @@ impl Model {
     pub fn given_back(&mut self, request: RequestId, context: Option<Context>) {
         let open = self.open(request).unwrap();
         let (refused, locked) = (open.refused, self.locked(open));
+        let anybody = self.locks.get(&open.file()).is_some_and(|locks| !locks.is_empty());
         let persistent = open.persistent;
         let key = open.ask.key;
         let alone = key.is_some_and(|key| {
@@ -508,14 +516,17 @@ impl Model {
         open.refused = false;
         open.restored = false;
         let Some(lease) = key.and_then(|key| self.lease_mut(key)) else { return };
-        if persistent && locked && !lease.state.contains(LeaseState::WRITE) {
+        let mut cut = false;
+        let bare = if known::LOCKS_OF_ANYBODY { anybody } else { refused && locked };
+        if persistent && bare && !lease.state.contains(LeaseState::WRITE) {
+            cut = !lease.state.is_empty();
             lease.state = LeaseState::NONE;
             lease.breaking = None;
         }
         let Some(context) = context.filter(|_| persistent) else { return };
         // <353>: both must know of it, and the newer of two counters counts.
         let first = std::mem::take(&mut lease.restored);
-        if alone && !first && !lease.state.contains(LeaseState::HANDLE) && !lease.state.is_empty() {
+        if alone && !first && !lease.state.contains(LeaseState::HANDLE) && (cut || !lease.state.is_empty()) {
             // As recorded (reconnect-contended): whoever did not wait for it is told by the counter, which goes on from the client's.
             let word = context.epoch();
             let word = if lease.state == LeaseState::R { word.map(Epoch::next) } else { word };
@@ -526,6 +537,11 @@ impl Model {
         if first {
             let asked = context.state().normalized();
             lease.state = (lease.state & asked).normalized();
+            let state = lease.state;
+            lease.breaking = lease.breaking.and_then(|breaking| {
+                let (told, needed) = (breaking.told & state, breaking.needed & state);
+                (told != state).then_some(Breaking { told, needed, ..breaking })
+            });
             if let Some(epoch) = context.epoch() {
                 if newer(epoch, lease.epoch) {
                     lease.epoch = epoch;
@@ -565,7 +581,7 @@ impl Model {
                 } else if differs {
                     Some(Status::CONTEXT_MISMATCH)
                 // Choice: a lease is a client's own, as in the first lookup.
-                } else if open.ask.key.filter(|_| open.leased) != ask.key {
+                } else if open.ask.key.filter(|_| open.leased).is_some_and(|key| ask.key != Some(key)) {
                     Some(Status::ACCESS_DENIED)
                 } else {
                     None
@@ -576,8 +592,10 @@ impl Model {
             self.refuse(request, status);
             return true;
         }
-        let open = self.open_of_guid(guid).unwrap().request();
-        self.answer_again(open, ask);
+        let open = self.open_of_guid(guid).unwrap();
+        // Choice: the level is that of the open, as nothing else is of this CREATE.
+        let (open, level) = (open.request(), open.oplock);
+        self.answer_again(open, ask, level);
         true
     }
 
@@ -658,7 +676,9 @@ impl Model {
             self.goes(record.file, None);
         }
         if oplock != OplockLevel::None {
-            let level = rules::as_level(self.fits(request, rules::as_state(oplock)));
+            let handle = |lease: &Lease| lease.state.contains(LeaseState::HANDLE);
+            let asked = if self.leases_on(record.file).any(handle) { OplockLevel::None } else { oplock };
+            let level = rules::as_level(self.fits(request, rules::as_state(asked)));
             let open = self.open_mut(request).unwrap();
             open.oplock = level;
             open.ever_oplock = level != OplockLevel::None;
@@ -698,6 +718,10 @@ impl Model {
     fn fits(&self, request: RequestId, asked: LeaseState) -> LeaseState {
         let open = self.open(request).unwrap();
         self.grantable(open, Opened::new(open.action, open.kind, u64::MAX), asked)
+    }
+
+    pub fn restarted(&self) -> bool {
+        self.store.recovered.is_some()
     }
 
     /// Requests may come.

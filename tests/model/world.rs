@@ -119,10 +119,10 @@ impl World {
         }
         // Whose client went before the answer is known to nobody.
         let live = self.harness.model.opens.iter().filter(|open| open.phase == Phase::Live);
-        let (promised, live): (Vec<&Open>, Vec<&Open>) = live.partition(|open| open.persistent);
-        let known = |open: &&Open| self.open.iter().any(|(known, _)| *known == open.request());
-        let promised = promised.iter().filter(|open| known(open)).count();
-        assert_eq!(live.len() + promised, self.open.len(), "opens that the driver knows");
+        let known = |open: &Open| self.open.iter().any(|(known, _)| *known == open.request());
+        let (known, others): (Vec<&Open>, Vec<&Open>) = live.partition(|open| known(open));
+        let unheard = |open: &&Open| open.unheard || open.orphan.is_some();
+        assert!(others.iter().all(unheard) && known.len() == self.open.len(), "opens that the driver knows");
     }
 
     fn removed(&mut self, file: FileKey) {
