@@ -17,6 +17,9 @@ impl Model {
             if self.unheard_breach(breach) {
                 let lease = self.lease_mut(key).unwrap();
                 lease.state = lease.state.without(takes);
+                // One that was told for an open that is closed by now is over.
+                let state = lease.state;
+                lease.breaking = lease.breaking.filter(|breaking| breaking.told & state != state);
                 return;
             }
             self.purge_lease(key);
@@ -102,7 +105,11 @@ impl Model {
         self.channel(self.sessions.get(&session)?.iter().copied(), after)
     }
 
-    pub(super) fn channel(&self, all: impl Iterator<Item = (u64, ConnId)>, after: u64) -> Option<(u64, ConnId)> {
+    pub(super) fn channel(
+        &self,
+        all: impl Iterator<Item = (u64, ConnId)>,
+        after: u64,
+    ) -> Option<(u64, ConnId)> {
         match self.config.profile.channel_choice {
             ChannelChoice::FirstThenOthers => {
                 all.filter(|(came, _)| *came > after).min_by_key(|(came, _)| *came)
@@ -122,7 +129,8 @@ impl Model {
             }
             return self.purge_oplock(request);
         }
-        if let Some(open) = self.open(request).filter(|open| open.orphan.is_some() && self.keeps_oplock(open)) {
+        if let Some(open) = self.open(request).filter(|open| open.orphan.is_some() && self.keeps_oplock(open))
+        {
             if rules::rank(to) < rules::rank(open.oplock) {
                 self.keep_oplock(request, to);
             }
@@ -199,7 +207,13 @@ impl Model {
     }
 
     /// MS-SMB2 3.3.5.22.1.
-    pub(super) fn oplock_ack(&mut self, request: RequestId, session: SessionId, file_id: FileId, level: OplockLevel) {
+    pub(super) fn oplock_ack(
+        &mut self,
+        request: RequestId,
+        session: SessionId,
+        file_id: FileId,
+        level: OplockLevel,
+    ) {
         let profile = self.config.profile;
         let answer = |model: &mut Self, result| model.say(Said::OplockAck { request, result });
         let Some(open) = self.usable(file_id, Some(session)) else {
@@ -293,7 +307,8 @@ impl Model {
                     current: lease.state,
                     new: breaking.told,
                 };
-                lease.breaking = Some(Breaking { sent, deadline: Some(now.saturating_add(timeout)), ..breaking });
+                lease.breaking =
+                    Some(Breaking { sent, deadline: Some(now.saturating_add(timeout)), ..breaking });
                 self.say(Said::LeaseBreak { conn: sent.1, body });
             }
             Holder::Orphan(_) => {}
@@ -330,7 +345,8 @@ impl Model {
                     open.breaking = None;
                     return self.judge_again(file);
                 };
-                open.breaking = Some(Breaking { sent, deadline: Some(now.saturating_add(timeout)), ..breaking });
+                open.breaking =
+                    Some(Breaking { sent, deadline: Some(now.saturating_add(timeout)), ..breaking });
                 let level = breaking.told;
                 self.say(Said::OplockBreak { conn: sent.1, session, open: request, level });
             }

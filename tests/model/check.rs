@@ -41,8 +41,7 @@ pub fn state(model: &Model) -> Result<(), String> {
                 // A record that could not be removed comes back, and what it opens for data has no cache to be wrong.
                 let ghost = known::GHOST_BESIDE_WRITE && open.persistent && model.restarted();
                 let harmless = rules::harmless_to_leases(create.desired, create.disposition);
-                if open.oplock != OplockLevel::None || !(harmless || ghost)
-                {
+                if open.oplock != OplockLevel::None || !(harmless || ghost) {
                     return Err(format!("beside W: {lease:?} and {open:?}"));
                 }
             }
@@ -88,6 +87,7 @@ pub fn state(model: &Model) -> Result<(), String> {
     // P9, P10: who waits, waits for another, and that one has a deadline, or a range locked.
     for waiter in &model.waiters {
         match model.outcome(waiter) {
+            Outcome::Go if known::WAITS_FOR_KEPT && kept_on(model, waiter.file) => {}
             Outcome::Go => return Err(format!("waits for nothing: {waiter:?}")),
             // Others may have come between, who are not told before something wakes it.
             Outcome::Refuse(_) => {
@@ -119,6 +119,12 @@ pub fn state(model: &Model) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a break of the file is kept for a client that is away.
+fn kept_on(model: &Model, file: FileKey) -> bool {
+    let kept = |lease: &super::Lease| lease.breaking.is_some_and(|breaking| breaking.deadline.is_none());
+    model.leases.iter().any(|lease| lease.file == file && kept(lease))
+}
+
 /// Whether a break of the file has a deadline, behind which everything that waits is looked at again.
 fn ends(model: &Model, file: FileKey) -> bool {
     let leases = model.leases.iter().any(|lease| lease.file == file && lease.breaking.is_some());
@@ -144,7 +150,8 @@ pub fn step(before: &Model, after: &Model, event: Option<&Event>, said: &[Said])
                 && after.conns.get(conn).is_some_and(|conn| conn.client == lease.key.0))
             })
             .count();
-        let late = old.breaking.and_then(|breaking| breaking.deadline).is_some_and(|deadline| deadline <= after.now);
+        let late =
+            old.breaking.and_then(|breaking| breaking.deadline).is_some_and(|deadline| deadline <= after.now);
         // An orphan that is resilient loses what it caches in silence, and so does one that nobody has heard of.
         let silent = after.deserted(lease.key) || before.untold(lease.key);
         if lowered && grant && told == 0 && !late && !silent {

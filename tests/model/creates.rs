@@ -1,5 +1,6 @@
 //! What becomes of a CREATE, of whatever waits, and who is in whose way (MS-FSA 2.1.5.1.2, 2.1.4.12).
 
+use super::persistent::known;
 use super::*;
 
 impl Model {
@@ -132,7 +133,7 @@ impl Model {
             let waits = match &lease.breaking {
                 _ if lease.state.intersects(row.awaits) => true,
                 // What is kept asks for all that is asked for.
-                Some(breaking) if breaking.deadline.is_none() => false,
+                Some(breaking) if breaking.deadline.is_none() && !known::WAITS_FOR_KEPT => false,
                 Some(breaking) => {
                     let untold = breaking.told.without(row.takes) != breaking.told;
                     // Its need is part of what is needed from now on.

@@ -85,7 +85,10 @@ impl Model {
         lease: Option<Context>,
     ) -> Option<Duration> {
         let handle = lease.is_some_and(|lease| lease.state().contains(LeaseState::HANDLE));
-        if opened.kind == ObjectKind::Directory || !self.store.reserved || !(handle || level == OplockLevel::Batch) {
+        if opened.kind == ObjectKind::Directory
+            || !self.store.reserved
+            || !(handle || level == OplockLevel::Batch)
+        {
             return None;
         }
         match open.ask.create.durability {
@@ -139,11 +142,10 @@ impl Model {
                 let brief = |open: &Open| open.durable.is_some() && !open.persistent;
                 let meets_nobody = self.untold(key)
                     || self.deserted(key) && (!self.keeps(key) || self.members(key).any(brief));
-                self.lease(key).is_some_and(|lease| lease.state.without(takes) != lease.state)
-                    && meets_nobody
+                self.lease(key).is_some_and(|lease| lease.state.without(takes) != lease.state) && meets_nobody
             }
             Breach::Oplock(open, to) => self.open(open).is_some_and(|open| {
-                let meets_nobody = open.unheard || open.orphan.is_some() && !self.keeps_oplock(open);
+                let meets_nobody = open.untold() || open.orphan.is_some() && !self.keeps_oplock(open);
                 meets_nobody && rules::rank(to) < rules::rank(open.oplock)
             }),
         }
@@ -160,8 +162,11 @@ impl Model {
             let file = lease.file;
             self.purged.push(file);
         }
-        let all: Vec<RequestId> =
-            self.members(key).filter(|open| open.durable.is_some() && !open.persistent).map(Open::request).collect();
+        let all: Vec<RequestId> = self
+            .members(key)
+            .filter(|open| open.durable.is_some() && !open.persistent)
+            .map(Open::request)
+            .collect();
         all.into_iter().for_each(|open| self.purge(open));
     }
 
@@ -233,8 +238,9 @@ impl Model {
             .waiters
             .iter()
             .any(|waiter| matches!(&waiter.what, What::Create(other) if other.guid() == Some(guid)));
-        let opening =
-            |open: &Open| open.replay == Some(guid) && (open.phase != Phase::Live || open.unheard);
+        // Choice: one that was left before the store had it is there, but not to be had back yet.
+        let pending = |open: &Open| open.unheard && open.orphan.is_none();
+        let opening = |open: &Open| open.replay == Some(guid) && (open.phase != Phase::Live || pending(open));
         if waits || self.opens.iter().any(opening) {
             self.refuse(ask.create.request, Status::FILE_NOT_AVAILABLE);
             return true;
@@ -268,6 +274,8 @@ impl Model {
             Some(Status::DUPLICATE_OBJECTID)
         } else if open.persistent && !flag {
             Some(Status::INVALID_PARAMETER)
+        } else if open.unheard {
+            Some(Status::FILE_NOT_AVAILABLE)
         } else {
             None
         };
@@ -402,9 +410,6 @@ impl Model {
             self.open_of_guid(guid)
         });
         let open = open.filter(|open| open.orphan.is_some()).ok_or(missing)?;
-        if open.persistent && wanted.create_guid.is_none() {
-            return Err(missing);
-        }
         if wanted.create_guid.is_some_and(|guid| guid != open.guid) {
             return Err(missing);
         }
@@ -423,6 +428,10 @@ impl Model {
         if open.durable.is_some() && !held && !open.persistent {
             return Err(missing);
         }
+        // Choice: its record is on the way.
+        if open.unheard {
+            return Err(Status::FILE_NOT_AVAILABLE);
+        }
         if open.persistent && !flag {
             return Err(missing);
         }
@@ -435,10 +444,6 @@ impl Model {
         let named = lease.is_none_or(|lease| self.deleting.contains(&lease.key));
         if !named && wanted.file != Some(open.file()) {
             return Err(Status::INVALID_PARAMETER);
-        }
-        // Choice: its record is on the way.
-        if open.unheard {
-            return Err(Status::FILE_NOT_AVAILABLE);
         }
         Ok(open.request())
     }

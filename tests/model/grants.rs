@@ -35,9 +35,7 @@ impl Model {
         let (level, lease) = self.grant(&open, opened);
         let promised = open.ask.promised(self);
         let made = match open.ask.create.durability {
-            Durability::V2 { timeout, .. } if promised => {
-                Some(self.patience(timeout, open.ask.create.share))
-            }
+            Durability::V2 { timeout, .. } if promised => Some(self.patience(timeout, open.ask.create.share)),
             _ => self.made_durable(&open, opened, level, lease),
         };
         if let Some(open) = self.open_mut(request) {
@@ -146,8 +144,11 @@ impl Model {
     /// What a lease is, as an answer.
     pub(super) fn lease_context(&self, key: Key) -> Option<Context> {
         let lease = self.lease(key)?;
-        let flags =
-            if lease.breaking.is_some_and(|breaking| breaking.deadline.is_some()) { LeaseFlags::BREAK_IN_PROGRESS } else { LeaseFlags::empty() };
+        let flags = if lease.breaking.is_some_and(|breaking| breaking.deadline.is_some()) {
+            LeaseFlags::BREAK_IN_PROGRESS
+        } else {
+            LeaseFlags::empty()
+        };
         let (key, state) = (key.1, lease.state);
         Some(if lease.second {
             Context::V2(LeaseV2 { key, state, flags, parent: lease.parent, epoch: lease.epoch })

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use leasehold::persist::{Change, Record};
 use leasehold::server::{Action, BreakId, Config, Event, Link, PersistSeq, Server, Ticket};
@@ -77,9 +77,8 @@ impl Image {
 
     /// What is durable up to there.
     fn persisted(&mut self, up_to: PersistSeq) {
-        let (durable, on): (Vec<_>, Vec<_>) = std::mem::take(&mut self.queue)
-            .into_iter()
-            .partition(|(seq, _)| seq.number() <= up_to.number());
+        let (durable, on): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.queue).into_iter().partition(|(seq, _)| seq.number() <= up_to.number());
         self.queue = on;
         durable.iter().for_each(|(_, change)| self.apply(change));
     }
@@ -202,9 +201,9 @@ impl Harness {
     pub fn restart(&mut self, extra: usize, elapsed: Duration) -> Result<Vec<Action>, String> {
         for open in self.model.opens.iter().filter(|open| open.persistent && !open.unheard) {
             let persistent = self.model.name_of(open.request()).unwrap().persistent;
-            let going = self.image.queue.iter().any(|(_, change)| {
-                matches!(change, Change::Delete { persistent: other } if *other == persistent)
-            });
+            let going = self.image.queue.iter().any(
+                |(_, change)| matches!(change, Change::Delete { persistent: other } if *other == persistent),
+            );
             if !self.image.records.contains_key(&persistent) || going {
                 return Err(self.report(&format!("it was promised, and is not stored: {open:?}")));
             }

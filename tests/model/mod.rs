@@ -17,16 +17,16 @@
     reason = "a model that goes wrong should stop"
 )]
 
-pub mod check;
 mod breaks;
+pub mod check;
 mod creates;
 mod durable;
 mod grants;
-mod operations;
-pub mod persistent;
 pub mod harness;
 pub mod judge;
 pub mod locks;
+mod operations;
+pub mod persistent;
 pub mod rules;
 pub mod steps;
 pub mod world;
@@ -36,8 +36,8 @@ use std::time::Duration;
 
 use leasehold::server::{
     BreakId, Capabilities, ChannelChoice, Config, Create, DurableGrant, Event, FollowUp, FollowUpEpoch,
-    LeaseIdentity, Link, Lock, LockFlags, LockReach, LockSequences, ObjectKind, Opened, Origin, OvertakenAck, SessionEnd,
-    ShareFlags, ShareKind, Terms, Ticket, UnexpectedAck,
+    LeaseIdentity, Link, Lock, LockFlags, LockReach, LockSequences, ObjectKind, Opened, Origin, OvertakenAck,
+    SessionEnd, ShareFlags, ShareKind, Terms, Ticket, UnexpectedAck,
 };
 use leasehold::wire::{BreakFlags, Lease as Context, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
@@ -406,7 +406,11 @@ impl Model {
             changes: None,
             purged: Vec::new(),
             again: false,
-            store: Store { recovering: config.persistence, reserved: !config.persistence, ..Store::default() },
+            store: Store {
+                recovering: config.persistence,
+                reserved: !config.persistence,
+                ..Store::default()
+            },
             went: Vec::new(),
             said: Vec::new(),
             causes: Vec::new(),
@@ -568,8 +572,7 @@ impl Model {
     fn usable(&self, file_id: FileId, session: Option<SessionId>) -> Option<&Open> {
         let open = self.open(self.open_named(file_id)?)?;
         let here = session.is_none_or(|session| session == open.session());
-        let current =
-            self.name_of(open.request()) == Some(file_id) && open.orphan.is_none() && !open.unheard;
+        let current = self.name_of(open.request()) == Some(file_id) && open.orphan.is_none() && !open.unheard;
         (open.phase == Phase::Live && here && current).then_some(open)
     }
 
@@ -606,8 +609,10 @@ impl Model {
             }
             Event::TreeDisconnected { request, session, tree } => {
                 let here = |origin: Origin| origin.session == *session && origin.tree == *tree;
-                let promised = |open: &&Open| open.persistent && here(open.ask.create.origin) && open.orphan.is_none();
-                let promised: Vec<RequestId> = self.opens.iter().filter(promised).map(Open::request).collect();
+                let promised =
+                    |open: &&Open| open.persistent && here(open.ask.create.origin) && open.orphan.is_none();
+                let promised: Vec<RequestId> =
+                    self.opens.iter().filter(promised).map(Open::request).collect();
                 self.end(here, Some(Status::NETWORK_NAME_DELETED), None);
                 // Choice: where a CLOSE does not wait, this does not either.
                 if promised.is_empty() || !self.config.gate_close {

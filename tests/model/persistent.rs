@@ -10,11 +10,11 @@ use leasehold::server::{
 };
 use leasehold::wire::{DurableFlags, Lease as Context, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
-    Access, ConnId, CreateGuid, Dialect, Epoch, FileId, FileKey, Instant, Intent, LeaseState, OplockLevel, RequestId,
-    SessionId, Status, TreeId,
+    ConnId, CreateAction, CreateGuid, Dialect, Epoch, FileId, FileKey, Instant, Intent, LeaseState,
+    OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId,
 };
 
-use super::{Ask, Breach, Breaking, Key, Lease, Model, Open, Phase, Running, Said, Who, locks, rules};
+use super::{Ask, Breach, Breaking, Key, Lease, Model, Open, Phase, Running, Said, locks, rules};
 
 /// Where the machine is known to differ: the model follows it as long as these are true.
 pub mod known {
@@ -29,6 +29,15 @@ pub mod known {
     pub const LOCKS_OF_ANYBODY: bool = true;
     /// A lease that was restored keeps W when an open of another is restored behind it; the other way round it does not.
     pub const GHOST_BESIDE_WRITE: bool = true;
+    /// What an open caches that nobody has heard of, and that was left before the store had it, is waited for like any other.
+    pub const WAITS_FOR_NOBODY: bool = true;
+    /// Where all that is left of a lease waits for the store, a break in flight, told for an open that is closed by now, goes on, and
+    /// who needs more than it asks for is let in at once. The store takes what such a lease waits for.
+    pub const BREAK_WITHOUT_END: bool = true;
+    /// Who asks more of a break that is kept waits for the client, also where what is asked more would delay nobody.
+    pub const WAITS_FOR_KEPT: bool = true;
+    /// What the first open that is claimed after a restart makes of its lease is not stored with the other opens of that lease.
+    pub const SIBLINGS_LET_BE: bool = true;
     /// A CREATE that waits for the store when its channel goes, and another is left, stays in the list of that other for ever:
     /// [`idle`](leasehold::server::Server::idle) is never true again. Such channels go when the store is done.
     pub const GRANT_OF_A_LOST_CHANNEL: bool = true;
@@ -70,6 +79,8 @@ pub struct Store {
     /// What must be said of each open: its record, or that it has none any more.
     pub due: Vec<(RequestId, Option<Record>)>,
     pub gates: Vec<Gate>,
+    /// Opens whose records are let be for once.
+    pub siblings: Vec<RequestId>,
     /// Whether serial numbers of FileIds are reserved.
     pub reserved: bool,
     pub recovering: bool,
@@ -121,9 +132,10 @@ impl Model {
         let persistent = self.name_of(open.request()).unwrap().persistent;
         let mut record = Record::new(persistent, open.file(), open.ask.client, open.owner, guid);
         // What it has begun counts as done.
-        let begun = self.running.iter().filter(|running| {
-            running.file == open.file() && running.who.open == Some(open.request())
-        });
+        let begun = self
+            .running
+            .iter()
+            .filter(|running| running.file == open.file() && running.who.open == Some(open.request()));
         record.directory = open.directory;
         record.goes = self.going.contains_key(&open.file());
         for running in begun {
@@ -183,12 +195,14 @@ impl Model {
                 due.push((*request, None));
             }
         }
+        let silent = std::mem::take(&mut self.store.siblings);
         for (open, record) in &due {
             match record {
                 Some(record) => self.store.last.insert(*open, record.clone()),
                 None => self.store.last.remove(open),
             };
         }
+        due.retain(|(open, record)| record.is_none() || !silent.contains(open));
         self.store.due = due;
     }
 
@@ -329,6 +343,9 @@ impl Model {
         let absent = open.orphan.is_some();
         let state = self.open_mut(request).unwrap();
         state.durable = kept;
+        if kept.is_none() {
+            state.guid = CreateGuid::from_wire([0; 16]);
+        }
         // What the CREATE of any open must be to be replayed.
         if !state.replayable() && !known::REPLAYABLE_WITHOUT_PROMISE {
             state.replay = None;
@@ -370,7 +387,16 @@ impl Model {
         };
         let level = if open.leased { OplockLevel::Lease } else { open.oplock };
         let (durable, replayable, action) = (open.durable_grant(), open.replay.is_some(), open.action);
-        self.say(Said::Granted { request, open: request, fresh: false, action, level, lease, durable, replayable });
+        self.say(Said::Granted {
+            request,
+            open: request,
+            fresh: false,
+            action,
+            level,
+            lease,
+            durable,
+            replayable,
+        });
     }
 
     // ---- breaks
@@ -388,7 +414,7 @@ impl Model {
 
     /// Whether nobody has heard of a lease.
     pub fn untold(&self, key: Key) -> bool {
-        self.members(key).next().is_some() && self.members(key).all(|open| open.unheard)
+        self.members(key).next().is_some() && self.members(key).all(Open::untold)
     }
 
     /// Whether a break of a lease without a connection waits for its client.
@@ -407,11 +433,9 @@ impl Model {
         let serial = self.next_serial();
         let lease = self.lease_mut(key).unwrap();
         let lower = |state: LeaseState| (state & left).normalized();
-        let (told, needed) = lease
-            .breaking
-            .map_or((left, left), |breaking| (lower(breaking.told), lower(breaking.needed)));
-        lease.breaking =
-            Some(Breaking { told, needed, deadline: None, serial, sent: (0, ConnId::new(0)) });
+        let (told, needed) =
+            lease.breaking.map_or((left, left), |breaking| (lower(breaking.told), lower(breaking.needed)));
+        lease.breaking = Some(Breaking { told, needed, deadline: None, serial, sent: (0, ConnId::new(0)) });
     }
 
     pub fn keep_oplock(&mut self, request: RequestId, to: OplockLevel) {
@@ -420,8 +444,7 @@ impl Model {
         let lower = |level| rules::lower(level, to);
         let (told, needed) =
             open.breaking.map_or((to, to), |breaking| (lower(breaking.told), lower(breaking.needed)));
-        open.breaking =
-            Some(Breaking { told, needed, deadline: None, serial, sent: (0, ConnId::new(0)) });
+        open.breaking = Some(Breaking { told, needed, deadline: None, serial, sent: (0, ConnId::new(0)) });
     }
 
     /// What was in flight when the last connection went is kept as well.
@@ -440,7 +463,8 @@ impl Model {
             }
         }
         for open in &mut self.opens {
-            if let (true, true, Some(breaking)) = (open.persistent, open.orphan.is_some(), &mut open.breaking) {
+            if let (true, true, Some(breaking)) = (open.persistent, open.orphan.is_some(), &mut open.breaking)
+            {
                 breaking.deadline = None;
             }
         }
@@ -550,20 +574,29 @@ impl Model {
             if lease.state != asked {
                 lease.epoch = lease.epoch.next();
             }
+            if known::SIBLINGS_LET_BE {
+                let key = lease.key;
+                let others = self.members(key).map(Open::request).filter(|other| *other != request);
+                self.store.siblings = others.collect();
+            }
         }
     }
 
     /// The persistent open of this CreateGuid, of whatever client.
     pub fn open_of_guid(&self, guid: CreateGuid) -> Option<&Open> {
         self.opens.iter().find(|open| {
-            open.persistent && open.phase == Phase::Live && open.ask.guid().is_some_and(|(_, other)| other == guid)
+            open.persistent
+                && open.phase == Phase::Live
+                && open.ask.guid().is_some_and(|(_, other)| other == guid)
         })
     }
 
     /// Lookup B of a CREATE that is sent again (MS-SMB2 3.3.5.9). True if that is its end.
     pub fn replayed_promise(&mut self, ask: &Ask) -> bool {
         let create = &ask.create;
-        let Some((_, guid)) = ask.guid().filter(|_| create.replay && ask.promised(self)) else { return false };
+        let Some((_, guid)) = ask.guid().filter(|_| create.replay && ask.promised(self)) else {
+            return false;
+        };
         let request = create.request;
         let refused = match self.open_of_guid(guid) {
             None if self.config.profile.unknown_replay == UnknownReplay::Refuse => {
@@ -581,7 +614,8 @@ impl Model {
                 } else if differs {
                     Some(Status::CONTEXT_MISMATCH)
                 // Choice: a lease is a client's own, as in the first lookup.
-                } else if open.ask.key.filter(|_| open.leased).is_some_and(|key| ask.key != Some(key)) {
+                } else if open.ask.key.filter(|_| open.leased).is_some_and(|(client, _)| client != ask.client)
+                {
                     Some(Status::ACCESS_DENIED)
                 } else {
                     None
@@ -654,7 +688,7 @@ impl Model {
             parent: record.parent,
             directory: record.directory,
             // Choice: whoever may write has written.
-            modified: record.granted.intersects(Access::WRITE_DATA | Access::APPEND_DATA),
+            modified: rules::uses(record.granted, record.disposition).contains(ShareMode::WRITE),
             owner: record.owner,
             durable: Some(record.patience()),
             resilient: None,
@@ -717,7 +751,7 @@ impl Model {
     /// What a restored open can have beside what was restored before it, behind its own locks as well: what a CREATE could get.
     fn fits(&self, request: RequestId, asked: LeaseState) -> LeaseState {
         let open = self.open(request).unwrap();
-        self.grantable(open, Opened::new(open.action, open.kind, u64::MAX), asked)
+        self.grantable(open, Opened::new(CreateAction::Opened, open.kind, u64::MAX), asked)
     }
 
     pub fn restarted(&self) -> bool {
@@ -765,7 +799,7 @@ impl Model {
     pub(super) fn unheard_breach(&self, breach: Breach) -> bool {
         match breach {
             Breach::Lease(key, _) => self.untold(key),
-            Breach::Oplock(open, _) => self.open(open).is_some_and(|open| open.unheard),
+            Breach::Oplock(open, _) => self.open(open).is_some_and(Open::untold),
         }
     }
 }
@@ -783,6 +817,11 @@ fn newer(one: Epoch, other: Epoch) -> bool {
 }
 
 impl Open {
+    /// Whether nobody has heard of what it caches.
+    pub fn untold(&self) -> bool {
+        self.unheard && !(known::WAITS_FOR_NOBODY && self.orphan.is_some())
+    }
+
     pub fn opened(&self) -> Opened {
         Opened::new(self.action, self.kind, 0)
     }

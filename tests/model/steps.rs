@@ -254,7 +254,9 @@ impl Wish {
         let durability = match self.lasting {
             Lasting::Not => Durability::None,
             Lasting::First => Durability::V1,
-            Lasting::Second { timeout, guid, persistent } => Durability::V2 { timeout, create_guid: create_guid(guid), persistent },
+            Lasting::Second { timeout, guid, persistent } => {
+                Durability::V2 { timeout, create_guid: create_guid(guid), persistent }
+            }
         };
         let mut create = Create::new(request, origin, file)
             .access(desired, ShareMode::from_bits_retain(self.sharing))

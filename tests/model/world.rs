@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use leasehold::persist::Change;
+use leasehold::persist::{Change, Record};
 
 use leasehold::server::{
-    Action, Capabilities, Config, Create, Durability, Event, Link, Lock, LockSequence, Opened, Origin, Profile,
-    Reconnect, RouteSeed, SessionEnd, Share, ShareFlags, ShareKind,
+    Action, Capabilities, Config, Create, Durability, Event, Link, Lock, LockSequence, Opened, Origin,
+    Profile, Reconnect, RouteSeed, SessionEnd, Share, ShareFlags, ShareKind,
 };
 use leasehold::wire::{DurableFlags, Lease as Context, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
-    Actor, ClientGuid, ConnId, CreateAction, CreateGuid, CreateOptions, Dialect, Epoch, FileId, FileKey, HashKey, Instant, Intent, LeaseState,
-    OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId,
+    Actor, ClientGuid, ConnId, CreateAction, CreateGuid, CreateOptions, Dialect, Epoch, FileId, FileKey,
+    HashKey, Instant, Intent, LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId,
 };
 
 use super::harness::{About, Harness};
@@ -105,8 +105,7 @@ impl World {
                     }
                 }
                 Action::CloseFile { file_id, link } => {
-                    let file =
-                        self.harness.named(file_id).map(|request| self.creates[&request].file);
+                    let file = self.harness.named(file_id).map(|request| self.creates[&request].file);
                     self.open.retain(|(_, open)| open.persistent != file_id.persistent);
                     if link == Link::Remove {
                         self.removed(file.unwrap());
@@ -165,6 +164,12 @@ impl World {
     }
 
     pub fn step(&mut self, step: Step) {
+        let model = &self.harness.model;
+        let half =
+            |lease: &Lease| lease.breaking.is_some() && model.members(lease.key).any(|open| open.unheard);
+        if known::BREAK_WITHOUT_END && model.leases.iter().any(half) {
+            self.store_all();
+        }
         match step {
             Step::Connect { slot } => self.connect(slot),
             Step::Disconnect { slot } => {
@@ -354,9 +359,12 @@ impl World {
         wanted.file = file;
         if self.promises {
             // DHnC has no flags.
-            let flags = if guid.is_some() && promised != (how.flag == 1) { DurableFlags::PERSISTENT } else { DurableFlags::empty() };
-            let share =
-                if how.flag == 2 { ShareFlags::empty() } else { ShareFlags::CONTINUOUSLY_AVAILABLE };
+            let flags = if guid.is_some() && promised != (how.flag == 1) {
+                DurableFlags::PERSISTENT
+            } else {
+                DurableFlags::empty()
+            };
+            let share = if how.flag == 2 { ShareFlags::empty() } else { ShareFlags::CONTINUOUSLY_AVAILABLE };
             wanted = wanted.flags(flags, Share::new(ShareKind::Disk, share));
             if how.by_guid && guid.is_none_or(|guid| self.promised_by(guid) < 2) {
                 wanted.persistent = 0x77;
@@ -394,10 +402,21 @@ impl World {
         let client = SLOTS.iter().zip(&self.slots).find(|(_, slot)| slot.conn == Some(create.origin.conn));
         let own = client.map(|((client, _), _)| (ClientGuid::from_wire([*client; 16]), create_guid));
         let of = |ask: &Ask| ask.guid().is_some_and(|(_, other)| other == create_guid);
-        let waits = |waiter: &Waiter| matches!(&waiter.what, What::Create(ask) if of(ask) && ask.guid() != own);
+        let waits =
+            |waiter: &Waiter| matches!(&waiter.what, What::Create(ask) if of(ask) && ask.guid() != own);
         let again = |open: &Open| create.replay && open.persistent && open.phase == Phase::Live;
         let other = |open: &Open| of(&open.ask) && open.replay != own && !again(open);
-        model.waiters.iter().any(waits) || model.opens.iter().any(other) || self.promised_by(create_guid) > 1
+        // One that is closed, and whose record could not be removed, is among them after a restart.
+        let ghost = |record: &Record| {
+            let open = model.open_persistent(record.persistent).and_then(|open| model.open(open));
+            record.create_guid == create_guid && !open.is_some_and(|open| open.persistent)
+        };
+        let mut records = self.harness.image.records.values().map(|octets| Record::decode(octets).unwrap());
+        let ghost = records.any(|record| ghost(&record));
+        ghost
+            || model.waiters.iter().any(waits)
+            || model.opens.iter().any(other)
+            || self.promised_by(create_guid) > 1
     }
 
     fn promised_by(&self, guid: CreateGuid) -> usize {

@@ -163,9 +163,8 @@ fn promised_wishes() -> impl Strategy<Value = Wish> {
     let second = (timeout, 1..6u8, prop::bool::weighted(0.9))
         .prop_map(|(timeout, guid, persistent)| Lasting::Second { timeout, guid, persistent });
     let share = prop_oneof![8 => Just(5u8), 1 => Just(6), 1 => Just(7), 1 => Just(0)];
-    (lasting_wishes(), second, share, prop_oneof![6 => 0..3usize, 1 => 3..SLOTS.len()]).prop_map(
-        |(wish, lasting, share, slot)| Wish { lasting, share, slot, ..wish },
-    )
+    (lasting_wishes(), second, share, prop_oneof![6 => 0..3usize, 1 => 3..SLOTS.len()])
+        .prop_map(|(wish, lasting, share, slot)| Wish { lasting, share, slot, ..wish })
 }
 
 /// What a client says of its lease.
@@ -203,15 +202,17 @@ pub fn promised_steps() -> impl Strategy<Value = Step> {
 
 /// How a server with a store behaves.
 pub fn promising() -> impl Strategy<Value = Config> {
-    (profiles(), any::<[bool; 2]>(), prop::bool::weighted(0.2)).prop_map(|(mut profile, [gate, unknown], absent)| {
-        if unknown {
-            profile.unknown_replay = UnknownReplay::Refuse;
-        }
-        if absent {
-            profile.absent_holder = AbsentHolder::Refuse;
-        }
-        crate::model::world::promising(profile, gate)
-    })
+    (profiles(), any::<[bool; 2]>(), prop::bool::weighted(0.2)).prop_map(
+        |(mut profile, [gate, unknown], absent)| {
+            if unknown {
+                profile.unknown_replay = UnknownReplay::Refuse;
+            }
+            if absent {
+                profile.absent_holder = AbsentHolder::Refuse;
+            }
+            crate::model::world::promising(profile, gate)
+        },
+    )
 }
 
 /// Half of the time what servers do by default, else any combination of choices.
