@@ -63,7 +63,13 @@ impl Model {
                 let lease = self.lease_mut(key).unwrap();
                 lease.epoch = lease.epoch.next();
             }
-            return self.keep_lease(key, told);
+            self.keep_lease(key, told);
+            // Choice: its time runs as long as an open has a session.
+            let deadline = self.now.saturating_add(self.lease_patience(key));
+            if let Some(breaking) = &mut self.lease_mut(key).unwrap().breaking {
+                breaking.deadline = Some(deadline);
+            }
+            return;
         }
         let Some(lease) = self.lease_mut(key) else { return };
         lease.serial = serial;
@@ -184,9 +190,10 @@ impl Model {
             let result = Err(Status::OBJECT_NAME_NOT_FOUND);
             return self.say(Said::LeaseAck { request, result });
         };
-        let Some(breaking) = lease.breaking.filter(|breaking| breaking.deadline.is_some()) else {
+        let Some(breaking) = lease.breaking else {
             return self.say(Said::LeaseAck { request, result: Err(Status::UNSUCCESSFUL) });
         };
+        // Choice: one that is kept may be acknowledged as well; the client may have been told before it went.
         // Bits without a meaning are dropped.
         let acked = ack.state & LeaseState::RWH;
         if !breaking.told.contains(acked) {
@@ -291,7 +298,7 @@ impl Model {
                 let lease = self.lease_mut(key).unwrap();
                 // MS-SMB2 3.3.4.7: it is kept. Choice: its time begins anew as long as the connection is not known to be lost.
                 if next.is_none() && keeps {
-                    let deadline = Some(now.saturating_add(timeout));
+                    let deadline = breaking.deadline.map(|_| now.saturating_add(timeout));
                     lease.breaking = Some(Breaking { deadline, ..breaking });
                     return;
                 }
@@ -307,8 +314,11 @@ impl Model {
                     current: lease.state,
                     new: breaking.told,
                 };
-                lease.breaking =
-                    Some(Breaking { sent, deadline: Some(now.saturating_add(timeout)), ..breaking });
+                lease.breaking = Some(Breaking {
+                    sent,
+                    deadline: breaking.deadline.map(|_| now.saturating_add(timeout)),
+                    ..breaking
+                });
                 self.say(Said::LeaseBreak { conn: sent.1, body });
             }
             Holder::Orphan(_) => {}
@@ -336,7 +346,7 @@ impl Model {
                 let next = self.oplock_channel(session, breaking.sent.0);
                 let open = self.open_mut(request).unwrap();
                 if next.is_none() && open.persistent {
-                    let deadline = Some(now.saturating_add(timeout));
+                    let deadline = breaking.deadline.map(|_| now.saturating_add(timeout));
                     open.breaking = Some(Breaking { deadline, ..breaking });
                     return;
                 }
@@ -345,8 +355,11 @@ impl Model {
                     open.breaking = None;
                     return self.judge_again(file);
                 };
-                open.breaking =
-                    Some(Breaking { sent, deadline: Some(now.saturating_add(timeout)), ..breaking });
+                open.breaking = Some(Breaking {
+                    sent,
+                    deadline: breaking.deadline.map(|_| now.saturating_add(timeout)),
+                    ..breaking
+                });
                 let level = breaking.told;
                 self.say(Said::OplockBreak { conn: sent.1, session, open: request, level });
             }

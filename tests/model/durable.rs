@@ -130,6 +130,7 @@ impl Model {
         open.orphan = Some((now.saturating_add(timeout), serial));
         // What it was told and nobody has to acknowledge was told to that session.
         open.announced = None;
+        self.keep_lost(request);
         self.dismiss(request);
     }
 

@@ -251,6 +251,7 @@ impl Model {
             if !self.opens.iter().any(member) {
                 self.leases.retain(|lease| lease.key != key);
             }
+            self.keep_closed(key);
         }
         let deletes = open.ask.create.options.contains(CreateOptions::DELETE_ON_CLOSE);
         if deletes {

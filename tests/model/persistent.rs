@@ -38,6 +38,11 @@ pub mod known {
     pub const WAITS_FOR_KEPT: bool = true;
     /// What the first open that is claimed after a restart makes of its lease is not stored with the other opens of that lease.
     pub const SIBLINGS_LET_BE: bool = true;
+    /// A break that is kept since its client logged off counts as told when it is reported that a connection did not carry it: its client
+    /// is not told when it is back. Such reports are not made.
+    pub const SENT_TO_NOBODY: bool = true;
+    /// A break in flight is not kept when the last open of its lease that has a connection is closed, and others are away.
+    pub const CLOSED_IS_NOT_LOST: bool = true;
     /// A CREATE that waits for the store when its channel goes, and another is left, stays in the list of that other for ever:
     /// [`idle`](leasehold::server::Server::idle) is never true again. Such channels go when the store is done.
     pub const GRANT_OF_A_LOST_CHANNEL: bool = true;
@@ -433,40 +438,54 @@ impl Model {
         let serial = self.next_serial();
         let lease = self.lease_mut(key).unwrap();
         let lower = |state: LeaseState| (state & left).normalized();
+        let (serial, sent) =
+            lease.breaking.map_or((serial, (0, ConnId::new(0))), |breaking| (breaking.serial, breaking.sent));
         let (told, needed) =
             lease.breaking.map_or((left, left), |breaking| (lower(breaking.told), lower(breaking.needed)));
-        lease.breaking = Some(Breaking { told, needed, deadline: None, serial, sent: (0, ConnId::new(0)) });
+        lease.breaking = Some(Breaking { told, needed, deadline: None, serial, sent });
     }
 
     pub fn keep_oplock(&mut self, request: RequestId, to: OplockLevel) {
         let serial = self.next_serial();
         let open = self.open_mut(request).unwrap();
         let lower = |level| rules::lower(level, to);
+        let (serial, sent) =
+            open.breaking.map_or((serial, (0, ConnId::new(0))), |breaking| (breaking.serial, breaking.sent));
         let (told, needed) =
             open.breaking.map_or((to, to), |breaking| (lower(breaking.told), lower(breaking.needed)));
-        open.breaking = Some(Breaking { told, needed, deadline: None, serial, sent: (0, ConnId::new(0)) });
+        open.breaking = Some(Breaking { told, needed, deadline: None, serial, sent });
     }
 
     /// What was in flight when the last connection went is kept as well.
     pub fn keep_unheard(&mut self) {
-        let keys: Vec<Key> = self
-            .leases
-            .iter()
-            .filter(|lease| lease.breaking.is_some_and(|breaking| breaking.deadline.is_some()))
-            .map(|lease| lease.key)
-            .filter(|key| self.deserted(*key) && self.keeps(*key))
-            .collect();
-        for key in keys {
-            let lease = self.lease_mut(key).unwrap();
-            if let Some(breaking) = &mut lease.breaking {
-                breaking.deadline = None;
-            }
-        }
         for open in &mut self.opens {
             if let (true, true, Some(breaking)) = (open.persistent, open.orphan.is_some(), &mut open.breaking)
             {
                 breaking.deadline = None;
             }
+        }
+    }
+
+    /// As above, of a lease whose last open with a connection has lost it.
+    pub fn keep_lost(&mut self, request: RequestId) {
+        let key = self
+            .open(request)
+            .and_then(|open| open.ask.key)
+            .filter(|key| self.deserted(*key) && self.keeps(*key));
+        if let Some(breaking) =
+            key.and_then(|key| self.lease_mut(key)).and_then(|lease| lease.breaking.as_mut())
+        {
+            breaking.deadline = None;
+        }
+    }
+
+    /// Whether the last open of a lease that has a connection is closed while others are away.
+    pub fn keep_closed(&mut self, key: Key) {
+        if known::CLOSED_IS_NOT_LOST || !self.deserted(key) || !self.keeps(key) {
+            return;
+        }
+        if let Some(breaking) = self.lease_mut(key).and_then(|lease| lease.breaking.as_mut()) {
+            breaking.deadline = None;
         }
     }
 

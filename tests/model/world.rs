@@ -12,7 +12,8 @@ use leasehold::server::{
 use leasehold::wire::{DurableFlags, Lease as Context, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
     Actor, ClientGuid, ConnId, CreateAction, CreateGuid, CreateOptions, Dialect, Epoch, FileId, FileKey,
-    HashKey, Instant, Intent, LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId,
+    HashKey, Instant, Intent, LeaseKey, LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status,
+    TreeId,
 };
 
 use super::harness::{About, Harness};
@@ -253,7 +254,25 @@ impl World {
             }
             Step::Ack { slot, nth, how, level } => self.ack(slot, nth, how, level),
             Step::Undelivered { nth } => {
-                if let Some(sent) = nth_of(&self.harness.notifications, nth).copied() {
+                let kept = |key: LeaseKey| {
+                    let kept =
+                        |lease: &Lease| lease.breaking.is_some_and(|breaking| breaking.deadline.is_none());
+                    self.harness.model.leases.iter().any(|lease| lease.key.1 == key && kept(lease))
+                };
+                let sent = nth_of(&self.harness.notifications, nth).copied();
+                let kept_oplock = |file_id: FileId| {
+                    let open = self.harness.named(file_id).and_then(|open| self.harness.model.open(open));
+                    let breaking = open.and_then(|open| open.breaking);
+                    breaking.is_some_and(|breaking| breaking.deadline.is_none())
+                };
+                let known = |about: About| {
+                    known::SENT_TO_NOBODY
+                        && match about {
+                            About::Lease { key, .. } => kept(key),
+                            About::Oplock { file_id, .. } => kept_oplock(file_id),
+                        }
+                };
+                if let Some(sent) = sent.filter(|sent| !known(sent.about)) {
                     self.feed(Event::Undelivered { id: sent.id, conn: sent.conn });
                 }
             }
