@@ -179,7 +179,7 @@ pub fn step(before: &Model, after: &Model, event: Option<&Event>, said: &[Said])
             continue;
         }
         // What counts where nobody is left to be told the model alone says.
-        let kept = lease.breaking.is_some_and(|breaking| breaking.deadline.is_none());
+        let kept = lease.breaking.is_some_and(|breaking| breaking.deadline.is_none() || breaking.sent.0 == 0);
         if silent && (lowered || kept) && told == 0 {
             continue;
         }

@@ -24,8 +24,8 @@ pub mod known {
     pub const REPLAYABLE_WITHOUT_PROMISE: bool = true;
     /// Of a CREATE that is sent again the flag is looked at before the session is (MS-SMB2 3.3.5.9 has it the other way round).
     pub const FLAG_BEFORE_SESSION: bool = true;
-    /// R or RH comes back as nothing behind a lock of any open, though nobody was turned away (the sheet: behind one of its own, if
-    /// somebody was).
+    /// R or RH comes back as nothing behind a lock of any open, though nobody was turned away, and RH turns others away behind a lock
+    /// of any open (the sheet: behind one of its own; and as nothing only if somebody was turned away).
     pub const LOCKS_OF_ANYBODY: bool = true;
     /// A lease that was restored keeps W when an open of another is restored behind it; the other way round it does not.
     pub const GHOST_BESIDE_WRITE: bool = true;
@@ -437,12 +437,13 @@ impl Model {
     pub fn keep_lease(&mut self, key: Key, left: LeaseState) {
         let serial = self.next_serial();
         let lease = self.lease_mut(key).unwrap();
+        let deadline = lease.breaking.and_then(|breaking| breaking.deadline);
         let lower = |state: LeaseState| (state & left).normalized();
         let (serial, sent) =
             lease.breaking.map_or((serial, (0, ConnId::new(0))), |breaking| (breaking.serial, breaking.sent));
         let (told, needed) =
             lease.breaking.map_or((left, left), |breaking| (lower(breaking.told), lower(breaking.needed)));
-        lease.breaking = Some(Breaking { told, needed, deadline: None, serial, sent });
+        lease.breaking = Some(Breaking { told, needed, deadline, serial, sent });
     }
 
     pub fn keep_oplock(&mut self, request: RequestId, to: OplockLevel) {
@@ -524,10 +525,12 @@ impl Model {
         };
         let grace = self.store.recovered.is_some_and(|at| self.now < at.saturating_add(self.config.grace));
         let modern = ask.terms.dialect >= Dialect::Smb300;
+        let locks = self.locks.get(&ask.create.file);
+        let anybody = known::LOCKS_OF_ANYBODY && locks.is_some_and(|locks| !locks.is_empty());
         self.on(ask.create.file).filter(|open| open.persistent && open.orphan.is_some()).any(|open| {
             let unclaimed = open.restored && grace;
             let refuses = self.config.profile.absent_holder == AbsentHolder::Refuse;
-            unclaimed || modern && (refuses || lacks_handle(open) || self.locked(open) && !writes(open))
+            unclaimed || modern && (refuses || lacks_handle(open) || (self.locked(open) || anybody) && !writes(open))
         })
     }
 

@@ -31,7 +31,7 @@ struct Slot {
 }
 
 /// A driver with a file system of its own, and clients.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     pub harness: Harness,
     /// What happened, and what the machine wanted done; `None` stands for time that passes.
