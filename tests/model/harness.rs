@@ -312,6 +312,12 @@ impl Harness {
                 self.ids.insert(open, grant.file_id);
             }
         }
+        // What is said to nobody: a CREATE that came on another connection than the last of its session, which went before.
+        if matches!(event, Some(Event::Disconnected { .. })) && self.config.persistence {
+            let nobody =
+                |said: &Said| matches!(said, Said::Refused { status: Status::USER_SESSION_DELETED, .. });
+            said.retain(|said| !nobody(said));
+        }
         stored.map_err(|error| self.report(&error))?;
         // Of several opens that go at once any may be the last.
         let mut left = last_closed(before, &said).map_err(|error| self.report(&error))?;

@@ -704,7 +704,6 @@ impl Model {
         let lost: Vec<SessionId> =
             self.sessions.iter().filter(|(_, channels)| channels.is_empty()).map(|(id, _)| *id).collect();
         self.sessions.retain(|_, channels| !channels.is_empty());
-        self.strand(conn, &lost);
         self.end(|origin| lost.contains(&origin.session), None, Some(SessionEnd::Replaced));
     }
 

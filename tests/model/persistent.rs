@@ -364,20 +364,6 @@ impl Model {
         }
     }
 
-    /// Choice: a CREATE that came on another connection than the last of its session is answered, though nobody is there to hear it.
-    pub fn strand(&mut self, conn: ConnId, lost: &[SessionId]) {
-        let other = |open: &&Open| {
-            let origin = open.ask.create.origin;
-            open.unheard && origin.conn != conn && lost.contains(&origin.session)
-        };
-        let others: Vec<RequestId> = self.opens.iter().filter(other).map(Open::request).collect();
-        for request in others {
-            if self.store.unhear(request) {
-                self.refuse(request, Status::USER_SESSION_DELETED);
-            }
-        }
-    }
-
     pub fn origin_of(&self, session: SessionId, tree: TreeId) -> Option<Origin> {
         let (_, conn) = self.sessions.get(&session)?.first()?;
         Some(Origin::new(*conn, session, tree))
@@ -530,7 +516,9 @@ impl Model {
         self.on(ask.create.file).filter(|open| open.persistent && open.orphan.is_some()).any(|open| {
             let unclaimed = open.restored && grace;
             let refuses = self.config.profile.absent_holder == AbsentHolder::Refuse;
-            unclaimed || modern && (refuses || lacks_handle(open) || (self.locked(open) || anybody) && !writes(open))
+            unclaimed
+                || modern
+                    && (refuses || lacks_handle(open) || (self.locked(open) || anybody) && !writes(open))
         })
     }
 
@@ -564,7 +552,12 @@ impl Model {
         let Some(lease) = key.and_then(|key| self.lease_mut(key)) else { return };
         let mut cut = false;
         let bare = if known::LOCKS_OF_ANYBODY { anybody } else { refused && locked };
-        if persistent && bare && !lease.state.contains(LeaseState::WRITE) {
+        if persistent
+            && bare
+            && lease.breaking.is_none()
+            && !lease.restored
+            && !lease.state.contains(LeaseState::WRITE)
+        {
             cut = !lease.state.is_empty();
             lease.state = LeaseState::NONE;
             lease.breaking = None;
@@ -733,7 +726,10 @@ impl Model {
         }
         if oplock != OplockLevel::None {
             let handle = |lease: &Lease| lease.state.contains(LeaseState::HANDLE);
-            let asked = if self.leases_on(record.file).any(handle) { OplockLevel::None } else { oplock };
+            let crowded = rules::attributes_only(record.desired, record.disposition)
+                && self.on(record.file).any(|other| other.request() != request);
+            let bare = crowded || self.leases_on(record.file).any(handle);
+            let asked = if bare { OplockLevel::None } else { oplock };
             let level = rules::as_level(self.fits(request, rules::as_state(asked)));
             let open = self.open_mut(request).unwrap();
             open.oplock = level;
