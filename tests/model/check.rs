@@ -3,7 +3,7 @@
 use leasehold::server::Event;
 use leasehold::{FileKey, Intent, LeaseState, OplockLevel};
 
-use super::persistent::known;
+use super::known;
 use super::{Blocker, Model, Outcome, Phase, Said, What, Who, rules};
 
 /// Everything that can be seen at one moment.

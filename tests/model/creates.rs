@@ -1,6 +1,6 @@
 //! What becomes of a CREATE, of whatever waits, and who is in whose way (MS-FSA 2.1.5.1.2, 2.1.4.12).
 
-use super::persistent::known;
+use super::known;
 use super::*;
 
 impl Model {

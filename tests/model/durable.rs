@@ -15,7 +15,7 @@ use leasehold::{
     SessionId, Status, UserId,
 };
 
-use super::persistent::known;
+use super::known;
 use super::{Ask, Breach, Key, Model, Open, Phase, Said, What, rules};
 
 /// What an open has to have at least so that its CREATE can be replayed (MS-SMB2 3.3.5.9.10).

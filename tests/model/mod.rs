@@ -24,11 +24,13 @@ mod durable;
 mod grants;
 pub mod harness;
 pub mod judge;
+pub mod known;
 pub mod locks;
 mod operations;
 pub mod persistent;
 pub mod rules;
 pub mod steps;
+pub mod store;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,8 +47,8 @@ use leasehold::{
     Instant, Intent, LeaseKey, LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status, UserId,
 };
 
-use persistent::{Gated, Store};
 use rules::Row;
+use store::{Gated, Store};
 
 /// A client and a key: the name of a lease.
 pub type Key = (ClientGuid, LeaseKey);

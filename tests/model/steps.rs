@@ -598,6 +598,42 @@ impl<'a> Octets<'a> {
         }
     }
 
+    /// What concerns opens that outlive the server, or any step.
+    pub fn promised_step(&mut self) -> Step {
+        let word = |octets: &mut Self| {
+            (octets.below(3) == 2).then(|| (u32::from(octets.below(8)), u16::from(octets.below(8))))
+        };
+        match self.below(32) {
+            0..6 => {
+                let wish = self.wish(None);
+                let (slot, share) = ([0, 1, 2][self.index(3)], [5, 5, 5, 6, 7, 0][self.index(6)]);
+                let (timeout, guid) = ([0, 1, 10_000, u32::MAX][self.index(4)], 1 + self.below(5));
+                let lasting = Lasting::Second { timeout, guid, persistent: !self.rarely(8) };
+                Step::Create(Wish { slot, share, lasting, ..wish })
+            }
+            6..10 => Step::Opened { nth: self.index(3), fails: false, empty: false },
+            10..15 => Step::Stored { nth: self.index(6) },
+            15 => Step::NotStored { nth: self.index(6) },
+            16 => Step::Restart { extra: self.index(4), away: u64::from(self.octet()) * 400 },
+            17..20 => match self.lasting_step() {
+                Step::Reconnect { how } => {
+                    let (flag, by_guid) = ([0, 0, 0, 0, 0, 0, 1, 2][self.index(8)], self.rarely(8));
+                    let guid = if how.guid == 1 && how.nth % 4 > 0 { 0 } else { how.guid };
+                    Step::Reconnect { how: Return { flag, by_guid, guid, word: word(self), ..how } }
+                }
+                other => other,
+            },
+            20 | 21 => Step::Resend {
+                slot: self.index(SLOTS.len()),
+                nth: self.index(8),
+                replay: !self.rarely(8),
+                what: [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7][self.index(11)],
+                word: word(self),
+            },
+            _ => self.step(None),
+        }
+    }
+
     fn short_step(&mut self, name: Option<usize>) -> Step {
         match self.below(64) {
             0..16 => Step::Create(self.wish(name)),

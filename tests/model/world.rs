@@ -17,7 +17,7 @@ use leasehold::{
 };
 
 use super::harness::{About, Harness};
-use super::persistent::known;
+use super::known;
 use super::steps::{
     Disk, FILES, Octets, Return, SLOTS, Step, Wish, create_guid, lease_key, nth_of, terms_of, user_of,
 };
@@ -236,7 +236,7 @@ impl World {
                 let mut lock = Lock::new(request, origin, file_id, allocation, elements);
                 if self.promises {
                     let number = request.get() as u32;
-                    lock = lock.sequence(LockSequence::from_wire((number % 3) << 4 | number % 16));
+                    lock = lock.sequence(LockSequence::from_wire(((number % 3) << 4) | (number % 16)));
                 }
                 self.feed(Event::Lock(lock));
             }
@@ -714,6 +714,18 @@ pub fn config_of(profile: Profile) -> Config {
     let mut config = Config::new(HashKey::new([1; 16]), RouteSeed::new([2; 16]), 1);
     config.profile = profile;
     config
+}
+
+/// Runs the history with a store that the octets spell: the machine and the model must say the same.
+pub fn promises(octets: &[u8]) {
+    let mut octets = Octets::new(octets);
+    let profile = octets.profile();
+    octets.lasting = true;
+    let mut world = World::with(promising(profile, octets.below(2) == 0));
+    while !octets.exhausted() {
+        world.step(octets.promised_step());
+    }
+    world.end();
 }
 
 /// Runs the history that the octets spell: the machine and the model must say the same.
