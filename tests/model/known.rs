@@ -28,3 +28,6 @@ pub const CLOSED_IS_NOT_LOST: bool = true;
 /// A CREATE that waits for the store when its channel goes, and another is left, stays in the list of that other for ever:
 /// [`idle`](leasehold::server::Server::idle) is never true again. Such channels go when the store is done.
 pub const GRANT_OF_A_LOST_CHANNEL: bool = true;
+/// A break that is kept over a restart, and of which the client's word leaves nothing that has to be acknowledged, is sent again each time
+/// that the client comes back: from nothing to nothing. Clients say in this case that they have all that is recorded.
+pub const KEPT_FOR_EVER: bool = true;

@@ -219,7 +219,7 @@ impl Model {
         let first = std::mem::take(&mut lease.restored);
         if alone && !first && !lease.state.contains(LeaseState::HANDLE) && (cut || !lease.state.is_empty()) {
             // As recorded (reconnect-contended): whoever did not wait for it is told by the counter, which goes on from the client's.
-            let word = context.epoch();
+            let word = Some(context.epoch().unwrap_or_default());
             let word = if lease.state == LeaseState::R { word.map(Epoch::next) } else { word };
             if let Some(epoch) = word.filter(|epoch| newer(*epoch, lease.epoch)) {
                 lease.epoch = epoch;
@@ -233,7 +233,8 @@ impl Model {
                 let (told, needed) = (breaking.told & state, breaking.needed & state);
                 (told != state).then_some(Breaking { told, needed, ..breaking })
             });
-            if let Some(epoch) = context.epoch() {
+            // Choice: a context of version 1 has the epoch 0.
+            if let Some(epoch) = context.epoch().or(Some(Epoch::ZERO)) {
                 if newer(epoch, lease.epoch) {
                     lease.epoch = epoch;
                 }
@@ -396,7 +397,7 @@ impl Model {
                 // Two opens of one lease, recorded at different times.
                 Some(lease) => {
                     let epoch = context.epoch().unwrap_or_default();
-                    lease.state = (lease.state & context.state()).normalized();
+                    lease.state = (lease.state & state).normalized();
                     if newer(epoch, lease.epoch) {
                         lease.epoch = epoch;
                     }

@@ -333,6 +333,7 @@ impl World {
         let Some(open) = nth_of(&all, how.nth) else { return };
         let client = open.ask.client;
         let promised = open.persistent;
+        let claimed = known::KEPT_FOR_EVER && self.claims(open);
         let home = |at: &usize| ClientGuid::from_wire([SLOTS[*at].0; 16]) == client;
         let connected = |at: &usize| self.slots[*at].session.is_some();
         let slot = (0..SLOTS.len()).find(|at| how.home && home(at) && connected(at)).unwrap_or(how.slot);
@@ -388,7 +389,7 @@ impl World {
             if how.by_guid && guid.is_none_or(|guid| self.promised_by(guid) < 2) {
                 wanted.persistent = 0x77;
             }
-            wanted.lease = wanted.lease.map(|lease| with_word(lease, how.word));
+            wanted.lease = wanted.lease.map(|lease| with_word(lease, how.word.filter(|_| !claimed)));
         }
         self.feed(Event::Reconnect(wanted));
     }
@@ -438,6 +439,12 @@ impl World {
             || self.promised_by(create_guid) > 1
     }
 
+    /// Whether it is the first of its lease to be claimed after a restart, and a break is kept for it.
+    fn claims(&self, open: &Open) -> bool {
+        let lease = open.ask.key.and_then(|key| self.harness.model.lease(key));
+        lease.is_some_and(|lease| lease.restored && lease.breaking.is_some())
+    }
+
     fn promised_by(&self, guid: CreateGuid) -> usize {
         let of = |open: &&Open| open.persistent && open.ask.guid().is_some_and(|(_, other)| other == guid);
         self.harness.model.opens.iter().filter(of).count()
@@ -447,6 +454,7 @@ impl World {
         let model = &self.harness.model;
         let all: Vec<&Open> = model.opens.iter().filter(|open| open.persistent).collect();
         let Some(open) = nth_of(&all, nth) else { return };
+        let claimed = known::KEPT_FOR_EVER && self.claims(open);
         let (mut create, client) = (open.ask.create.clone(), open.ask.client);
         let home = |at: &usize| ClientGuid::from_wire([SLOTS[*at].0; 16]) == client;
         let connected = |at: &usize| self.slots[*at].session.is_some();
@@ -456,7 +464,7 @@ impl World {
         create.request = self.request();
         create.origin = origin;
         create.replay = replay;
-        create.lease = create.lease.map(|lease| with_word(lease, word));
+        create.lease = create.lease.map(|lease| with_word(lease, word.filter(|_| !claimed)));
         if self.ambiguous(&create) {
             return;
         }
