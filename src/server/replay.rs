@@ -246,7 +246,11 @@ impl Shard {
     }
 
     /// The checks in their order (MS-SMB2 3.3.5.9), and the answer of the first time; and the open, if it is given back by that.
-    fn replayed(&mut self, entry: &Replayable, admission: &Admission) -> Result<(Option<OpenSlot>, Grant), Status> {
+    fn replayed(
+        &mut self,
+        entry: &Replayable,
+        admission: &Admission,
+    ) -> Result<(Option<OpenSlot>, Grant), Status> {
         let create = &admission.create;
         let found = entry.open.and_then(|slot| Some((slot, self.opens.get(slot)?)));
         // Choice: as Samba has it, while the first is on its way; Windows carries the second out.
