@@ -41,7 +41,7 @@ type Target = (&'static str, &'static [fn(&[u8])], usize);
 
 const TARGETS: [Target; 2] = [
     ("judge", &[model::judge::operation], 9),
-    ("server_ops", &[bodies::server::histories, model::world::history], 21),
+    ("server_ops", &[bodies::server::histories, model::world::history, model::world::promises], 21),
 ];
 
 #[test]

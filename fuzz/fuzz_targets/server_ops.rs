@@ -8,4 +8,5 @@ mod model;
 libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
     bodies::server::histories(octets);
     model::world::history(octets);
+    model::world::promises(octets);
 });

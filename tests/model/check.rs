@@ -3,6 +3,7 @@
 use leasehold::server::Event;
 use leasehold::{FileKey, Intent, LeaseState, OplockLevel};
 
+use super::known;
 use super::{Blocker, Model, Outcome, Phase, Said, What, Who, rules};
 
 /// Everything that can be seen at one moment.
@@ -26,7 +27,7 @@ pub fn state(model: &Model) -> Result<(), String> {
             {
                 return Err(format!("a break that makes no sense: {lease:?}"));
             }
-            if breaking.deadline <= model.now {
+            if breaking.deadline.is_some_and(|deadline| deadline <= model.now) {
                 return Err(format!("a break whose deadline has passed: {lease:?}"));
             }
         }
@@ -37,9 +38,9 @@ pub fn state(model: &Model) -> Result<(), String> {
                 model.opens.iter().filter(|open| open.file() == lease.file && model.foreign(open, who))
             {
                 let create = &open.ask.create;
-                if open.oplock != OplockLevel::None
-                    || !rules::harmless_to_leases(create.desired, create.disposition)
-                {
+                let harmless = rules::harmless_to_leases(create.desired, create.disposition);
+                let ghost = known::GHOST_BESIDE_WRITE && open.persistent && model.restarted();
+                if open.oplock != OplockLevel::None || !(harmless || ghost) {
                     return Err(format!("beside W: {lease:?} and {open:?}"));
                 }
             }
@@ -64,7 +65,7 @@ pub fn state(model: &Model) -> Result<(), String> {
         if let Some(breaking) = &open.breaking {
             if rules::rank(breaking.told) >= rules::rank(open.oplock)
                 || rules::rank(breaking.needed) > rules::rank(breaking.told)
-                || breaking.deadline <= model.now
+                || breaking.deadline.is_some_and(|deadline| deadline <= model.now)
             {
                 return Err(format!("a break that makes no sense: {open:?}"));
             }
@@ -85,6 +86,7 @@ pub fn state(model: &Model) -> Result<(), String> {
     // P9, P10: who waits, waits for another, and that one has a deadline, or a range locked.
     for waiter in &model.waiters {
         match model.outcome(waiter) {
+            Outcome::Go if known::WAITS_FOR_KEPT && kept_on(model, waiter.file) => {}
             Outcome::Go => return Err(format!("waits for nothing: {waiter:?}")),
             // Others may have come between, who are not told before something wakes it.
             Outcome::Refuse(_) => {
@@ -104,7 +106,7 @@ pub fn state(model: &Model) -> Result<(), String> {
                 }
                 let range = blockers.iter().any(|blocker| match blocker {
                     Blocker::Range(owner) => model.open(*owner).is_some_and(|open| open.phase == Phase::Live),
-                    Blocker::Operation(_) => true,
+                    Blocker::Operation(_) | Blocker::Store => true,
                     _ => false,
                 });
                 if !range && !ends(model, waiter.file) {
@@ -114,6 +116,12 @@ pub fn state(model: &Model) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a break of the file is kept for a client that is away.
+fn kept_on(model: &Model, file: FileKey) -> bool {
+    let kept = |lease: &super::Lease| lease.breaking.is_some_and(|breaking| breaking.deadline.is_none());
+    model.leases.iter().any(|lease| lease.file == file && kept(lease))
 }
 
 /// Whether a break of the file has a deadline, behind which everything that waits is looked at again.
@@ -141,9 +149,10 @@ pub fn step(before: &Model, after: &Model, event: Option<&Event>, said: &[Said])
                 && after.conns.get(conn).is_some_and(|conn| conn.client == lease.key.0))
             })
             .count();
-        let late = old.breaking.is_some_and(|breaking| breaking.deadline <= after.now);
-        // An orphan that is resilient loses what it caches in silence.
-        let silent = after.deserted(lease.key);
+        let late =
+            old.breaking.and_then(|breaking| breaking.deadline).is_some_and(|deadline| deadline <= after.now);
+        // An orphan that is resilient loses what it caches in silence, and so does one that nobody has heard of.
+        let silent = after.deserted(lease.key) || before.untold(lease.key);
         if lowered && grant && told == 0 && !late && !silent {
             return Err(format!("lowered by a grant: {old:?} to {lease:?}"));
         }
@@ -163,8 +172,14 @@ pub fn step(before: &Model, after: &Model, event: Option<&Event>, said: &[Said])
                 && after.config.profile.follow_up_epoch == leasehold::server::FollowUpEpoch::Same,
         );
         let expected = (told - again - same_epoch) + usize::from(raised);
+        // The first to come back after a restart has a say in it.
+        let back = before.deserted(lease.key) && !after.deserted(lease.key);
+        if (old.restored && !lease.restored) || (back && !lease.state.contains(LeaseState::HANDLE)) {
+            continue;
+        }
         // What counts where nobody is left to be told the model alone says.
-        if silent && lowered && told == 0 {
+        let kept = lease.breaking.is_some_and(|breaking| breaking.deadline.is_none() || breaking.sent.0 == 0);
+        if silent && (lowered || kept) && told == 0 {
             continue;
         }
         if usize::from(lease.epoch.get().wrapping_sub(old.epoch.get())) != expected {

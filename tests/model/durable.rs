@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use leasehold::server::{
-    Capabilities, Durability, DurableGrant, ObjectKind, Opened, Origin, Reconnect, SessionEnd,
+    Capabilities, Durability, DurableGrant, ObjectKind, Opened, Origin, Reconnect, SessionEnd, ShareFlags,
+    ShareKind,
 };
 use leasehold::wire::{
     AppInstanceId, AppInstanceVersion, DurableFlags, DurableHandleResponse, DurableHandleResponseV2,
@@ -14,7 +15,8 @@ use leasehold::{
     SessionId, Status, UserId,
 };
 
-use super::{Ask, Breach, Key, Model, Open, Phase, Said, What, rules, with_state};
+use super::store::Gated;
+use super::{Ask, Breach, Key, Model, Open, Phase, Said, What, rules};
 
 /// What an open has to have at least so that its CREATE can be replayed (MS-SMB2 3.3.5.9.10).
 pub const DATA: Access = Access::READ_DATA
@@ -33,7 +35,7 @@ impl Ask {
     }
 
     /// AppInstanceId and AppInstanceVersion, as far as the dialect knows them.
-    fn instance(&self) -> Option<(AppInstanceId, Option<AppInstanceVersion>)> {
+    pub fn instance(&self) -> Option<(AppInstanceId, Option<AppInstanceVersion>)> {
         let instance = self.create.instance.filter(|_| self.terms.dialect >= Dialect::Smb300)?;
         let version = instance.version.filter(|_| self.terms.dialect >= Dialect::Smb311);
         Some((instance.id, version))
@@ -43,15 +45,23 @@ impl Ask {
 impl Open {
     /// What its CREATE is told.
     pub fn durable_grant(&self) -> Option<DurableGrant> {
-        let timeout = self.durable?;
+        let timeout = self.resilient.filter(|_| self.persistent).or(self.durable)?;
         match self.ask.create.durability {
             Durability::V1 => Some(DurableGrant::V1(DurableHandleResponse)),
             Durability::V2 { .. } => Some(DurableGrant::V2(DurableHandleResponseV2 {
                 timeout: timeout.as_millis() as u32,
-                flags: DurableFlags::empty(),
+                flags: Model::flags_of(self),
             })),
             _ => None,
         }
+    }
+}
+
+impl Open {
+    /// Whether its CREATE can be replayed at all (MS-SMB2 3.3.5.9.10).
+    pub fn replayable(&self) -> bool {
+        let data = self.kind == ObjectKind::File && self.ask.create.granted.intersects(DATA);
+        self.ask.create.share.kind == ShareKind::Disk && (self.persistent || data)
     }
 }
 
@@ -75,15 +85,15 @@ impl Model {
         lease: Option<Context>,
     ) -> Option<Duration> {
         let handle = lease.is_some_and(|lease| lease.state().contains(LeaseState::HANDLE));
-        if opened.kind == ObjectKind::Directory || !(handle || level == OplockLevel::Batch) {
+        if opened.kind == ObjectKind::Directory
+            || !self.store.reserved
+            || !(handle || level == OplockLevel::Batch)
+        {
             return None;
         }
         match open.ask.create.durability {
             Durability::V1 => Some(self.config.durable_timeout),
-            Durability::V2 { timeout: 0, .. } => Some(self.config.durable_v2_timeout),
-            Durability::V2 { timeout, .. } => {
-                Some(Duration::from_millis(timeout.into()).min(self.config.durable_v2_max))
-            }
+            Durability::V2 { timeout, .. } => Some(self.patience(timeout, open.ask.create.share)),
             _ => None,
         }
     }
@@ -98,6 +108,7 @@ impl Model {
         };
         match how {
             None | Some(SessionEnd::Refused) => false,
+            Some(_) if open.persistent => true,
             // Choice, where MS-SMB2 3.3.5.6 keeps all that is durable: nobody could have the others back.
             Some(SessionEnd::LoggedOff) => resilient || (durable && holds),
             Some(SessionEnd::Replaced) => {
@@ -119,6 +130,7 @@ impl Model {
         open.orphan = Some((now.saturating_add(timeout), serial));
         // What it was told and nobody has to acknowledge was told to that session.
         open.announced = None;
+        self.keep_lost(request);
         self.dismiss(request);
     }
 
@@ -127,25 +139,35 @@ impl Model {
     /// Whether a break meets nobody.
     pub(super) fn purges(&self, breach: Breach) -> bool {
         match breach {
-            Breach::Lease(key, takes) => self
-                .lease(key)
-                .is_some_and(|lease| lease.state.without(takes) != lease.state && self.deserted(key)),
-            Breach::Oplock(open, to) => self
-                .open(open)
-                .is_some_and(|open| open.orphan.is_some() && rules::rank(to) < rules::rank(open.oplock)),
+            Breach::Lease(key, takes) => {
+                let brief = |open: &Open| open.durable.is_some() && !open.persistent;
+                let meets_nobody = self.untold(key)
+                    || self.deserted(key) && (!self.keeps(key) || self.members(key).any(brief));
+                self.lease(key).is_some_and(|lease| lease.state.without(takes) != lease.state) && meets_nobody
+            }
+            Breach::Oplock(open, to) => self.open(open).is_some_and(|open| {
+                let meets_nobody = open.untold() || open.orphan.is_some() && !self.keeps_oplock(open);
+                meets_nobody && rules::rank(to) < rules::rank(open.oplock)
+            }),
         }
     }
 
     /// Nobody is told: what is durable goes, what is resilient caches nothing.
     pub fn purge_lease(&mut self, key: Key) {
+        let keeps = self.keeps(key);
         if let Some(lease) = self.lease_mut(key) {
-            lease.state = LeaseState::NONE;
-            lease.breaking = None;
+            if !keeps {
+                lease.state = LeaseState::NONE;
+                lease.breaking = None;
+            }
             let file = lease.file;
             self.purged.push(file);
         }
-        let all: Vec<RequestId> =
-            self.members(key).filter(|open| open.durable.is_some()).map(Open::request).collect();
+        let all: Vec<RequestId> = self
+            .members(key)
+            .filter(|open| open.durable.is_some() && !open.persistent)
+            .map(Open::request)
+            .collect();
         all.into_iter().for_each(|open| self.purge(open));
     }
 
@@ -153,7 +175,7 @@ impl Model {
         let Some(open) = self.open_mut(request) else { return };
         open.oplock = OplockLevel::None;
         open.breaking = None;
-        let (file, goes) = (open.file(), open.durable.is_some());
+        let (file, goes) = (open.file(), open.durable.is_some() && !open.persistent);
         self.purged.push(file);
         if goes {
             self.purge(request);
@@ -163,7 +185,9 @@ impl Model {
     /// MS-SMB2 3.3.4.6: breaks under way that nobody is left to acknowledge are over, like those that meet nobody. That of a lease
     /// goes on: any connection of its client may acknowledge it.
     pub fn end_unheard(&mut self) {
-        let oplocks = self.opens.iter().filter(|open| open.orphan.is_some() && open.breaking.is_some());
+        self.keep_unheard();
+        let over = |open: &&Open| open.orphan.is_some() && open.breaking.is_some() && !open.persistent;
+        let oplocks = self.opens.iter().filter(over);
         let oplocks: Vec<RequestId> = oplocks.map(Open::request).collect();
         oplocks.into_iter().for_each(|open| self.purge_oplock(open));
     }
@@ -177,7 +201,7 @@ impl Model {
                 Some(lease) => lease.state.contains(LeaseState::HANDLE),
                 None => open.oplock == OplockLevel::Batch,
             };
-            open.orphan.is_some() && open.durable.is_some() && !held
+            open.orphan.is_some() && open.durable.is_some() && !open.persistent && !held
         };
         let lost: Vec<RequestId> = self.opens.iter().filter(lost).map(Open::request).collect();
         lost.into_iter().for_each(|open| self.purge(open));
@@ -215,7 +239,9 @@ impl Model {
             .waiters
             .iter()
             .any(|waiter| matches!(&waiter.what, What::Create(other) if other.guid() == Some(guid)));
-        let opening = |open: &Open| open.replay == Some(guid) && open.phase != Phase::Live;
+        // Choice: one that was left before the store had it is there, but not to be had back yet.
+        let pending = |open: &Open| open.unheard && open.orphan.is_none();
+        let opening = |open: &Open| open.replay == Some(guid) && (open.phase != Phase::Live || pending(open));
         if waits || self.opens.iter().any(opening) {
             self.refuse(ask.create.request, Status::FILE_NOT_AVAILABLE);
             return true;
@@ -230,16 +256,26 @@ impl Model {
         let request = create.request;
         let Some(open) = self.opens.iter().find(|open| open.replay == Some(guid)) else { return false };
         // Also a key that joined no lease is that of the open.
-        let guest = open.ask.context.filter(|_| open.ask.key.is_none());
-        let key = open.ask.key.map(|key| key.1).or(guest.map(|context| context.key()));
-        let guest = guest.map(|context| with_state(context, LeaseState::NONE));
+        let key = open.ask.key.map(|key| key.1).or(open.bare.map(|context| context.key()));
         let elsewhere = open.orphan.is_none() && open.session() != create.origin.session;
-        let refused = if !create.replay {
+        let again = open.orphan.is_some()
+            && open.persistent
+            && ask.terms.dialect >= Dialect::Smb300
+            && create.share.flags.contains(ShareFlags::SCALE_OUT);
+        // Choice: where it does not count, it is not there.
+        let flag = ask.promised(self);
+        let refused = if !create.replay && again {
+            Some(Status::FILE_NOT_AVAILABLE)
+        } else if !create.replay {
             Some(Status::DUPLICATE_OBJECTID)
         } else if open.owner != create.user || key != ask.context.map(|context| context.key()) {
             Some(Status::ACCESS_DENIED)
+        } else if open.unheard {
+            Some(Status::FILE_NOT_AVAILABLE)
         } else if elsewhere {
             Some(Status::DUPLICATE_OBJECTID)
+        } else if open.persistent && !flag {
+            Some(Status::INVALID_PARAMETER)
         } else {
             None
         };
@@ -247,28 +283,39 @@ impl Model {
             self.refuse(request, status);
             return true;
         }
-        let (open, fresh) = (open.request(), open.orphan.is_some());
+        self.answer_again(open.request(), ask, create.level);
+        true
+    }
+
+    /// The answer to the CREATE of an open, once more.
+    pub fn answer_again(&mut self, open: RequestId, ask: &Ask, asked: OplockLevel) {
+        let (create, request) = (&ask.create, ask.create.request);
+        let fresh = self.open(open).unwrap().orphan.is_some();
         if fresh {
             self.give_back(open, create.origin);
+            self.given_back(open, ask.context);
         }
         let open = self.open(open).unwrap();
-        let lease = open.ask.key.and_then(|key| self.lease_context(key)).or(guest);
+        let lease = open.ask.key.and_then(|key| self.lease_context(key)).or(open.bare);
         // The answer is that of the open, with the level that is asked this time; but nobody is promised more than is held.
-        let both = rules::as_state(create.level) & rules::as_state(open.oplock);
+        let both = rules::as_state(asked) & rules::as_state(open.oplock);
         let level = if lease.is_some() { OplockLevel::Lease } else { rules::as_level(both) };
         let handle = lease.is_some_and(|lease| lease.state().contains(LeaseState::HANDLE));
-        let shown = handle || level == OplockLevel::Batch;
+        let shown = open.persistent || handle || level == OplockLevel::Batch;
+        let open = open.request();
         self.say(Said::Granted {
             request,
-            open: open.request(),
+            open,
             fresh,
-            action: open.action,
+            action: self.open(open).unwrap().action,
             level,
             lease,
-            durable: open.durable_grant().filter(|_| shown),
-            replayable: true,
+            durable: self.open(open).unwrap().durable_grant().filter(|_| shown),
+            replayable: self.open(open).unwrap().replay.is_some(),
         });
-        true
+        if fresh {
+            self.send_kept(open);
+        }
     }
 
     // ---- application instances
@@ -289,7 +336,8 @@ impl Model {
                 (Some(_), None) => true,
                 (None, _) => false,
             };
-            newer || open.phase != Phase::Live
+            // Choice: one whose client waits for the store is as one that is being opened; one that was left by then goes.
+            newer || open.phase != Phase::Live || (open.unheard && open.orphan.is_none())
         };
         if former.iter().any(forbids) {
             self.refuse(create.request, Status::FILE_FORCED_CLOSED);
@@ -329,8 +377,10 @@ impl Model {
             Err(status) => return self.refuse(request, status),
         };
         self.give_back(open, wanted.origin);
+        self.given_back(open, wanted.lease);
+        let given = open;
         let open = self.open(open).unwrap();
-        let lease = open.ask.key.and_then(|key| self.lease_context(key));
+        let lease = open.ask.key.and_then(|key| self.lease_context(key)).or(open.bare);
         let level = if lease.is_some() { OplockLevel::Lease } else { open.oplock };
         self.say(Said::Granted {
             request,
@@ -342,6 +392,7 @@ impl Model {
             durable: None,
             replayable: open.replay.is_some(),
         });
+        self.send_kept(given);
     }
 
     fn returning(&self, wanted: &Reconnect) -> Result<RequestId, Status> {
@@ -352,7 +403,12 @@ impl Model {
             let from = if matches!(context, Context::V1(_)) { Dialect::Smb210 } else { v2_from };
             conn.terms.capabilities.contains(Capabilities::LEASING) && conn.terms.dialect >= from
         });
+        let flag = wanted.flags.contains(DurableFlags::PERSISTENT);
         let open = self.open_persistent(wanted.persistent).and_then(|open| self.open(open));
+        let open = open.or_else(|| {
+            let guid = wanted.create_guid.filter(|_| flag && self.promises(conn.terms, wanted.share))?;
+            self.open_of_guid(guid, conn.client)
+        });
         let open = open.filter(|open| open.orphan.is_some()).ok_or(missing)?;
         if wanted.create_guid.is_some_and(|guid| guid != open.guid) {
             return Err(missing);
@@ -366,11 +422,27 @@ impl Model {
                 }
                 lease.state.contains(LeaseState::HANDLE)
             }
-            (None, None) => open.oplock == OplockLevel::Batch,
+            (None, None) if open.bare.is_none() => open.oplock == OplockLevel::Batch,
+            (None, Some(context))
+                if open.ask.client == conn.client
+                    && open.bare.is_some_and(|bare| bare.key() == context.key()) =>
+            {
+                false
+            }
             _ => return Err(missing),
         };
-        if open.durable.is_some() && !held {
+        if open.durable.is_some() && !held && !open.persistent {
             return Err(missing);
+        }
+        // Choice: its record is on the way.
+        if open.unheard {
+            return Err(Status::FILE_NOT_AVAILABLE);
+        }
+        if open.persistent && !flag {
+            return Err(missing);
+        }
+        if !open.persistent && flag && wanted.create_guid.is_some() {
+            return Err(Status::INVALID_PARAMETER);
         }
         if wanted.user != open.owner {
             return Err(Status::ACCESS_DENIED);
@@ -399,11 +471,20 @@ impl Model {
         if asked > self.config.resilient_max {
             return self.refuse(request, Status::INVALID_PARAMETER);
         }
+        // Choice: nothing is promised under a FileId that may be given out once more.
+        if !self.store.reserved {
+            return self.refuse(request, Status::INSUFFICIENT_RESOURCES);
+        }
         let timeout = if timeout == 0 { self.config.resilient_default } else { asked };
         let open = self.open_mut(open).unwrap();
         open.durable = None;
         open.resilient = Some(timeout);
         open.owner = user;
-        self.say(Said::Accepted { request });
+        let (open, persistent) = (open.request(), open.persistent);
+        if persistent {
+            self.gate(Gated::Accept, request, None, &[open]);
+        } else {
+            self.say(Said::Accepted { request });
+        }
     }
 }

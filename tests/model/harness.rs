@@ -1,13 +1,17 @@
 //! The machine and the model side by side.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
-use leasehold::server::{Action, BreakId, Config, Event, Link, Server, Ticket};
+use leasehold::persist::{Change, Record};
+use leasehold::server::{Action, BreakId, Config, Event, Link, PersistSeq, Server, Ticket};
 use leasehold::wire::BreakFlags;
 use leasehold::{ConnId, FileId, Instant, LeaseKey, Machine, OplockLevel, RequestId, SessionId, Status};
 
+use super::persistent::Restored;
 use super::{Model, Open, Said, check};
 
 /// A notification that the machine gave out.
@@ -41,16 +45,57 @@ pub struct Harness {
     pub notifications: Vec<Notification>,
     /// The FileId of every CREATE that got as far as `OpenFile`.
     pub ids: BTreeMap<RequestId, FileId>,
+    pub image: Image,
+    /// The CREATE of the open that last had a FileId.
+    owners: BTreeMap<u64, RequestId>,
     chains: BTreeMap<super::Key, usize>,
+    /// CLOSEs of persistent opens, and those that were answered.
+    closes: BTreeMap<RequestId, u64>,
+    closed: BTreeSet<u64>,
+    /// When the last record was written.
+    written: u64,
+    config: Config,
     journal: Vec<Line>,
+}
+
+/// What is in the stable store, and what is on its way there.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    pub records: BTreeMap<u64, Vec<u8>>,
+    pub serials: u64,
+    pub queue: Vec<(PersistSeq, Change)>,
+}
+
+impl Image {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Put(record) => {
+                self.records.insert(record.persistent, record.encode());
+            }
+            Change::Delete { persistent } => {
+                self.records.remove(persistent);
+            }
+            Change::Serials { below } => self.serials = self.serials.max(*below),
+        }
+    }
+
+    /// What is durable up to there.
+    fn persisted(&mut self, up_to: PersistSeq) {
+        let (durable, on): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.queue).into_iter().partition(|(seq, _)| seq.number() <= up_to.number());
+        self.queue = on;
+        durable.iter().for_each(|(_, change)| self.apply(change));
+    }
 }
 
 /// A line of the journal.
 #[derive(Clone, Debug)]
 enum Line {
+    Restart,
     Event(Instant, Event),
     Time(Instant),
     Said(Said),
+    Change(PersistSeq, Change),
 }
 
 impl Harness {
@@ -64,7 +109,13 @@ impl Harness {
             running: Vec::new(),
             notifications: Vec::new(),
             ids: BTreeMap::new(),
+            image: Image { serials: config.first_serial, ..Image::default() },
+            owners: BTreeMap::new(),
             chains: BTreeMap::new(),
+            closes: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            written: 0,
+            config,
             journal: Vec::new(),
         }
     }
@@ -82,6 +133,15 @@ impl Harness {
             Err(_) => return Err(self.report("the machine panicked")),
         }
         match event {
+            Event::Persisted { up_to } => self.image.persisted(up_to),
+            Event::PersistFailed { seq } => self.image.queue.retain(|(other, _)| *other != seq),
+            Event::Close { request, file_id, .. } => {
+                if let Some(open) = self.model.open_named(file_id).filter(|open| self.model.gated(*open)) {
+                    if self.config.gate_close && self.model.name_of(open) == Some(file_id) {
+                        self.closes.insert(request, file_id.persistent);
+                    }
+                }
+            }
             Event::Opened { file_id, .. } => self.opening.retain(|(_, id)| *id != file_id),
             Event::Done { ticket, .. } => self.running.retain(|(_, other)| *other != ticket),
             Event::Disconnected { conn } => self.notifications.retain(|sent| sent.conn != conn),
@@ -109,12 +169,128 @@ impl Harness {
         Ok(actions)
     }
 
+    /// What is to be stored of each open is what the model says, in the end.
+    fn changes(&mut self, actions: &[Action]) -> Result<(), String> {
+        let mut all = Vec::new();
+        let mut last = BTreeMap::new();
+        for action in actions {
+            let Action::Persist { seq, change } = action else { continue };
+            if let Change::Put(record) = change {
+                if record.written <= self.written {
+                    return Err(format!("written before: {record:?}"));
+                }
+                self.written = record.written;
+            }
+            let open = match change {
+                Change::Put(record) => Some(record.persistent),
+                Change::Delete { persistent } => Some(*persistent),
+                Change::Serials { .. } => None,
+            };
+            let open = match open {
+                Some(persistent) => {
+                    let open = self.model.open_persistent(persistent).ok_or("a change of no open")?;
+                    last.insert(open, change);
+                    Some(open)
+                }
+                None => None,
+            };
+            all.push((*seq, open));
+            self.image.queue.push((*seq, change.clone()));
+        }
+        self.model.learn_changes(&all);
+        let due = self.model.store.due.clone();
+        for (open, change) in &last {
+            self.model.says(*open, change)?;
+        }
+        match due.iter().find(|(open, _)| !last.contains_key(open)) {
+            Some(due) => Err(format!("not stored: {due:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// The server ends, and another begins with what is in the store, and with this many of the changes on their way there.
+    pub fn restart(&mut self, extra: usize, elapsed: Duration) -> Result<Vec<Action>, String> {
+        let promised = self.model.opens.iter().filter(|open| open.persistent && !open.unheard);
+        let promised: BTreeSet<RequestId> = promised.map(Open::request).collect();
+        for open in self.model.opens.iter().filter(|open| open.persistent && !open.unheard) {
+            let persistent = self.model.name_of(open.request()).unwrap().persistent;
+            let going = self.image.queue.iter().any(
+                |(_, change)| matches!(change, Change::Delete { persistent: other } if *other == persistent),
+            );
+            if !self.image.records.contains_key(&persistent) || going {
+                return Err(self.report(&format!("it was promised, and is not stored: {open:?}")));
+            }
+        }
+        if let Some(ghost) = self.image.records.keys().find(|persistent| self.closed.contains(persistent)) {
+            return Err(self.report(&format!("closed, and stored: {ghost:#x}")));
+        }
+        for (_, change) in std::mem::take(&mut self.image.queue).into_iter().take(extra) {
+            self.image.apply(&change);
+        }
+        self.journal.push(Line::Restart);
+        let mut config = self.config;
+        config.first_serial = self.image.serials;
+        self.server = Server::new(config);
+        self.model = self.model.next_life();
+        self.opening.clear();
+        self.running.clear();
+        self.notifications.clear();
+        self.chains.clear();
+        self.closes.clear();
+        let records = self.image.records.values().map(|octets| Record::decode(octets).unwrap());
+        let mut records: Vec<Record> = records.collect();
+        // From the latest to the earliest.
+        records.sort_by_key(|record| Reverse(record.written));
+        self.written = records.first().map_or(0, |record| record.written);
+        for record in records {
+            let persistent = record.persistent;
+            let event = Event::Restore { record: Box::new(record.clone()), elapsed };
+            self.journal.push(Line::Event(self.now, event.clone()));
+            let mut actions = Vec::new();
+            let done = self.server.handle(self.now, event, &mut actions);
+            let request = self.owners[&persistent];
+            self.model.learn_former(persistent, request);
+            let expected = self.model.restore(&record, request, elapsed);
+            if done.is_err() {
+                return Err(self.report(&format!("{done:?}, but {expected:?}; {actions:?}")));
+            }
+            if expected != Restored::Open && promised.contains(&request) {
+                return Err(self.report(&format!("it was promised, and is not restored: {record:?}")));
+            }
+            let over = |action: &Action| match action {
+                Action::Persist { change: Change::Delete { persistent: other }, .. } => *other == persistent,
+                Action::CloseFile { file_id, link: Link::Keep } => file_id.persistent == persistent,
+                _ => false,
+            };
+            let fits = match expected {
+                Restored::Open => actions.iter().all(|action| matches!(action, Action::Persist { .. })),
+                Restored::Over => actions.len() == 2 && actions.iter().all(over),
+            };
+            if expected == Restored::Over {
+                self.model.store.due = vec![(request, None)];
+            }
+            let stored = self.changes(&actions);
+            for action in &actions {
+                if let Action::Persist { seq, change } = action {
+                    self.journal.push(Line::Change(*seq, change.clone()));
+                }
+            }
+            stored.map_err(|error| self.report(&error))?;
+            if !fits {
+                return Err(self.report(&format!("{expected:?}, but {actions:?}")));
+            }
+        }
+        self.feed(self.now, Event::Recovered)
+    }
+
     fn report(&self, what: &str) -> String {
         let mut text = String::from("history:\n");
         for line in &self.journal {
             let _ = match line {
                 Line::Event(now, event) => writeln!(text, "  @{} {event:?}", now.as_millis()),
+                Line::Restart => writeln!(text, "  restart"),
                 Line::Time(now) => writeln!(text, "  @{} time", now.as_millis()),
+                Line::Change(seq, change) => writeln!(text, "      > #{} {change:?}", seq.number()),
                 Line::Said(said) => writeln!(text, "      > {said:?}"),
             };
         }
@@ -140,6 +316,7 @@ impl Harness {
                     }
                     self.model.learn_open(*file_id, *request);
                     self.ids.insert(*request, *file_id);
+                    self.owners.insert(file_id.persistent, *request);
                     self.opening.push((*request, *file_id));
                 }
                 Action::Proceed { request, ticket } => {
@@ -149,12 +326,26 @@ impl Harness {
                 _ => {}
             }
         }
+        let stored = self.changes(actions);
         let mut said = Vec::new();
         for action in actions {
+            if let Action::Persist { seq, change } = action {
+                self.journal.push(Line::Change(*seq, change.clone()));
+                continue;
+            }
+            if let Action::Closed { request } = action {
+                self.closed.extend(self.closes.remove(request));
+            }
             let translated = self.translate(action).map_err(|error| self.report(&error))?;
             self.journal.push(Line::Said(translated));
             said.push(translated);
+            // A notification behind it has the new name.
+            if let (Action::Granted { grant, .. }, Said::Granted { open, .. }) = (action, translated) {
+                self.model.learn_open(grant.file_id, open);
+                self.ids.insert(open, grant.file_id);
+            }
         }
+        stored.map_err(|error| self.report(&error))?;
         // Of several opens that go at once any may be the last.
         let mut left = last_closed(before, &said).map_err(|error| self.report(&error))?;
         for line in &last_closed(before, expected).map_err(|error| self.report(&error))? {
@@ -171,11 +362,6 @@ impl Harness {
         self.order(event, &said, expected).map_err(|error| self.report(&error))?;
         for action in actions {
             match *action {
-                Action::Granted { grant, .. } => {
-                    let open = self.named(grant.file_id).unwrap();
-                    self.model.learn_open(grant.file_id, open);
-                    self.ids.insert(open, grant.file_id);
-                }
                 Action::SendLeaseBreak { id, conn, body, .. } => {
                     self.model.learn_lease_break(id, conn, body.key);
                     let about = About::Lease { key: body.key, told: body.new };
@@ -205,7 +391,9 @@ impl Harness {
     fn count(&mut self, before: &Model, conn: ConnId, key: LeaseKey) -> Result<(), String> {
         let Some(client) = self.model.conns.get(&conn).map(|conn| conn.client) else { return Ok(()) };
         let key = (client, key);
-        let goes_on = before.lease(key).is_some_and(|lease| lease.breaking.is_some());
+        // What is sent again begins anew.
+        let told = |lease: &super::Lease| lease.breaking.is_some_and(|breaking| breaking.deadline.is_some());
+        let goes_on = before.lease(key).is_some_and(told);
         let chain = self.chains.entry(key).or_default();
         *chain = if goes_on { *chain + 1 } else { 1 };
         if *chain > 3 { Err(format!("{chain} notifications for {key:?}")) } else { Ok(()) }
@@ -217,7 +405,9 @@ impl Harness {
         if stats.anomalies != 0 {
             return Err(format!("anomalies: {stats:?}"));
         }
-        if self.server.idle() != self.model.idle() {
+        // What is on its way to the store may or may not be something that is left.
+        let settled = self.model.store.outstanding.is_empty();
+        if settled && self.server.idle() != self.model.idle() {
             return Err(format!("idle: {}, and not so: {}", self.server.idle(), self.model.idle()));
         }
         let (due, expected) = (self.server.poll_timeout(), self.model.next_due());
@@ -263,7 +453,7 @@ impl Harness {
     }
 
     /// The open behind a FileId, whose volatile half may be new.
-    fn named(&self, file_id: FileId) -> Option<RequestId> {
+    pub fn named(&self, file_id: FileId) -> Option<RequestId> {
         self.model.open_named(file_id).or_else(|| self.model.open_persistent(file_id.persistent))
     }
 

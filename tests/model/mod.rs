@@ -17,13 +17,20 @@
     reason = "a model that goes wrong should stop"
 )]
 
+mod breaks;
 pub mod check;
+mod creates;
 mod durable;
+mod grants;
 pub mod harness;
 pub mod judge;
+pub mod known;
 pub mod locks;
+mod operations;
+pub mod persistent;
 pub mod rules;
 pub mod steps;
+pub mod store;
 pub mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,8 +38,8 @@ use std::time::Duration;
 
 use leasehold::server::{
     BreakId, Capabilities, ChannelChoice, Config, Create, DurableGrant, Event, FollowUp, FollowUpEpoch,
-    LeaseIdentity, Link, Lock, LockFlags, LockReach, ObjectKind, Opened, Origin, OvertakenAck, SessionEnd,
-    ShareFlags, ShareKind, Terms, Ticket, UnexpectedAck,
+    LeaseIdentity, Link, Lock, LockFlags, LockReach, LockSequences, ObjectKind, Opened, Origin, OvertakenAck,
+    SessionEnd, ShareFlags, ShareKind, Terms, Ticket, UnexpectedAck,
 };
 use leasehold::wire::{BreakFlags, Lease as Context, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
@@ -41,6 +48,7 @@ use leasehold::{
 };
 
 use rules::Row;
+use store::{Gated, Store};
 
 /// A client and a key: the name of a lease.
 pub type Key = (ClientGuid, LeaseKey);
@@ -125,8 +133,8 @@ pub struct Breaking<T> {
     pub told: T,
     /// What all conflicts together need.
     pub needed: T,
-    /// When nothing is left of it.
-    pub deadline: Instant,
+    /// When nothing is left of it; `None` as long as nobody is told.
+    pub deadline: Option<Instant>,
     /// Which notification it is.
     pub serial: u64,
     /// Where it was sent, and when that connection had come.
@@ -148,6 +156,8 @@ pub struct Lease {
     serial: u64,
     /// The last notification if nobody has to acknowledge it, and where it was sent.
     announced: Option<(LeaseBreak, (u64, ConnId))>,
+    /// It is as a record left it: its client has not come yet.
+    pub restored: bool,
 }
 
 /// A CREATE with what its connection makes of it.
@@ -204,6 +214,22 @@ pub struct Open {
     action: CreateAction,
     /// Nobody is connected; until when it is kept, and its place among the deadlines.
     pub orphan: Option<(Instant, u64)>,
+    /// IsPersistent
+    pub persistent: bool,
+    /// It waits for the store before its client is told of it.
+    pub unheard: bool,
+    /// Somebody knows of it: its client was told.
+    pub told: bool,
+    /// It could not be stored, and waits until nothing of it is left in the store.
+    pub withdrawn: bool,
+    /// Its place among those that have a CreateGuid.
+    promised_at: u64,
+    /// It is as a record left it: its client has not come yet.
+    restored: bool,
+    kind: ObjectKind,
+    /// A lease context that joined no lease.
+    bare: Option<Context>,
+    sequences: LockSequences,
 }
 
 impl Open {
@@ -284,6 +310,8 @@ pub enum Blocker {
     Range(RequestId),
     /// An operation between `Proceed` and `Done`.
     Operation(RequestId),
+    /// Somebody has lost what it had, and that is not stored yet.
+    Store,
 }
 
 /// What becomes of a request.
@@ -309,6 +337,10 @@ struct Judgment {
 }
 
 impl Judgment {
+    fn of_the_store() -> Self {
+        Self { breaches: Vec::new(), outcome: Outcome::Wait(vec![Blocker::Store]) }
+    }
+
     fn refuse(status: Status) -> Self {
         Self { breaches: Vec::new(), outcome: Outcome::Refuse(status) }
     }
@@ -358,6 +390,7 @@ pub struct Model {
     purged: Vec<FileKey>,
     /// A request in a queue purged: the queue is looked at from its start.
     again: bool,
+    pub store: Store,
     /// Files that went, in order.
     went: Vec<FileKey>,
     said: Vec<Said>,
@@ -385,6 +418,11 @@ impl Model {
             changes: None,
             purged: Vec::new(),
             again: false,
+            store: Store {
+                recovering: config.persistence,
+                reserved: !config.persistence,
+                ..Store::default()
+            },
             went: Vec::new(),
             said: Vec::new(),
             causes: Vec::new(),
@@ -404,6 +442,7 @@ impl Model {
         let mut deleting = std::mem::take(&mut self.deleting);
         deleting.retain(|key| self.leases.iter().any(|lease| lease.key == *key));
         self.deleting = deleting;
+        self.write_down();
         self.said.clone()
     }
 
@@ -412,6 +451,7 @@ impl Model {
         self.said.clear();
         self.causes.clear();
         self.expire(now);
+        self.write_down();
         self.said.clone()
     }
 
@@ -422,15 +462,19 @@ impl Model {
 
     /// The earliest deadline.
     pub fn next_due(&self) -> Option<Instant> {
-        let leases = self.leases.iter().filter_map(|lease| Some(lease.breaking?.deadline));
-        let oplocks = self.opens.iter().filter_map(|open| Some(open.breaking?.deadline));
+        let leases = self.leases.iter().filter_map(|lease| lease.breaking?.deadline);
+        let oplocks = self.opens.iter().filter_map(|open| open.breaking?.deadline);
         let orphans = self.opens.iter().filter_map(|open| Some(open.orphan?.0));
         leases.chain(oplocks).chain(orphans).min()
     }
 
     /// Whether nothing is left.
     pub fn idle(&self) -> bool {
-        self.conns.is_empty() && self.opens.is_empty() && self.waiters.is_empty() && self.running.is_empty()
+        self.conns.is_empty()
+            && self.opens.is_empty()
+            && self.waiters.is_empty()
+            && self.running.is_empty()
+            && self.store.gates.is_empty()
     }
 
     /// The machine calls an open so.
@@ -540,7 +584,7 @@ impl Model {
     fn usable(&self, file_id: FileId, session: Option<SessionId>) -> Option<&Open> {
         let open = self.open(self.open_named(file_id)?)?;
         let here = session.is_none_or(|session| session == open.session());
-        let current = self.name_of(open.request()) == Some(file_id) && open.orphan.is_none();
+        let current = self.name_of(open.request()) == Some(file_id) && open.orphan.is_none() && !open.unheard;
         (open.phase == Phase::Live && here && current).then_some(open)
     }
 
@@ -577,8 +621,18 @@ impl Model {
             }
             Event::TreeDisconnected { request, session, tree } => {
                 let here = |origin: Origin| origin.session == *session && origin.tree == *tree;
+                let promised =
+                    |open: &&Open| open.persistent && here(open.ask.create.origin) && open.orphan.is_none();
+                let promised: Vec<RequestId> =
+                    self.opens.iter().filter(promised).map(Open::request).collect();
                 self.end(here, Some(Status::NETWORK_NAME_DELETED), None);
-                self.say(Said::Closed { request: *request });
+                // Choice: where a CLOSE does not wait, this does not either.
+                if promised.is_empty() || !self.config.gate_close {
+                    self.say(Said::Closed { request: *request });
+                } else {
+                    let origin = self.origin_of(*session, *tree);
+                    self.gate(Gated::Tree, *request, origin, &promised);
+                }
             }
             Event::Create(create) => self.create(create),
             Event::RequestResilience { request, origin, user, file_id, timeout } => {
@@ -614,9 +668,15 @@ impl Model {
                 match self.usable(*file_id, Some(*session)).map(Open::request) {
                     None => self.refuse(*request, Status::FILE_CLOSED),
                     Some(open) => {
+                        let gated = self.gated(open) && self.config.gate_close;
+                        let origin = self.open(open).map(|open| open.ask.create.origin);
                         let file = self.close(open);
                         self.judge_again(file);
-                        self.say(Said::Closed { request: *request });
+                        if gated {
+                            self.gate(Gated::Close, *request, origin, &[open]);
+                        } else {
+                            self.say(Said::Closed { request: *request });
+                        }
                     }
                 }
             }
@@ -625,6 +685,9 @@ impl Model {
                 self.oplock_ack(*request, *session, ack.file_id, ack.level);
             }
             Event::Undelivered { id, conn } => self.undelivered(*id, *conn),
+            Event::Recovered => self.recover(),
+            Event::Persisted { up_to } => self.persisted(*up_to),
+            Event::PersistFailed { seq } => self.persist_failed(*seq),
             _ => panic!("an event that the model does not know"),
         }
     }
@@ -673,6 +736,7 @@ impl Model {
         }
         let mut live = Vec::new();
         let mut answers = Vec::new();
+        let mut declined = Vec::new();
         for open in &mut self.opens {
             if !ends(open.ask.create.origin) || open.orphan.is_some() {
                 continue;
@@ -683,7 +747,16 @@ impl Model {
                     answers.push(open.request());
                 }
                 Phase::Abandoned => {}
-                Phase::Live => live.push(open.request()),
+                Phase::Live => {
+                    if open.unheard && self.store.unhear(open.request()) {
+                        answers.push(open.request());
+                        // Who is answered that it has nothing has nothing.
+                        if status.is_some() {
+                            declined.push(open.request());
+                        }
+                    }
+                    live.push(open.request());
+                }
             }
         }
         if let Some(status) = status {
@@ -695,7 +768,7 @@ impl Model {
             // It may have gone for the sake of another.
             let Some(state) = self.open(open) else { continue };
             let file = state.file();
-            if self.survives(state, how) {
+            if !declined.contains(&open) && self.survives(state, how) {
                 self.orphan(open);
             } else {
                 self.close(open);
@@ -709,1136 +782,5 @@ impl Model {
         for (directory, spared) in self.changes.take().unwrap_or_default() {
             self.directory_changed(Some(directory), spared);
         }
-    }
-
-    // ---- CREATE
-
-    /// MS-SMB2 3.3.5.9, 3.3.5.9.8, 3.3.5.9.11: which context counts, and whether its key is free.
-    fn create(&mut self, create: &Create) {
-        let request = create.request;
-        if create.options.contains(CreateOptions::RESERVE_OPFILTER) {
-            return self.refuse(request, Status::NOT_SUPPORTED);
-        }
-        let conn = &self.conns[&create.origin.conn];
-        let (client, terms) = (conn.client, conn.terms);
-        let v2_from = if self.config.profile.lease_v2_on_smb210 { Dialect::Smb210 } else { Dialect::Smb300 };
-        let context = create.lease.filter(|context| {
-            let from = if matches!(context, Context::V1(_)) { Dialect::Smb210 } else { v2_from };
-            create.level == OplockLevel::Lease
-                && terms.capabilities.contains(Capabilities::LEASING)
-                && context.key() != LeaseKey::ZERO
-                && create.share.kind == ShareKind::Disk
-                && terms.dialect >= from
-        });
-        let mut key = context.map(|context| (client, context.key()));
-        let ask = Ask { create: create.clone(), client, terms, context, key };
-        // In doubt what refuses comes before what closes: no text says when a CREATE under way is noticed. Choice: a CreateGuid that
-        // is in use refuses as well, where MS-SMB2 3.3.5.9.10 closes the former instance first.
-        if self.replayed_early(&ask) || self.replayed(&ask) {
-            return;
-        }
-        if let Some(wanted) = key {
-            if self.bound_elsewhere(wanted, create.file) {
-                if self.deleting.contains(&wanted) {
-                    key = None;
-                } else {
-                    return self.refuse(request, Status::INVALID_PARAMETER);
-                }
-            }
-        }
-        let ask = Ask { create: create.clone(), client, terms, context, key };
-        let before = self.went.len();
-        if !self.take_over(&ask) {
-            return;
-        }
-        if self.went[before..].contains(&create.file) {
-            return self.say(Said::Resolve { request });
-        }
-        let waiter = Waiter {
-            request,
-            origin: Some(create.origin),
-            file: create.file,
-            what: What::Create(Box::new(ask)),
-        };
-        self.arrive(waiter);
-    }
-
-    /// A key is bound by the opens of its lease and by every CREATE in flight.
-    fn bound_elsewhere(&self, key: Key, file: FileKey) -> bool {
-        let opens = self.opens.iter().any(|open| open.ask.key == Some(key) && open.file() != file);
-        let waiting = |waiter: &Waiter| {
-            matches!(&waiter.what, What::Create(ask) if ask.key == Some(key)) && waiter.file != file
-        };
-        opens || self.waiters.iter().any(waiting)
-    }
-
-    /// MS-FSA 2.1.5.1.2, 2.1.5.1.2.2, in the order of the text.
-    fn judge_create(&self, ask: &Ask) -> Judgment {
-        let create = &ask.create;
-        let file = create.file;
-        if self.going.contains_key(&file) {
-            return Judgment::refuse(Status::DELETE_PENDING);
-        }
-        // Whoever renames over the file, above it or into it has it to itself.
-        let uses = rules::uses(create.granted, create.disposition);
-        let bars = |running: &&Running| {
-            running.file == file
-                && match running.intent {
-                    Intent::Replaced | Intent::AncestorMoved => true,
-                    Intent::RenameWithin => uses.contains(ShareMode::DELETE),
-                    _ => false,
-                }
-        };
-        if let Some(running) = self.running.iter().find(bars) {
-            let outcome = Outcome::Wait(vec![Blocker::Operation(running.request)]);
-            return Judgment { breaches: Vec::new(), outcome };
-        }
-        let overwrites = create.disposition.overwrites();
-        // BATCH goes before sharing is looked at.
-        if !rules::attributes_only(create.desired, create.disposition) {
-            let to = if overwrites { OplockLevel::None } else { OplockLevel::II };
-            let holders: Vec<_> =
-                self.on(file).filter(|open| open.oplock == OplockLevel::Batch).map(Open::request).collect();
-            if !holders.is_empty() {
-                return Judgment {
-                    breaches: holders.iter().map(|holder| Breach::Oplock(*holder, to)).collect(),
-                    outcome: Outcome::Wait(holders.into_iter().map(Blocker::Oplock).collect()),
-                };
-            }
-        }
-        let who = Who { lease: ask.key, open: None };
-        let mine = (rules::uses(create.granted, create.disposition), create.sharing);
-        let in_the_way: Vec<&Open> =
-            self.on(file).filter(|open| rules::exclude(mine, open.sharing())).collect();
-        if !in_the_way.is_empty() {
-            // A deferred close may cure it, if every one of them may be deferred.
-            if in_the_way.iter().all(|open| self.foreign(open, who) && self.holds_handle(open)) {
-                return self.against(file, who, &rules::SHARE_CONFLICT);
-            }
-            return Judgment::refuse(Status::SHARING_VIOLATION);
-        }
-        self.against(file, who, &rules::of_open(create.desired, create.disposition))
-    }
-
-    /// Whether the handle may be there only because its client caches it.
-    fn holds_handle(&self, open: &Open) -> bool {
-        open.phase == Phase::Live
-            && open.ask.key.is_some_and(|key| {
-                self.lease(key).is_some_and(|lease| lease.state.contains(LeaseState::HANDLE))
-            })
-    }
-
-    /// What an operation takes from everyone but itself, and for whom it waits (MS-FSA 2.1.4.12; MS-SMB2 3.3.4.6, 3.3.4.7).
-    fn against(&self, file: FileKey, who: Who, row: &Row) -> Judgment {
-        let mut breaches = Vec::new();
-        let mut blockers = Vec::new();
-        for lease in self.leases_on(file).filter(|lease| !self.same(Some(lease.key), who.lease)) {
-            if !row.takes.is_empty() && !lease.state.is_empty() {
-                breaches.push(Breach::Lease(lease.key, row.takes));
-            }
-            let waits = match &lease.breaking {
-                _ if lease.state.intersects(row.awaits) => true,
-                Some(breaking) => {
-                    let untold = breaking.told.without(row.takes) != breaking.told;
-                    // Its need is part of what is needed from now on.
-                    let needed = (breaking.needed & lease.state.without(row.takes)).normalized();
-                    (untold && !row.awaits.is_empty()) || (row.behind_stages && needed != breaking.told)
-                }
-                None => false,
-            };
-            if waits {
-                blockers.push(Blocker::Lease(lease.key));
-            }
-        }
-        for open in self.on(file) {
-            let own = who.open == Some(open.request());
-            let (to, waits) = match open.oplock {
-                OplockLevel::II if if own { row.own_level_ii } else { row.level_ii } => {
-                    (Some(OplockLevel::None), false)
-                }
-                OplockLevel::Exclusive if !own => (row.exclusive, true),
-                OplockLevel::Batch if !own => (row.batch, true),
-                _ => (None, false),
-            };
-            if let Some(to) = to {
-                breaches.push(Breach::Oplock(open.request(), to));
-                if waits {
-                    blockers.push(Blocker::Oplock(open.request()));
-                }
-            }
-        }
-        let outcome = if blockers.is_empty() { Outcome::Go } else { Outcome::Wait(blockers) };
-        Judgment { breaches, outcome }
-    }
-
-    /// What becomes of a request that waits, if it is looked at now.
-    pub fn outcome(&self, waiter: &Waiter) -> Outcome {
-        self.judge(waiter).outcome
-    }
-
-    fn judge(&self, waiter: &Waiter) -> Judgment {
-        match &waiter.what {
-            What::Create(ask) => self.judge_create(ask),
-            What::Operation { who, intent, since } => {
-                self.judge_operation(waiter.file, *who, *intent, *since)
-            }
-            What::Lock { who, lock } => self.judge_lock(waiter.file, *who, lock),
-        }
-    }
-
-    /// A request that is new.
-    fn arrive(&mut self, waiter: Waiter) {
-        self.cause = Some(waiter.request);
-        if let Some(waiter) = self.look_at(waiter, false) {
-            if waiter.origin.is_some() {
-                self.say(Said::Interim { request: waiter.request });
-            }
-            self.waiters.push(waiter);
-        }
-    }
-
-    /// Everything that waits for a file is judged again, in order of arrival.
-    fn judge_again(&mut self, file: FileKey) {
-        self.shed();
-        let cause = self.cause;
-        let here = |waiter: &&Waiter| waiter.file == file;
-        let all: Vec<RequestId> = self.waiters.iter().filter(here).map(|waiter| waiter.request).collect();
-        for request in all {
-            let Some(at) = self.waiters.iter().position(|waiter| waiter.request == request) else { continue };
-            let waiter = self.waiters.remove(at);
-            self.cause = Some(request);
-            if let Some(waiter) = self.look_at(waiter, true) {
-                self.waiters.insert(at.min(self.waiters.len()), waiter);
-            }
-            if std::mem::take(&mut self.again) {
-                self.cause = cause;
-                return self.judge_again(file);
-            }
-        }
-        self.cause = cause;
-    }
-
-    /// Judges a request and does what follows; gives it back if it waits.
-    fn look_at(&mut self, waiter: Waiter, queued: bool) -> Option<Waiter> {
-        let judgment = loop {
-            let judgment = self.judge(&waiter);
-            let purges: Vec<_> =
-                judgment.breaches.iter().filter(|breach| self.purges(**breach)).copied().collect();
-            if purges.is_empty() {
-                break judgment;
-            }
-            let before = self.went.len();
-            purges.into_iter().for_each(|breach| self.breach(breach));
-            if self.went[before..].contains(&waiter.file) {
-                self.say(Said::Resolve { request: waiter.request });
-                return None;
-            }
-            // In a queue those before it are looked at first.
-            if queued {
-                self.again = true;
-                return Some(waiter);
-            }
-        };
-        for breach in judgment.breaches {
-            self.breach(breach);
-        }
-        match judgment.outcome {
-            Outcome::Wait(_) => return Some(waiter),
-            Outcome::Refuse(status) => self.refuse(waiter.request, status),
-            Outcome::Go => self.go(waiter),
-        }
-        None
-    }
-
-    fn go(&mut self, waiter: Waiter) {
-        let request = waiter.request;
-        match waiter.what {
-            What::Create(ask) => {
-                let order = self.next_serial();
-                let parent = ask.context.and_then(|context| context.parent());
-                let directory = ask.create.directory;
-                let (owner, replay) = (ask.create.user, ask.guid());
-                self.opens.push(Open {
-                    ask: *ask,
-                    phase: Phase::Opening,
-                    order,
-                    leased: false,
-                    oplock: OplockLevel::None,
-                    ever_oplock: false,
-                    breaking: None,
-                    serial: 0,
-                    announced: None,
-                    parent,
-                    directory,
-                    modified: false,
-                    owner,
-                    durable: None,
-                    resilient: None,
-                    guid: CreateGuid::from_wire([0; 16]),
-                    replay,
-                    action: CreateAction::Opened,
-                    orphan: None,
-                });
-                self.say(Said::OpenFile { request });
-            }
-            What::Operation { who, intent, .. } => {
-                let open = who.open.and_then(|open| self.open(open));
-                let (place, order) =
-                    (open.map(|open| (open.directory, open.parent)), open.map(|open| open.order));
-                self.running.push(Running { request, file: waiter.file, who, intent, place, order });
-                self.say(Said::Proceed { request });
-            }
-            What::Lock { who, lock } => {
-                let owner = who.open.unwrap();
-                let held = self.locks.entry(waiter.file).or_default();
-                *held = locks::lock(held, owner, &lock.elements).unwrap();
-                self.say(Said::Accepted { request });
-            }
-        }
-    }
-
-    // ---- grants
-
-    /// The file is open, or could not be opened (MS-SMB2 3.3.5.9 "Oplock Acquisition").
-    fn opened(&mut self, request: RequestId, result: Result<Opened, Status>) {
-        let open = self.open(request).unwrap().clone();
-        let file = open.file();
-        let opened = match result {
-            Ok(opened) => opened,
-            Err(status) => {
-                if open.phase == Phase::Opening {
-                    self.refuse(request, status);
-                }
-                self.opens.retain(|open| open.request() != request);
-                if self.going.contains_key(&file) && self.on(file).next().is_none() {
-                    self.say(Said::Unlink { file });
-                    self.gone(file, open.directory, open.parent);
-                }
-                self.judge_again(file);
-                return;
-            }
-        };
-        if opened.action != CreateAction::Opened {
-            self.directory_changed(open.directory, open.parent);
-        }
-        if open.phase == Phase::Abandoned {
-            let file = self.close(request);
-            self.judge_again(file);
-            return;
-        }
-        let (level, lease) = self.grant(&open, opened);
-        let made = self.made_durable(&open, opened, level, lease);
-        if let Some(open) = self.open_mut(request) {
-            open.action = opened.action;
-            open.durable = made;
-            if made.is_some() {
-                open.guid = open.ask.guid().map_or(open.guid, |(_, guid)| guid);
-            }
-            // MS-SMB2 3.3.5.9.10: only that of a file on a share of files.
-            let file = opened.kind == ObjectKind::File && open.ask.create.share.kind == ShareKind::Disk;
-            if !file || !open.ask.create.granted.intersects(durable::DATA) {
-                open.replay = None;
-            }
-            open.phase = Phase::Live;
-            open.leased = level == OplockLevel::Lease;
-            if !open.leased {
-                open.ask.key = None;
-                open.oplock = level;
-                open.ever_oplock = level != OplockLevel::None;
-            }
-        }
-        let open = self.open(request).unwrap();
-        let (durable, replayable) = (open.durable_grant(), open.replay.is_some());
-        self.say(Said::Granted {
-            request,
-            open: request,
-            fresh: false,
-            action: opened.action,
-            level,
-            lease,
-            durable,
-            replayable,
-        });
-    }
-
-    fn grant(&mut self, open: &Open, opened: Opened) -> (OplockLevel, Option<Context>) {
-        let directory = opened.kind == ObjectKind::Directory;
-        let (ask, share) = (&open.ask, open.ask.create.share);
-        let terms = ask.terms;
-        if share.kind != ShareKind::Disk {
-            return (OplockLevel::None, None);
-        }
-        let scale_out = share.flags.contains(ShareFlags::SCALE_OUT) && terms.dialect >= Dialect::Smb300;
-        let forced = share.flags.contains(ShareFlags::FORCE_LEVEL_II);
-        let Some(context) = ask.context else {
-            // MS-FSA 2.1.5.18: no oplock on a directory.
-            let mut asked = if directory { LeaseState::NONE } else { rules::as_state(ask.create.level) };
-            if scale_out && ask.create.level == OplockLevel::Batch {
-                asked &= LeaseState::R;
-            }
-            if forced {
-                asked = asked.without(LeaseState::WRITE);
-            }
-            let crowded = rules::attributes_only(ask.create.desired, ask.create.disposition)
-                && self.on(open.file()).any(|other| other.request() != open.request());
-            let handles = self.leases_on(open.file()).any(|lease| lease.state.contains(LeaseState::HANDLE));
-            if crowded || handles {
-                asked = LeaseState::NONE;
-            }
-            return (rules::as_level(self.grantable(open, opened, asked)), None);
-        };
-        let leasing =
-            terms.capabilities.contains(Capabilities::DIRECTORY_LEASING) && terms.dialect >= Dialect::Smb300;
-        if directory && !leasing {
-            return (OplockLevel::None, None);
-        }
-        let Some(key) = ask.key else {
-            // MS-SMB2 3.3.5.9.8: the key leads to another file that is being deleted; a context without a lease.
-            return (OplockLevel::Lease, Some(with_state(context, LeaseState::NONE)));
-        };
-        let mut asked = context.state().normalized();
-        if directory || forced {
-            asked = asked.without(LeaseState::WRITE);
-        }
-        if scale_out {
-            asked &= LeaseState::R;
-        }
-        let can = self.grantable(open, opened, asked);
-        if self.lease(key).is_none() {
-            // MS-SMB2 3.3.5.9.11, as deployed: the counter goes on from the request's.
-            let epoch = context.epoch().unwrap_or_default();
-            self.leases.push(Lease {
-                key,
-                file: open.file(),
-                state: can,
-                second: matches!(context, Context::V2(_)),
-                epoch: if can.is_empty() { epoch } else { epoch.next() },
-                parent: context.parent(),
-                breaking: None,
-                serial: 0,
-                announced: None,
-            });
-        } else if let Some(lease) = self.lease_mut(key) {
-            // MS-SMB2 3.3.5.9.8: all of what is asked, if it is more, or nothing.
-            let more = asked.contains(lease.state) && asked != lease.state;
-            if more && can == asked && lease.breaking.is_none() {
-                lease.state = can;
-                lease.epoch = lease.epoch.next();
-            }
-        }
-        if ask.create.options.contains(CreateOptions::DELETE_ON_CLOSE) {
-            self.deleting.insert(key);
-        }
-        (OplockLevel::Lease, self.lease_context(key))
-    }
-
-    /// What a lease is, as an answer.
-    fn lease_context(&self, key: Key) -> Option<Context> {
-        let lease = self.lease(key)?;
-        let flags =
-            if lease.breaking.is_some() { LeaseFlags::BREAK_IN_PROGRESS } else { LeaseFlags::empty() };
-        let (key, state) = (key.1, lease.state);
-        Some(if lease.second {
-            Context::V2(LeaseV2 { key, state, flags, parent: lease.parent, epoch: lease.epoch })
-        } else {
-            Context::V1(LeaseV1 { key, state, flags })
-        })
-    }
-
-    /// The part of what is asked that nobody stands in the way of (MS-FSA 2.1.5.18, as deployed).
-    fn grantable(&self, open: &Open, opened: Opened, asked: LeaseState) -> LeaseState {
-        let file = open.file();
-        let who = Who { lease: open.ask.key, open: Some(open.request()) };
-        let others: Vec<&Open> = self.on(file).filter(|other| self.foreign(other, who)).collect();
-        let mut state = asked.normalized();
-        if self.going.contains_key(&file) {
-            state = state.without(LeaseState::HANDLE);
-        }
-        for other in &others {
-            let create = &other.ask.create;
-            let keyed = other.ask.context.is_some() && (other.phase != Phase::Live || other.leased);
-            if keyed || other.ever_oplock || !rules::attributes_only(create.desired, create.disposition) {
-                state = state.without(LeaseState::WRITE);
-            }
-            if other.oplock != OplockLevel::None {
-                state = state.without(LeaseState::HANDLE);
-            }
-            if rules::rank(other.oplock) > rules::rank(OplockLevel::II) {
-                state = LeaseState::NONE;
-            }
-            // What it takes once it is open, nobody gets meanwhile.
-            if other.phase != Phase::Live {
-                state = rules::of_open(create.desired, create.disposition).leaves(state, who.lease.is_none());
-            }
-            // Whoever caches writes would write below its locks.
-            let locks = self.locks.get(&file).map_or(&[][..], Vec::as_slice);
-            if locks.iter().any(|lock| lock.owner == other.request()) {
-                state = state.without(LeaseState::WRITE);
-            }
-        }
-        let foreign_write = |lease: &Lease| {
-            lease.state.contains(LeaseState::WRITE) && !self.same(Some(lease.key), open.ask.key)
-        };
-        if self.leases_on(file).any(foreign_write) {
-            state = LeaseState::NONE;
-        }
-        for running in self.running.iter().filter(|running| running.file == file) {
-            let spared = match running.intent {
-                Intent::EntryChanged { parent } => {
-                    let key = open.ask.key.map(|key| key.1);
-                    parent.is_some() && parent == key
-                }
-                Intent::Replaced | Intent::AncestorMoved => false,
-                _ => self.same(running.who.lease, open.ask.key),
-            };
-            if !spared {
-                state = self.row(running.intent).leaves(state, who.lease.is_none());
-            }
-        }
-        // MS-FSA 2.1.5.18: behind a byte-range lock nobody caches but whoever is alone.
-        let overwritten = matches!(opened.action, CreateAction::Overwritten | CreateAction::Superseded);
-        let locked = self
-            .locks
-            .get(&file)
-            .is_some_and(|locks| locks.iter().any(|lock| lock.offset < opened.allocation));
-        if locked && !overwritten && !state.contains(LeaseState::WRITE) {
-            state = LeaseState::NONE;
-        }
-        state
-    }
-
-    fn row(&self, intent: Intent) -> Row {
-        let profile = &self.config.profile;
-        rules::of_intent(intent, profile.link_breaks_handles, profile.security_breaks_handles)
-    }
-
-    // ---- operations
-
-    fn operate(
-        &mut self,
-        request: RequestId,
-        origin: Option<Origin>,
-        file: FileKey,
-        actor: Actor,
-        intent: Intent,
-    ) {
-        let who = match actor {
-            Actor::Open(file_id) => match self.usable(file_id, origin.map(|origin| origin.session)) {
-                Some(open) if open.file() == file => {
-                    let who = Who { lease: open.ask.key, open: Some(open.request()) };
-                    self.used(who.open.unwrap());
-                    who
-                }
-                _ => return self.refuse(request, Status::FILE_CLOSED),
-            },
-            Actor::Lease { client, key } => Who { lease: Some((client, key)), open: None },
-            Actor::Other => Who::default(),
-        };
-        let since = self.serial;
-        self.arrive(Waiter { request, origin, file, what: What::Operation { who, intent, since } });
-    }
-
-    fn judge_operation(&self, file: FileKey, who: Who, intent: Intent, since: u64) -> Judgment {
-        let row = self.row(intent);
-        match intent {
-            // MS-FSA 2.1.5.15.12: no open may be left, and the caching ones may go.
-            Intent::Replaced | Intent::AncestorMoved => {
-                let curable = |open: &Open| open.oplock == OplockLevel::Batch || self.holds_handle(open);
-                // One that came meanwhile is not waited for.
-                if !self.on(file).all(|open| curable(open) && open.order <= since) {
-                    return Judgment::refuse(Status::ACCESS_DENIED);
-                }
-                self.against(file, Who::default(), &row)
-            }
-            // A directory that somebody may delete is not renamed into (MS-FSA 2.1.5.15.12).
-            Intent::RenameWithin => {
-                let deletes = |open: &&Open| {
-                    let create = &open.ask.create;
-                    rules::uses(create.granted, create.disposition).contains(ShareMode::DELETE)
-                        && self.foreign(open, who)
-                };
-                let in_the_way: Vec<&Open> = self.on(file).filter(deletes).collect();
-                if in_the_way.is_empty() {
-                    return Judgment { breaches: Vec::new(), outcome: Outcome::Go };
-                }
-                if in_the_way.iter().all(|open| self.holds_handle(open)) {
-                    return self.against(file, who, &row);
-                }
-                Judgment::refuse(Status::SHARING_VIOLATION)
-            }
-            Intent::EntryChanged { parent } => {
-                Judgment { breaches: self.entry_changed(file, parent), outcome: Outcome::Go }
-            }
-            _ => {
-                let mut judgment = self.against(file, who, &row);
-                let locks = self.locks.get(&file).map_or(&[][..], Vec::as_slice);
-                if judgment.outcome == Outcome::Go && locks::refuses(locks, who.open, intent) {
-                    judgment.outcome = Outcome::Refuse(Status::FILE_LOCK_CONFLICT);
-                }
-                judgment
-            }
-        }
-    }
-
-    fn done(&mut self, request: RequestId, result: Result<(), Status>) {
-        let at = self.running.iter().position(|running| running.request == request).unwrap();
-        let running = self.running.remove(at);
-        let file = running.file;
-        if result.is_ok() {
-            self.follow(&running);
-        }
-        // Who was kept from opening it meanwhile.
-        if matches!(running.intent, Intent::Replaced | Intent::AncestorMoved | Intent::RenameWithin) {
-            self.judge_again(file);
-        }
-    }
-
-    fn follow(&mut self, running: &Running) {
-        let file = running.file;
-        if matches!(running.intent, Intent::Replaced | Intent::AncestorMoved) {
-            self.look_again(|waiter| waiter.file == file && matches!(waiter.what, What::Create(_)));
-        }
-        // As the machine has it: an open that was given back meanwhile is not the one that was written through, and its directory
-        // changes at once, not at the close. No text says.
-        let open = running.who.open.and_then(|open| self.open(open)).cloned();
-        let open = open.filter(|open| Some(open.order) == running.order);
-        // Where it stands now, or stood when its open was still there.
-        let place = open.as_ref().map(|open| (open.directory, open.parent)).or(running.place);
-        let of_lease = running
-            .place
-            .and(running.who.lease)
-            .filter(|key| self.lease(*key).is_some_and(|lease| lease.file == file));
-        if let Intent::Delete { pending } = running.intent {
-            let anybody = self.on(file).next().is_some();
-            if !pending {
-                self.going.remove(&file);
-            } else if anybody || place.is_some() {
-                self.goes(file, place.and_then(|(_, parent)| parent));
-            }
-            // MS-SMB2 3.3.5.21.1, whatever the value.
-            self.deleting.extend(of_lease);
-            if let (true, false, Some((directory, parent))) = (self.going.contains_key(&file), anybody, place)
-            {
-                self.say(Said::Unlink { file });
-                self.gone(file, directory, parent);
-            }
-            self.judge_again(file);
-        }
-        let Some((directory, parent)) = place else { return };
-        match running.intent {
-            Intent::Write { .. } => match open {
-                Some(open) => self.open_mut(open.request()).unwrap().modified = true,
-                None => self.directory_changed(directory, parent),
-            },
-            Intent::SetSize | Intent::SetAttributes => self.directory_changed(directory, parent),
-            Intent::Rename { to } => {
-                self.directory_changed(directory, parent);
-                if to != directory {
-                    self.directory_changed(to, parent);
-                }
-                for other in self.opens.iter_mut().filter(|other| other.file() == file) {
-                    if other.directory == directory {
-                        other.directory = to;
-                    }
-                }
-                if let Some(key) = of_lease {
-                    self.deleting.remove(&key);
-                }
-                self.look_again(|waiter| {
-                    let old = |ask: &Ask| ask.create.directory == directory;
-                    waiter.file == file && matches!(&waiter.what, What::Create(ask) if old(ask))
-                });
-            }
-            Intent::Link { to } => self.directory_changed(to, parent),
-            _ => {}
-        }
-    }
-
-    /// What breaks in a directory when an entry of it changes (MS-FSA 2.1.4.12). The exemption is by key alone.
-    fn entry_changed(&self, directory: FileKey, spared: Option<LeaseKey>) -> Vec<Breach> {
-        self.leases_on(directory)
-            .filter(|lease| Some(lease.key.1) != spared && !lease.state.is_empty())
-            .map(|lease| Breach::Lease(lease.key, rules::ENTRY_CHANGED.takes))
-            .collect()
-    }
-
-    fn directory_changed(&mut self, directory: Option<FileKey>, spared: Option<LeaseKey>) {
-        let Some(directory) = directory else { return };
-        if let Some(changes) = &mut self.changes {
-            changes.push((directory, spared));
-            return;
-        }
-        for breach in self.entry_changed(directory, spared) {
-            self.breach(breach);
-        }
-    }
-
-    // ---- LOCK
-
-    fn lock(&mut self, lock: &Lock) {
-        let request = lock.request;
-        let Some(open) = self.usable(lock.file_id, Some(lock.origin.session)) else {
-            return self.refuse(request, Status::FILE_CLOSED);
-        };
-        let (file, who) = (open.file(), Who { lease: open.ask.key, open: Some(open.request()) });
-        let owner = open.request();
-        self.used(owner);
-        let Some(first) = lock.elements.first() else {
-            return self.refuse(request, Status::INVALID_PARAMETER);
-        };
-        if lock.elements.len() > self.config.limits.locks_per_request {
-            return self.refuse(request, Status::INSUFFICIENT_RESOURCES);
-        }
-        if first.flags == LockFlags::UNLOCK {
-            let held = self.locks.entry(file).or_default();
-            let before = held.len();
-            let result = locks::unlock(held, owner, &lock.elements);
-            let changed = held.len() != before;
-            match result {
-                Ok(()) => self.say(Said::Accepted { request }),
-                Err(status) => self.refuse(request, status),
-            }
-            if changed {
-                self.judge_again(file);
-            }
-            return;
-        }
-        if let Err(status) = locks::well_formed(&lock.elements) {
-            return self.refuse(request, status);
-        }
-        let (origin, lock) = (Some(lock.origin), lock.clone());
-        self.arrive(Waiter { request, origin, file, what: What::Lock { who, lock } });
-    }
-
-    fn judge_lock(&self, file: FileKey, who: Who, lock: &Lock) -> Judgment {
-        let mut judgment = Judgment { breaches: Vec::new(), outcome: Outcome::Go };
-        // MS-FSA 2.1.5.8: beyond the allocation there is nothing that anybody could have cached.
-        let everywhere = self.config.profile.lock_reach == LockReach::Everywhere;
-        if everywhere || lock.elements.iter().any(|element| element.offset < lock.allocation) {
-            judgment = self.against(file, who, &rules::DATA_CHANGE);
-        }
-        if judgment.outcome == Outcome::Go {
-            let held = self.locks.get(&file).map_or(&[][..], Vec::as_slice);
-            if let Err(owners) = locks::lock(held, who.open.unwrap(), &lock.elements) {
-                let waits =
-                    lock.elements.iter().all(|element| !element.flags.contains(LockFlags::FAIL_IMMEDIATELY));
-                judgment.outcome = if waits {
-                    Outcome::Wait(owners.into_iter().map(Blocker::Range).collect())
-                } else {
-                    // Choice, as recorded: what fails takes nothing from anybody.
-                    judgment.breaches.clear();
-                    Outcome::Refuse(Status::LOCK_NOT_GRANTED)
-                };
-            }
-        }
-        judgment
-    }
-
-    // ---- close
-
-    /// MS-SMB2 3.3.4.17, MS-FSA 2.1.5.5. Who waits for the file is judged by the caller.
-    fn close(&mut self, request: RequestId) -> FileKey {
-        let open = self.open(request).unwrap().clone();
-        let file = open.file();
-        self.opens.retain(|open| open.request() != request);
-        self.dismiss(request);
-        if let Some(locks) = self.locks.get_mut(&file) {
-            locks.retain(|lock| lock.owner != request);
-        }
-        if let Some(key) = open.ask.key {
-            let member = |other: &Open| other.ask.key == Some(key) && other.leased;
-            if !self.opens.iter().any(member) {
-                self.leases.retain(|lease| lease.key != key);
-            }
-        }
-        let deletes = open.ask.create.options.contains(CreateOptions::DELETE_ON_CLOSE);
-        if deletes {
-            self.goes(file, open.parent);
-        }
-        let last = self.on(file).next().is_none();
-        if last && self.going.contains_key(&file) {
-            self.say(Said::CloseFile { open: request, link: Link::Remove });
-            self.gone(file, open.directory, open.parent);
-        } else {
-            if open.modified {
-                self.directory_changed(open.directory, open.parent);
-            }
-            self.say(Said::CloseFile { open: request, link: Link::Keep });
-        }
-        // Behind its own end: opens that nobody is connected to may go for this.
-        if deletes {
-            let who = Who { lease: open.ask.key, open: Some(request) };
-            for breach in self.against(file, who, &rules::DELETING_CLOSE).breaches {
-                self.breach(breach);
-            }
-        }
-        file
-    }
-
-    /// What waits on behalf of an open that is not there any more.
-    fn dismiss(&mut self, request: RequestId) {
-        let all = std::mem::take(&mut self.waiters);
-        let (over, on): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|waiter| waiter.who().open == Some(request));
-        self.waiters = on;
-        for waiter in over {
-            let lock = matches!(waiter.what, What::Lock { .. });
-            self.refuse(waiter.request, if lock { Status::RANGE_NOT_LOCKED } else { Status::FILE_CLOSED });
-        }
-    }
-
-    fn goes(&mut self, file: FileKey, deleter: Option<LeaseKey>) {
-        self.going.entry(file).or_insert(deleter);
-    }
-
-    /// The name is gone: who waited must resolve it again, and the directory has changed.
-    fn gone(&mut self, file: FileKey, directory: Option<FileKey>, parent: Option<LeaseKey>) {
-        let deleter = self.going.remove(&file).unwrap();
-        self.went.push(file);
-        self.look_again(|waiter| waiter.file == file);
-        let spared = parent.filter(|parent| deleter == Some(*parent));
-        self.directory_changed(directory, spared);
-    }
-
-    /// Requests whose names lead elsewhere now.
-    fn look_again(&mut self, which: impl Fn(&Waiter) -> bool) {
-        let all = std::mem::take(&mut self.waiters);
-        let (over, on): (Vec<_>, Vec<_>) = all.into_iter().partition(which);
-        self.waiters = on;
-        for waiter in over {
-            self.say(Said::Resolve { request: waiter.request });
-        }
-    }
-
-    // ---- breaks
-
-    fn breach(&mut self, breach: Breach) {
-        match breach {
-            Breach::Lease(key, takes) => self.take(key, takes),
-            Breach::Oplock(open, to) => self.lower(open, to),
-        }
-    }
-
-    /// MS-SMB2 3.3.4.7.
-    fn take(&mut self, key: Key, takes: LeaseState) {
-        if self.purges(Breach::Lease(key, takes)) {
-            return self.purge_lease(key);
-        }
-        let Some(lease) = self.lease_mut(key) else { return };
-        let left = lease.state.without(takes);
-        if let Some(breaking) = &mut lease.breaking {
-            // The holder is told when it has acknowledged what it was told.
-            breaking.needed = (breaking.needed & left).normalized();
-        } else if left != lease.state {
-            self.tell_lease(key, left, left, true);
-        }
-    }
-
-    /// A notification: the first of a break, or one that follows an acknowledgment.
-    fn tell_lease(&mut self, key: Key, told: LeaseState, needed: LeaseState, new_epoch: bool) {
-        if self.deserted(key) {
-            // As the machine has it: what follows an acknowledgment counts, also if nobody is told. No text says.
-            let lease = self.lease_mut(key).unwrap();
-            if new_epoch {
-                lease.epoch = lease.epoch.next();
-            }
-            return self.purge_lease(key);
-        }
-        let serial = self.next_serial();
-        let channel = self.lease_channel(key.0, 0);
-        let Some(lease) = self.lease_mut(key) else { return };
-        lease.serial = serial;
-        // As the machine has it: it counts also if no connection is left to carry it, as long as an open has a session. No text says.
-        if new_epoch {
-            lease.epoch = lease.epoch.next();
-        }
-        let ack = lease.state.intersects(LeaseState::WRITE | LeaseState::HANDLE);
-        let body = LeaseBreak {
-            epoch: if lease.second { lease.epoch } else { Epoch::ZERO },
-            flags: if ack { BreakFlags::ACK_REQUIRED } else { BreakFlags::empty() },
-            key: key.1,
-            current: lease.state,
-            new: told,
-        };
-        lease.breaking = None;
-        if !ack {
-            lease.state = told;
-        }
-        let Some(sent) = channel else {
-            self.lease_mut(key).unwrap().state = LeaseState::NONE;
-            return;
-        };
-        self.say(Said::LeaseBreak { conn: sent.1, body });
-        self.lease_mut(key).unwrap().announced = (!ack).then_some((body, sent));
-        if ack {
-            let deadline = self.now.saturating_add(self.config.lease_break_timeout);
-            self.lease_mut(key).unwrap().breaking = Some(Breaking { told, needed, deadline, serial, sent });
-        }
-    }
-
-    /// The connection of a client that carries a notification: the first that came later than this one.
-    fn lease_channel(&self, client: ClientGuid, after: u64) -> Option<(u64, ConnId)> {
-        let all = self.conns.iter().filter(|(_, conn)| conn.client == client);
-        self.channel(all.map(|(id, conn)| (conn.arrived, *id)), after)
-    }
-
-    fn oplock_channel(&self, session: SessionId, after: u64) -> Option<(u64, ConnId)> {
-        self.channel(self.sessions.get(&session)?.iter().copied(), after)
-    }
-
-    fn channel(&self, all: impl Iterator<Item = (u64, ConnId)>, after: u64) -> Option<(u64, ConnId)> {
-        match self.config.profile.channel_choice {
-            ChannelChoice::FirstThenOthers => {
-                all.filter(|(came, _)| *came > after).min_by_key(|(came, _)| *came)
-            }
-            ChannelChoice::LatestOnly if after == 0 => all.max_by_key(|(came, _)| *came),
-            ChannelChoice::LatestOnly => None,
-        }
-    }
-
-    /// MS-SMB2 3.3.4.6.
-    fn lower(&mut self, request: RequestId, to: OplockLevel) {
-        if self.purges(Breach::Oplock(request, to)) {
-            return self.purge_oplock(request);
-        }
-        let Some(open) = self.open_mut(request) else { return };
-        if let Some(breaking) = &mut open.breaking {
-            breaking.needed = rules::lower(breaking.needed, to);
-        } else if rules::rank(to) < rules::rank(open.oplock) {
-            self.tell_oplock(request, to);
-        }
-    }
-
-    fn tell_oplock(&mut self, request: RequestId, to: OplockLevel) {
-        if self.open(request).is_some_and(|open| open.orphan.is_some()) {
-            return self.purge_oplock(request);
-        }
-        let serial = self.next_serial();
-        let deadline = self.now.saturating_add(self.config.oplock_break_timeout);
-        let open = self.open_mut(request).unwrap();
-        open.serial = serial;
-        let session = open.session();
-        let ack = open.oplock != OplockLevel::II;
-        if !ack {
-            open.oplock = to;
-        }
-        let sent = self.oplock_channel(session, 0);
-        let open = self.open_mut(request).unwrap();
-        let Some(sent) = sent else {
-            open.oplock = OplockLevel::None;
-            return;
-        };
-        open.announced = (!ack).then_some(sent);
-        if ack {
-            open.breaking = Some(Breaking { told: to, needed: to, deadline, serial, sent });
-        }
-        self.say(Said::OplockBreak { conn: sent.1, session, open: request, level: to });
-    }
-
-    /// MS-SMB2 3.3.5.22.2.
-    fn lease_ack(&mut self, request: RequestId, conn: ConnId, ack: LeaseAck) {
-        let key = (self.conns[&conn].client, ack.key);
-        let profile = self.config.profile;
-        let members: Vec<_> = self.members(key).map(Open::request).collect();
-        members.into_iter().for_each(|open| self.used(open));
-        let Some(lease) = self.lease_mut(key) else {
-            let result = Err(Status::OBJECT_NAME_NOT_FOUND);
-            return self.say(Said::LeaseAck { request, result });
-        };
-        let Some(breaking) = lease.breaking else {
-            return self.say(Said::LeaseAck { request, result: Err(Status::UNSUCCESSFUL) });
-        };
-        // Bits without a meaning are dropped.
-        let acked = ack.state & LeaseState::RWH;
-        if !breaking.told.contains(acked) {
-            return self.say(Said::LeaseAck { request, result: Err(Status::REQUEST_NOT_ACCEPTED) });
-        }
-        let state = acked.normalized();
-        let file = lease.file;
-        lease.state = state;
-        lease.breaking = None;
-        self.say(Said::LeaseAck { request, result: Ok(LeaseAck { key: key.1, state }) });
-        if !breaking.needed.contains(state) {
-            let through = state.intersects(LeaseState::WRITE | LeaseState::HANDLE)
-                && profile.follow_up == FollowUp::ThroughRead;
-            let told = if through { breaking.needed | LeaseState::R } else { breaking.needed };
-            self.tell_lease(key, told, breaking.needed, profile.follow_up_epoch == FollowUpEpoch::Next);
-        }
-        self.judge_again(file);
-    }
-
-    /// MS-SMB2 3.3.5.22.1.
-    fn oplock_ack(&mut self, request: RequestId, session: SessionId, file_id: FileId, level: OplockLevel) {
-        let profile = self.config.profile;
-        let answer = |model: &mut Self, result| model.say(Said::OplockAck { request, result });
-        let Some(open) = self.usable(file_id, Some(session)) else {
-            return answer(self, Err(Status::FILE_CLOSED));
-        };
-        let named = open.request();
-        self.used(named);
-        let open = self.open(named).unwrap();
-        if open.leased {
-            return answer(self, Err(Status::INVALID_OPLOCK_PROTOCOL));
-        }
-        let Some(breaking) = open.breaking else {
-            let status = match profile.unexpected_ack {
-                UnexpectedAck::InvalidOplockProtocol => Status::INVALID_OPLOCK_PROTOCOL,
-                UnexpectedAck::InvalidDeviceState => Status::INVALID_DEVICE_STATE,
-            };
-            return answer(self, Err(status));
-        };
-        let (held, file, open) = (open.oplock, open.file(), open.request());
-        let (left, result) = match level {
-            OplockLevel::Lease => (OplockLevel::None, Err(Status::INVALID_PARAMETER)),
-            OplockLevel::II | OplockLevel::None => {
-                let left = rules::lower(level, breaking.told);
-                (left, Ok(left))
-            }
-            // From BATCH only.
-            OplockLevel::Exclusive if held == OplockLevel::Batch => {
-                (OplockLevel::None, Ok(OplockLevel::None))
-            }
-            _ => (OplockLevel::None, Err(Status::INVALID_OPLOCK_PROTOCOL)),
-        };
-        let overtaken = rules::rank(breaking.needed) < rules::rank(left);
-        let state = self.open_mut(open).unwrap();
-        state.breaking = None;
-        state.oplock = left;
-        if overtaken && profile.overtaken_ack == OvertakenAck::Refuse {
-            state.oplock = OplockLevel::None;
-            answer(self, Err(Status::REQUEST_NOT_ACCEPTED));
-        } else {
-            answer(self, result);
-            if overtaken {
-                self.tell_oplock(open, breaking.needed);
-            }
-        }
-        self.judge_again(file);
-    }
-
-    /// MS-SMB2 3.3.4.6, 3.3.4.7: the next connection, or nothing is left.
-    fn undelivered(&mut self, id: BreakId, conn: ConnId) {
-        let known = self.names.breaks.iter().find(|(known, _, _)| *known == id).copied();
-        let Some((_, holder, serial)) = known else { return };
-        let now = self.now;
-        match holder {
-            Holder::Lease(key) => {
-                if let Some(lease) = self.lease(key).filter(|lease| lease.serial == serial) {
-                    if let Some((body, sent)) = lease.announced.filter(|(_, sent)| sent.1 == conn) {
-                        if let Some(next) = self.lease_channel(key.0, sent.0) {
-                            self.lease_mut(key).unwrap().announced = Some((body, next));
-                            self.say(Said::LeaseBreak { conn: next.1, body });
-                        }
-                        return;
-                    }
-                }
-                let timeout = self.config.lease_break_timeout;
-                let Some((breaking, file)) =
-                    self.lease(key).and_then(|lease| Some((lease.breaking?, lease.file)))
-                else {
-                    return;
-                };
-                if breaking.serial != serial || breaking.sent.1 != conn {
-                    return;
-                }
-                let next = self.lease_channel(key.0, breaking.sent.0);
-                let lease = self.lease_mut(key).unwrap();
-                let Some(sent) = next else {
-                    lease.state = LeaseState::NONE;
-                    lease.breaking = None;
-                    return self.judge_again(file);
-                };
-                let body = LeaseBreak {
-                    epoch: if lease.second { lease.epoch } else { Epoch::ZERO },
-                    flags: BreakFlags::ACK_REQUIRED,
-                    key: key.1,
-                    current: lease.state,
-                    new: breaking.told,
-                };
-                lease.breaking = Some(Breaking { sent, deadline: now.saturating_add(timeout), ..breaking });
-                self.say(Said::LeaseBreak { conn: sent.1, body });
-            }
-            Holder::Orphan(_) => {}
-            Holder::Oplock(request) => {
-                if let Some(open) = self.open(request).filter(|open| open.serial == serial) {
-                    if let Some(sent) = open.announced.filter(|sent| sent.1 == conn) {
-                        let session = open.session();
-                        if let Some(next) = self.oplock_channel(session, sent.0) {
-                            self.open_mut(request).unwrap().announced = Some(next);
-                            let level = OplockLevel::None;
-                            self.say(Said::OplockBreak { conn: next.1, session, open: request, level });
-                        }
-                        return;
-                    }
-                }
-                let timeout = self.config.oplock_break_timeout;
-                let Some((breaking, file, session)) =
-                    self.open(request).and_then(|open| Some((open.breaking?, open.file(), open.session())))
-                else {
-                    return;
-                };
-                if breaking.serial != serial || breaking.sent.1 != conn {
-                    return;
-                }
-                let next = self.oplock_channel(session, breaking.sent.0);
-                let open = self.open_mut(request).unwrap();
-                let Some(sent) = next else {
-                    open.oplock = OplockLevel::None;
-                    open.breaking = None;
-                    return self.judge_again(file);
-                };
-                open.breaking = Some(Breaking { sent, deadline: now.saturating_add(timeout), ..breaking });
-                let level = breaking.told;
-                self.say(Said::OplockBreak { conn: sent.1, session, open: request, level });
-            }
-        }
-    }
-
-    /// MS-SMB2 3.3.6.1, 3.3.6.5: nothing is left of what was not acknowledged in time.
-    fn expire(&mut self, now: Instant) {
-        self.now = self.now.max(now);
-        loop {
-            let leases = self.leases.iter().filter_map(|lease| {
-                lease.breaking.map(|breaking| (breaking.deadline, breaking.serial, Holder::Lease(lease.key)))
-            });
-            let oplocks = self.opens.iter().filter_map(|open| {
-                open.breaking
-                    .map(|breaking| (breaking.deadline, breaking.serial, Holder::Oplock(open.request())))
-            });
-            let orphans = self.opens.iter().filter_map(|open| {
-                open.orphan.map(|(deadline, serial)| (deadline, serial, Holder::Orphan(open.request())))
-            });
-            let first =
-                leases.chain(oplocks).chain(orphans).min_by_key(|(deadline, serial, _)| (*deadline, *serial));
-            let Some((deadline, _, holder)) = first else { return };
-            if deadline > self.now {
-                return;
-            }
-            let file = match holder {
-                Holder::Lease(key) => {
-                    let lease = self.lease_mut(key).unwrap();
-                    lease.breaking = None;
-                    lease.state = LeaseState::NONE;
-                    lease.file
-                }
-                Holder::Oplock(request) => {
-                    let open = self.open_mut(request).unwrap();
-                    open.breaking = None;
-                    open.oplock = OplockLevel::None;
-                    open.file()
-                }
-                Holder::Orphan(request) => self.close(request),
-            };
-            self.judge_again(file);
-            self.settle();
-        }
-    }
-}
-
-/// A context with another state, as an answer.
-fn with_state(context: Context, state: LeaseState) -> Context {
-    match context {
-        Context::V1(lease) => Context::V1(LeaseV1 { state, flags: LeaseFlags::empty(), ..lease }),
-        Context::V2(lease) => Context::V2(LeaseV2 { state, flags: LeaseFlags::empty(), ..lease }),
     }
 }

@@ -116,6 +116,27 @@ pub enum Step {
     Used {
         nth: usize,
     },
+    /// The CREATE of a persistent open, sent again: as it was, or otherwise. With another state and epoch of the lease.
+    Resend {
+        slot: usize,
+        nth: usize,
+        replay: bool,
+        what: u8,
+        word: Option<(u32, u16)>,
+    },
+    /// The store has all up to one of the changes that are on their way.
+    Stored {
+        nth: usize,
+    },
+    /// The store does not take one of them.
+    NotStored {
+        nth: usize,
+    },
+    /// The server is started anew. So many of the changes on their way are in the store, without its knowing.
+    Restart {
+        extra: usize,
+        away: u64,
+    },
     /// The CREATE of an open with a CreateGuid, sent again.
     Again {
         slot: usize,
@@ -142,6 +163,12 @@ pub struct Return {
     pub user: u8,
     /// 0: right, 1: none, 2: another.
     pub file: u8,
+    /// 0: right, 1: the wrong flag, 2: the wrong share.
+    pub flag: u8,
+    /// By the CreateGuid alone.
+    pub by_guid: bool,
+    /// What the client says that the lease is.
+    pub word: Option<(u32, u16)>,
 }
 
 /// How long a CREATE is to outlive its connection.
@@ -153,6 +180,7 @@ pub enum Lasting {
     Second {
         timeout: u32,
         guid: u8,
+        persistent: bool,
     },
 }
 
@@ -218,13 +246,16 @@ impl Wish {
             1 => Share::new(ShareKind::Disk, ShareFlags::FORCE_LEVEL_II),
             2 => Share::new(ShareKind::Disk, ShareFlags::SCALE_OUT),
             3 => Share::new(ShareKind::Pipe, ShareFlags::empty()),
+            5 => Share::new(ShareKind::Disk, ShareFlags::CONTINUOUSLY_AVAILABLE),
+            6 => Share::new(ShareKind::Disk, ShareFlags::CONTINUOUSLY_AVAILABLE | ShareFlags::SCALE_OUT),
+            7 => Share::new(ShareKind::Disk, ShareFlags::CONTINUOUSLY_AVAILABLE).ca_timeout(90_000),
             _ => Share::DISK,
         };
         let durability = match self.lasting {
             Lasting::Not => Durability::None,
             Lasting::First => Durability::V1,
-            Lasting::Second { timeout, guid } => {
-                Durability::V2 { timeout, create_guid: create_guid(guid), persistent: false }
+            Lasting::Second { timeout, guid, persistent } => {
+                Durability::V2 { timeout, create_guid: create_guid(guid), persistent }
             }
         };
         let mut create = Create::new(request, origin, file)
@@ -444,7 +475,7 @@ impl<'a> Octets<'a> {
             1 => Lasting::First,
             _ => {
                 let timeout = [0, 1, 10_000, 35_000, 70_000, u32::MAX][self.index(6)];
-                Lasting::Second { timeout, guid: [1, 2, 3, 0][self.index(4)] }
+                Lasting::Second { timeout, guid: [1, 2, 3, 0][self.index(4)], persistent: false }
             }
         };
         let (user, replay) = (u8::from(self.rarely(8)), self.rarely(3));
@@ -546,6 +577,9 @@ impl<'a> Octets<'a> {
                     lease: [0, 0, 0, 0, 0, 1, 2, 3][self.index(8)],
                     user: [0, 0, 0, 0, 0, 0, 1, 2][self.index(8)],
                     file: [0, 0, 0, 0, 0, 0, 1, 2][self.index(8)],
+                    flag: 0,
+                    by_guid: false,
+                    word: None,
                 },
             },
             5..9 => {
@@ -561,6 +595,42 @@ impl<'a> Octets<'a> {
             12 => Step::Used { nth: self.index(8) },
             13 => Step::Disconnect { slot },
             _ => Step::Connect { slot },
+        }
+    }
+
+    /// What concerns opens that outlive the server, or any step.
+    pub fn promised_step(&mut self) -> Step {
+        let word = |octets: &mut Self| {
+            (octets.below(3) == 2).then(|| (u32::from(octets.below(8)), u16::from(octets.below(8))))
+        };
+        match self.below(32) {
+            0..6 => {
+                let wish = self.wish(None);
+                let (slot, share) = ([0, 1, 2][self.index(3)], [5, 5, 5, 6, 7, 0][self.index(6)]);
+                let (timeout, guid) = ([0, 1, 10_000, u32::MAX][self.index(4)], 1 + self.below(5));
+                let lasting = Lasting::Second { timeout, guid, persistent: !self.rarely(8) };
+                Step::Create(Wish { slot, share, lasting, ..wish })
+            }
+            6..10 => Step::Opened { nth: self.index(3), fails: false, empty: false },
+            10..15 => Step::Stored { nth: self.index(6) },
+            15 => Step::NotStored { nth: self.index(6) },
+            16 => Step::Restart { extra: self.index(4), away: u64::from(self.octet()) * 400 },
+            17..20 => match self.lasting_step() {
+                Step::Reconnect { how } => {
+                    let (flag, by_guid) = ([0, 0, 0, 0, 0, 0, 1, 2][self.index(8)], self.rarely(8));
+                    let guid = if how.guid == 1 && how.nth % 4 > 0 { 0 } else { how.guid };
+                    Step::Reconnect { how: Return { flag, by_guid, guid, word: word(self), ..how } }
+                }
+                other => other,
+            },
+            20 | 21 => Step::Resend {
+                slot: self.index(SLOTS.len()),
+                nth: self.index(8),
+                replay: !self.rarely(8),
+                what: [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7][self.index(11)],
+                word: word(self),
+            },
+            _ => self.step(None),
         }
     }
 

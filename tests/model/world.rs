@@ -1,15 +1,18 @@
 //! A driver with clients and a disk, in front of the machine and the model: it does what the steps say, and what it is told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use leasehold::persist::Change;
 
 use leasehold::server::{
-    Action, Config, Create, Durability, Event, Link, Lock, Opened, Origin, Profile, Reconnect, RouteSeed,
-    SessionEnd,
+    Action, Capabilities, Config, Create, Durability, Event, Link, Lock, LockSequence, Opened, Origin,
+    Profile, Reconnect, RouteSeed, SessionEnd, Share, ShareFlags, ShareKind,
 };
-use leasehold::wire::{Lease as Context, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
+use leasehold::wire::{DurableFlags, Lease as Context, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
-    Actor, ClientGuid, ConnId, CreateAction, Epoch, FileId, FileKey, HashKey, Instant, Intent, LeaseState,
-    OplockLevel, RequestId, SessionId, Status, TreeId,
+    Actor, ClientGuid, ConnId, CreateAction, CreateOptions, Dialect, Epoch, FileId, FileKey, HashKey,
+    Instant, Intent, LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId,
 };
 
 use super::harness::{About, Harness};
@@ -26,7 +29,7 @@ struct Slot {
 }
 
 /// A driver with a file system of its own, and clients.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct World {
     pub harness: Harness,
     /// What happened, and what the machine wanted done; `None` stands for time that passes.
@@ -38,12 +41,19 @@ pub struct World {
     intents: BTreeMap<RequestId, (FileKey, Intent)>,
     /// Granted opens that were not closed as far as the driver knows.
     open: Vec<(RequestId, FileId)>,
+    promises: bool,
 }
 
 impl World {
     pub fn new(profile: Profile) -> Self {
+        Self::with(config_of(profile))
+    }
+
+    /// With a store, if the configuration says so.
+    pub fn with(config: Config) -> Self {
         let mut world = Self {
-            harness: Harness::new(config_of(profile)),
+            promises: config.persistence,
+            harness: Harness::new(config),
             log: Vec::new(),
             slots: vec![Slot::default(); SLOTS.len()],
             next: 100,
@@ -52,6 +62,9 @@ impl World {
             intents: BTreeMap::new(),
             open: Vec::new(),
         };
+        if world.promises {
+            world.feed(Event::Recovered);
+        }
         for slot in 0..SLOTS.len() {
             world.step(Step::Connect { slot });
         }
@@ -84,15 +97,14 @@ impl World {
         for action in actions {
             match action {
                 Action::Granted { grant, .. } => {
-                    let open = self.harness.model.open_named(grant.file_id).unwrap();
+                    let open = self.harness.named(grant.file_id).unwrap();
                     match self.open.iter_mut().find(|(known, _)| *known == open) {
                         Some((_, file_id)) => *file_id = grant.file_id,
                         None => self.open.push((open, grant.file_id)),
                     }
                 }
                 Action::CloseFile { file_id, link } => {
-                    let file =
-                        self.harness.model.open_named(file_id).map(|request| self.creates[&request].file);
+                    let file = self.harness.named(file_id).map(|request| self.creates[&request].file);
                     self.open.retain(|(_, open)| open.persistent != file_id.persistent);
                     if link == Link::Remove {
                         self.removed(file.unwrap());
@@ -103,8 +115,12 @@ impl World {
                 _ => {}
             }
         }
-        let live = self.harness.model.opens.iter().filter(|open| open.phase == Phase::Live).count();
-        assert_eq!(live, self.open.len(), "opens that the driver knows");
+        // Whose client went before the answer is known to nobody.
+        let live = self.harness.model.opens.iter().filter(|open| open.phase == Phase::Live);
+        let known = |open: &Open| self.open.iter().any(|(known, _)| *known == open.request());
+        let (known, others): (Vec<&Open>, Vec<&Open>) = live.partition(|open| known(open));
+        let unheard = |open: &&Open| open.unheard || open.orphan.is_some();
+        assert!(others.iter().all(unheard) && known.len() == self.open.len(), "opens that the driver knows");
     }
 
     fn removed(&mut self, file: FileKey) {
@@ -161,6 +177,21 @@ impl World {
                 self.session_ends(slot, ends[usize::from(how) % 3]);
             }
             Step::Reconnect { how } => self.reconnect(how),
+            Step::Resend { slot, nth, replay, what, word } => self.resend(slot, nth, replay, what, word),
+            Step::Stored { nth } => {
+                if let Some((up_to, _)) = nth_of(&self.harness.image.queue, nth).cloned() {
+                    self.feed(Event::Persisted { up_to });
+                }
+            }
+            Step::NotStored { nth } => {
+                let records = |change: &Change| !matches!(change, Change::Serials { .. });
+                let all: Vec<_> =
+                    self.harness.image.queue.iter().filter(|(_, change)| records(change)).collect();
+                if let Some(seq) = nth_of(&all, nth).map(|(seq, _)| *seq) {
+                    self.feed(Event::PersistFailed { seq });
+                }
+            }
+            Step::Restart { extra, away } => self.restart(extra, away),
             Step::Resilience { slot, nth, user, timeout } => self.resilience(slot, nth, user, timeout),
             Step::Again { slot, nth, replay, level } => self.again(slot, nth, replay, level),
             Step::Used { nth } => {
@@ -190,7 +221,12 @@ impl World {
                 let Some(origin) = origin else { return };
                 let request = self.request();
                 let allocation = if empty { 0 } else { 2 };
-                self.feed(Event::Lock(Lock::new(request, origin, file_id, allocation, elements)));
+                let mut lock = Lock::new(request, origin, file_id, allocation, elements);
+                if self.promises {
+                    let number = request.get() as u32;
+                    lock = lock.sequence(LockSequence::from_wire(((number % 3) << 4) | (number % 16)));
+                }
+                self.feed(Event::Lock(lock));
             }
             Step::Cancel { nth } => {
                 let request = nth_of(&self.harness.model.waiters, nth).map(|waiter| waiter.request);
@@ -226,7 +262,11 @@ impl World {
             None => {
                 let conn = ConnId::new(self.number());
                 let client = ClientGuid::from_wire([client; 16]);
-                self.feed(Event::Connected { conn, client, terms: terms_of(dialect) });
+                let mut terms = terms_of(dialect);
+                if self.promises && dialect >= Dialect::Smb300 {
+                    terms.capabilities |= Capabilities::PERSISTENT_HANDLES;
+                }
+                self.feed(Event::Connected { conn, client, terms });
                 self.slots[slot].conn = Some(conn);
                 conn
             }
@@ -262,6 +302,7 @@ impl World {
         let all: Vec<&Open> = model.opens.iter().filter(|open| !how.lost || open.orphan.is_some()).collect();
         let Some(open) = nth_of(&all, how.nth) else { return };
         let client = open.ask.client;
+        let promised = open.persistent;
         let home = |at: &usize| ClientGuid::from_wire([SLOTS[*at].0; 16]) == client;
         let connected = |at: &usize| self.slots[*at].session.is_some();
         let slot = (0..SLOTS.len()).find(|at| how.home && home(at) && connected(at)).unwrap_or(how.slot);
@@ -305,6 +346,20 @@ impl World {
         wanted.create_guid = guid;
         wanted.lease = lease;
         wanted.file = file;
+        if self.promises {
+            // DHnC has no flags.
+            let flags = if guid.is_some() && promised != (how.flag == 1) {
+                DurableFlags::PERSISTENT
+            } else {
+                DurableFlags::empty()
+            };
+            let share = if how.flag == 2 { ShareFlags::empty() } else { ShareFlags::CONTINUOUSLY_AVAILABLE };
+            wanted = wanted.flags(flags, Share::new(ShareKind::Disk, share));
+            if how.by_guid {
+                wanted.persistent = 0x77;
+            }
+            wanted.lease = wanted.lease.map(|lease| with_word(lease, how.word));
+        }
         self.feed(Event::Reconnect(wanted));
     }
 
@@ -329,6 +384,54 @@ impl World {
         self.feed(Event::Create(create));
     }
 
+    fn resend(&mut self, slot: usize, nth: usize, replay: bool, what: u8, word: Option<(u32, u16)>) {
+        let model = &self.harness.model;
+        let all: Vec<&Open> = model.opens.iter().filter(|open| open.persistent).collect();
+        let Some(open) = nth_of(&all, nth) else { return };
+        let (mut create, client) = (open.ask.create.clone(), open.ask.client);
+        let home = |at: &usize| ClientGuid::from_wire([SLOTS[*at].0; 16]) == client;
+        let connected = |at: &usize| self.slots[*at].session.is_some();
+        let at_home = (0..SLOTS.len()).find(|at| home(at) && connected(at));
+        let slot = at_home.filter(|_| what != 1).unwrap_or(slot);
+        let Some(origin) = self.origin(slot, 0) else { return };
+        create.request = self.request();
+        create.origin = origin;
+        create.replay = replay;
+        create.lease = create.lease.map(|lease| with_word(lease, word));
+        match what {
+            2 => create.sharing = ShareMode::from_bits_retain(create.sharing.bits() ^ 1),
+            3 => create.user = user_of(9),
+            4 => {
+                if let Durability::V2 { persistent, .. } = &mut create.durability {
+                    *persistent = false;
+                }
+            }
+            5 => create.share = Share::DISK,
+            6 => create.share.flags |= ShareFlags::SCALE_OUT,
+            7 => create.options |= CreateOptions::DIRECTORY_FILE,
+            _ => {}
+        }
+        self.creates.insert(create.request, create.clone());
+        self.feed(Event::Create(create));
+    }
+
+    /// The server ends, and with it all that is not stored; the files stay.
+    fn restart(&mut self, extra: usize, away: u64) {
+        let actions = self.harness.restart(extra, Duration::from_millis(away));
+        let actions = actions.unwrap_or_else(|error| panic!("{error}"));
+        self.slots.fill(Slot::default());
+        let model = &self.harness.model;
+        let known = model.opens.iter().map(|open| (open.request(), model.name_of(open.request()).unwrap()));
+        self.open = known.collect();
+        self.perform(actions);
+    }
+
+    fn store_all(&mut self) {
+        while let Some((up_to, _)) = self.harness.image.queue.last().cloned() {
+            self.feed(Event::Persisted { up_to });
+        }
+    }
+
     fn resilience(&mut self, slot: usize, nth: usize, user: u8, timeout: u32) {
         let Some((open, file_id)) = nth_of(&self.open, nth).copied() else { return };
         let slot = self.home(open).unwrap_or(slot);
@@ -346,7 +449,10 @@ impl World {
     fn create(&mut self, wish: &Wish) {
         let Some(origin) = self.origin(wish.slot, wish.tree) else { return };
         let request = self.request();
-        let create = wish.create(request, origin, self.disk.names[wish.name]);
+        let mut create = wish.create(request, origin, self.disk.names[wish.name]);
+        if self.promises {
+            create.channel_sequence = request.get() as u16;
+        }
         self.creates.insert(request, create.clone());
         self.feed(Event::Create(create));
     }
@@ -472,6 +578,7 @@ impl World {
 
     /// Everybody goes home: nothing may be left.
     pub fn end(&mut self) {
+        self.store_all();
         while !self.harness.opening.is_empty() {
             self.opened(0, false, false);
         }
@@ -484,6 +591,7 @@ impl World {
                 self.opened(0, false, false);
             }
         }
+        self.store_all();
         let half = self.open.len() / 2;
         for _ in 0..half {
             self.step(Step::Close { slot: 0, nth: 0, own: true });
@@ -501,6 +609,7 @@ impl World {
                 self.done(0, false);
             }
         }
+        self.store_all();
         // Who is not connected is kept for 300 s at most.
         for _ in 0..2 {
             self.step(Step::Time { millis: 310_000 });
@@ -512,8 +621,27 @@ impl World {
             }
         }
         self.step(Step::Time { millis: 100_000 });
+        self.store_all();
         assert!(self.harness.server.idle(), "something is left: {:?}", self.harness.server.snapshot());
     }
+}
+
+/// With this state and this epoch.
+fn with_word(lease: Context, word: Option<(u32, u16)>) -> Context {
+    let Some((state, epoch)) = word else { return lease };
+    let (state, epoch) = (LeaseState::from_bits_retain(state), Epoch::new(epoch));
+    match lease {
+        Context::V1(lease) => Context::V1(LeaseV1 { state, ..lease }),
+        Context::V2(lease) => Context::V2(LeaseV2 { state, epoch, ..lease }),
+    }
+}
+
+/// A server with a store.
+pub fn promising(profile: Profile, gate_close: bool) -> Config {
+    let mut config = config_of(profile);
+    config.persistence = true;
+    config.gate_close = gate_close;
+    config
 }
 
 /// A server of this profile.
@@ -521,6 +649,18 @@ pub fn config_of(profile: Profile) -> Config {
     let mut config = Config::new(HashKey::new([1; 16]), RouteSeed::new([2; 16]), 1);
     config.profile = profile;
     config
+}
+
+/// Runs the history with a store that the octets spell: the machine and the model must say the same.
+pub fn promises(octets: &[u8]) {
+    let mut octets = Octets::new(octets);
+    let profile = octets.profile();
+    octets.lasting = true;
+    let mut world = World::with(promising(profile, octets.below(2) == 0));
+    while !octets.exhausted() {
+        world.step(octets.promised_step());
+    }
+    world.end();
 }
 
 /// Runs the history that the octets spell: the machine and the model must say the same.

@@ -392,7 +392,11 @@ impl Late {
             | Step::Reconnect { .. }
             | Step::Resilience { .. }
             | Step::Used { .. }
-            | Step::Again { .. } => {}
+            | Step::Again { .. }
+            | Step::Resend { .. }
+            | Step::Stored { .. }
+            | Step::NotStored { .. }
+            | Step::Restart { .. } => {}
             Step::Time { millis } => self.now = Instant::from_millis(self.now.as_millis() + millis),
         }
     }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "shared by tests that each use a part")]
 
-use leasehold::server::{LockElement, LockFlags, Profile};
+use leasehold::server::{AbsentHolder, Config, LockElement, LockFlags, Profile, UnknownReplay};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -93,7 +93,7 @@ pub fn steps() -> impl Strategy<Value = Step> {
 fn lasting_wishes() -> impl Strategy<Value = Wish> {
     let timeout = prop_oneof![4 => Just(0u32), 2 => Just(1), 2 => Just(10_000), 1 => Just(35_000), 1 => Just(u32::MAX), 2 => 0..70_000u32];
     let second = (timeout, prop_oneof![8 => 1..4u8, 1 => Just(0)])
-        .prop_map(|(timeout, guid)| Lasting::Second { timeout, guid });
+        .prop_map(|(timeout, guid)| Lasting::Second { timeout, guid, persistent: false });
     let lasting = prop_oneof![1 => Just(Lasting::Not), 2 => Just(Lasting::First), 5 => second];
     let level = prop_oneof![4 => Just(None), 2 => Just(Some(9u8))];
     let user = prop::bool::weighted(0.1).prop_map(u8::from);
@@ -120,7 +120,19 @@ fn returns() -> impl Strategy<Value = Step> {
     let which = (0..SLOTS.len(), prop::bool::weighted(0.9), 0..8usize, prop::bool::weighted(0.95));
     (which, guid, right(4), right(3), right(3)).prop_map(
         |((slot, home, nth, lost), guid, lease, user, file)| Step::Reconnect {
-            how: Return { slot, home, nth, lost, guid, lease, user, file },
+            how: Return {
+                slot,
+                home,
+                nth,
+                lost,
+                guid,
+                lease,
+                user,
+                file,
+                flag: 0,
+                by_guid: false,
+                word: None,
+            },
         },
     )
 }
@@ -143,6 +155,64 @@ pub fn durable_steps() -> impl Strategy<Value = Step> {
         10 => (0..SLOTS.len(), 0..8usize, prop::bool::weighted(0.95), prop::option::weighted(0.1, select(vec![0u8, 9])))
             .prop_map(|(slot, nth, replay, level)| Step::Again { slot, nth, replay, level }),
     ]
+}
+
+/// CREATEs that ask to outlive the server.
+fn promised_wishes() -> impl Strategy<Value = Wish> {
+    let timeout = prop_oneof![4 => Just(0u32), 1 => Just(1), 2 => Just(10_000), 1 => Just(u32::MAX)];
+    let second = (timeout, 1..6u8, prop::bool::weighted(0.9))
+        .prop_map(|(timeout, guid, persistent)| Lasting::Second { timeout, guid, persistent });
+    let share = prop_oneof![8 => Just(5u8), 1 => Just(6), 1 => Just(7), 1 => Just(0)];
+    (lasting_wishes(), second, share, prop_oneof![6 => 0..3usize, 1 => 3..SLOTS.len()])
+        .prop_map(|(wish, lasting, share, slot)| Wish { lasting, share, slot, ..wish })
+}
+
+/// What a client says of its lease.
+fn words() -> impl Strategy<Value = Option<(u32, u16)>> {
+    prop::option::weighted(0.4, (0..8u32, prop_oneof![0..6u16, Just(0xffff), Just(128)]))
+}
+
+/// Steps of histories with a store, in which the server itself is started anew.
+pub fn promised_steps() -> impl Strategy<Value = Step> {
+    let how = (returns(), prop_oneof![9 => Just(0u8), 1 => 1..3u8], prop::bool::weighted(0.1), words());
+    let how = how.prop_map(|(step, flag, by_guid, word)| match step {
+        Step::Reconnect { how } => {
+            // By DH2C as a rule.
+            let guid = if how.guid == 1 && how.nth % 4 > 0 { 0 } else { how.guid };
+            Step::Reconnect { how: Return { flag, by_guid, word, guid, ..how } }
+        }
+        other => other,
+    });
+    let what = prop_oneof![5 => Just(0u8), 3 => 1..8u8];
+    prop_oneof![
+        60 => durable_steps(),
+        24 => promised_wishes().prop_map(Step::Create),
+        16 => (0..3usize).prop_map(|nth| Step::Opened { nth, fails: false, empty: false }),
+        24 => (0..6usize).prop_map(|nth| Step::Stored { nth }),
+        3 => (0..6usize).prop_map(|nth| Step::NotStored { nth }),
+        4 => (0..SLOTS.len()).prop_map(|slot| Step::Disconnect { slot }),
+        8 => (0..SLOTS.len()).prop_map(|slot| Step::Connect { slot }),
+        16 => how,
+        8 => (0..SLOTS.len(), 0..8usize, prop::bool::weighted(0.9), what, words())
+            .prop_map(|(slot, nth, replay, what, word)| Step::Resend { slot, nth, replay, what, word }),
+        2 => (0..4usize, prop_oneof![Just(0u64), 0..100_000u64])
+            .prop_map(|(extra, away)| Step::Restart { extra, away }),
+    ]
+}
+
+/// How a server with a store behaves.
+pub fn promising() -> impl Strategy<Value = Config> {
+    (profiles(), any::<[bool; 2]>(), prop::bool::weighted(0.2)).prop_map(
+        |(mut profile, [gate, unknown], absent)| {
+            if unknown {
+                profile.unknown_replay = UnknownReplay::Refuse;
+            }
+            if absent {
+                profile.absent_holder = AbsentHolder::Refuse;
+            }
+            crate::model::world::promising(profile, gate)
+        },
+    )
 }
 
 /// Half of the time what servers do by default, else any combination of choices.
