@@ -9,6 +9,7 @@ use super::scale::{HolderId, OpenSlot, RegistryInput, Route, Ticket};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::range::Range;
 use crate::locks::{Intent, Operation};
+use crate::state::CreateOptions;
 use crate::status::Status;
 use crate::store::list::Links;
 use crate::types::{FileKey, LeaseKey, RequestId};
@@ -27,8 +28,10 @@ impl Shard {
         if self.locked(slot, own.open, intent) {
             return self.decline(request, Status::FILE_LOCK_CONFLICT, out);
         }
-        let by = own.open.and_then(|slot| Some((slot, self.opens.get(slot)?.place)));
-        let run = Run { file: slot, operation, intent, own, by, in_file: Links::default() };
+        let open = own.open.and_then(|slot| Some((slot, self.opens.get(slot)?)));
+        let by = open.map(|(slot, open)| (slot, open.place));
+        let deletes = open.is_some_and(|(_, open)| open.options.contains(CreateOptions::DELETE_ON_CLOSE));
+        let run = Run { file: slot, operation, intent, own, by, deletes, in_file: Links::default() };
         let run = self.running.insert(run);
         let Some(file) = self.files.get_mut(slot) else { return };
         file.running.push_back(&mut self.running, run, |run| &mut run.in_file);
@@ -118,7 +121,9 @@ impl Shard {
             Intent::Link { to } => tell_directory(out, to, place.parent),
             Intent::Rename { to } => self.moved(run, place, to, out),
             Intent::Delete { pending } => {
-                if let Some(file) = self.files.get_mut(run.file) {
+                // MS-FSA 2.1.5.5: its close came behind it.
+                let last_word = run.deletes && now.is_none();
+                if let Some(file) = self.files.get_mut(run.file).filter(|_| pending || !last_word) {
                     file.dispose(pending, place.parent);
                 }
                 // MS-SMB2 3.3.5.21.1: whatever the value is.

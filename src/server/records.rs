@@ -356,6 +356,8 @@ pub(super) struct Run {
     pub(super) own: Own,
     /// The open of the actor, and where its name stands.
     pub(super) by: Option<(OpenSlot, Place)>,
+    /// Whether the close of that open deletes the file, whatever was asked by it before.
+    pub(super) deletes: bool,
     pub(super) in_file: Links<RunSlot>,
 }
 

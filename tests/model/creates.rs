@@ -296,7 +296,9 @@ impl Model {
                 let open = who.open.and_then(|open| self.open(open));
                 let (place, order) =
                     (open.map(|open| (open.directory, open.parent)), open.map(|open| open.order));
-                self.running.push(Running { request, file: waiter.file, who, intent, place, order });
+                let doomed =
+                    open.is_some_and(|open| open.ask.create.options.contains(CreateOptions::DELETE_ON_CLOSE));
+                self.running.push(Running { request, file: waiter.file, who, intent, place, order, doomed });
                 let ahead = matches!(intent, Intent::Rename { .. } | Intent::Delete { .. });
                 match who.open.filter(|open| ahead && self.gated(*open)) {
                     Some(open) => self.gate(Gated::Operation, request, waiter.origin, &[open]),

@@ -300,6 +300,8 @@ struct Running {
     place: Option<(Option<FileKey>, Option<LeaseKey>)>,
     /// Which open it was when it began: one that is given back is another.
     order: Option<u64>,
+    /// Whether that open is delete-on-close.
+    doomed: bool,
 }
 
 /// Whom a request waits for.

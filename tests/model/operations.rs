@@ -103,7 +103,10 @@ impl Model {
         if let Intent::Delete { pending } = running.intent {
             let anybody = self.on(file).next().is_some();
             if !pending {
-                self.going.remove(&file);
+                // Its close came behind it.
+                if open.is_some() || !running.doomed {
+                    self.going.remove(&file);
+                }
             } else if anybody || place.is_some() {
                 self.goes(file, place.and_then(|(_, parent)| parent));
             }
