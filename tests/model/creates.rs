@@ -294,11 +294,10 @@ impl Model {
             }
             What::Operation { who, intent, .. } => {
                 let open = who.open.and_then(|open| self.open(open));
-                let (place, order) =
-                    (open.map(|open| (open.directory, open.parent)), open.map(|open| open.order));
+                let place = open.map(|open| (open.directory, open.parent));
                 let doomed =
                     open.is_some_and(|open| open.ask.create.options.contains(CreateOptions::DELETE_ON_CLOSE));
-                self.running.push(Running { request, file: waiter.file, who, intent, place, order, doomed });
+                self.running.push(Running { request, file: waiter.file, who, intent, place, doomed });
                 let ahead = matches!(intent, Intent::Rename { .. } | Intent::Delete { .. });
                 match who.open.filter(|open| ahead && self.gated(*open)) {
                     Some(open) => self.gate(Gated::Operation, request, waiter.origin, &[open]),

@@ -298,9 +298,7 @@ struct Running {
     intent: Intent,
     /// Where the name of the open stood when it began, and its ParentLeaseKey.
     place: Option<(Option<FileKey>, Option<LeaseKey>)>,
-    /// Which open it was when it began: one that is given back is another.
-    order: Option<u64>,
-    /// Whether that open is delete-on-close.
+    /// Whether its open is delete-on-close.
     doomed: bool,
 }
 

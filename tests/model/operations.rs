@@ -90,10 +90,7 @@ impl Model {
         if matches!(running.intent, Intent::Replaced | Intent::AncestorMoved) {
             self.look_again(|waiter| waiter.file == file && matches!(waiter.what, What::Create(_)));
         }
-        // As the machine has it: an open that was given back meanwhile is not the one that was written through, and its directory
-        // changes at once, not at the close. No text says.
         let open = running.who.open.and_then(|open| self.open(open)).cloned();
-        let open = open.filter(|open| Some(open.order) == running.order);
         // Where it stands now, or stood when its open was still there.
         let place = open.as_ref().map(|open| (open.directory, open.parent)).or(running.place);
         let of_lease = running
