@@ -128,6 +128,7 @@ prop_state_machine! {
     #![proptest_config(ProptestConfig {
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/durable.txt"))),
         cases: cases(),
+        rng_seed: RngSeed::Fixed(seed()),
         max_shrink_iters: 40_000,
         ..ProptestConfig::default()
     })]
