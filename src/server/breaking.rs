@@ -111,15 +111,11 @@ impl Shard {
 
     fn timeout(&self, id: HolderId) -> Duration {
         let config = &self.config;
-        match id {
-            HolderId::Lease(lease) if self.leases.get(lease).is_some_and(|lease| lease.promised > 0) => {
-                config.persistent_lease_break_timeout
-            }
-            HolderId::Lease(_) => config.lease_break_timeout,
-            HolderId::Oplock(open) if self.opens.get(open).is_some_and(|open| self.promised(open)) => {
-                config.persistent_oplock_break_timeout
-            }
-            HolderId::Oplock(_) => config.oplock_break_timeout,
+        match (id, self.promises(id)) {
+            (HolderId::Lease(_), true) => config.persistent_lease_break_timeout,
+            (HolderId::Lease(_), false) => config.lease_break_timeout,
+            (HolderId::Oplock(_), true) => config.persistent_oplock_break_timeout,
+            (HolderId::Oplock(_), false) => config.oplock_break_timeout,
         }
     }
 
@@ -283,11 +279,7 @@ impl Shard {
     pub(super) fn undeliverable(&mut self, id: BreakId, out: Out<'_>) {
         let current = |hold: &mut Hold| hold.told().is_some() && hold.last(id.number).is_some();
         // A persistent open has until the deadline to lose its connection as well: then the notification is kept (MS-SMB2 3.3.4.7).
-        let promised = match id.holder() {
-            HolderId::Lease(lease) => self.leases.get(lease).is_some_and(|lease| lease.promised > 0),
-            HolderId::Oplock(open) => self.opens.get(open).is_some_and(|open| self.promised(open)),
-        };
-        if !promised && self.hold_mut(id.holder()).is_some_and(current) {
+        if !self.promises(id.holder()) && self.hold_mut(id.holder()).is_some_and(current) {
             count(&mut self.stats.breaks_undeliverable);
             self.give_up(id.holder(), out);
         }

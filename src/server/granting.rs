@@ -7,7 +7,7 @@ use super::event::{Create, ObjectKind, Opened, ShareFlags, ShareKind};
 use super::lease::{Lease, LeaseName};
 use super::operations::tell_directory;
 use super::oplock::Oplock;
-use super::records::{Caching, Place, Stage};
+use super::records::{Caching, Open, Place, Stage};
 use super::scale::{Admission, DirectoryLeasing, HolderId, LeaseSlot, OpenSlot};
 use super::shard::{Out, Shard, perform, release};
 use crate::locks::{self, Kind, Level, Operation};
@@ -33,7 +33,7 @@ impl Shard {
         }
         self.make_durable(slot, &admission, opened);
         self.guid_granted(slot, &admission, opened, out);
-        if self.opens.get(slot).is_some_and(|open| self.promised(open)) {
+        if self.is_promised(slot) {
             self.hold_back(slot, admission, out);
         } else {
             self.tell_granted(slot, &admission, opened.action, out);
@@ -51,17 +51,10 @@ impl Shard {
         out: Out<'_>,
     ) {
         let Some(open) = self.opens.get(slot) else { return };
-        let (level, lease) = match open.caching() {
-            None | Some(Caching::Nothing) => (OplockLevel::None, None),
-            Some(Caching::Oplock(oplock)) => (oplock.level().on_wire(), None),
-            // MS-SMB2 3.3.5.9.8: the level is LEASE even where the state is NONE.
-            Some(Caching::Guest(context)) => (OplockLevel::Lease, Some(**context)),
-            Some(Caching::Lease(lease)) => (OplockLevel::Lease, self.leases.get(*lease).map(Lease::context)),
-        };
         let durable = open.durable.and_then(|durable| self.durables.get(durable));
         let durable = durable.and_then(|durable| durable.grant(admission.create.durability));
-        let (file_id, replayable) = (open.file_id, open.replay.is_some());
-        let grant = Grant { file_id, action, level, durable, lease, replayable };
+        let (file_id, level, replayable) = (open.file_id, open.level(), open.replay.is_some());
+        let grant = Grant { file_id, action, level, durable, lease: self.lease_context(open), replayable };
         let kept = |lease: &Lease| lease.hold.breaking().is_some() && !lease.hold.is_told();
         let lease = open.lease().and_then(|lease| self.leases.get(lease));
         let (request, kept) = (admission.create.request, lease.is_some_and(kept));
@@ -71,6 +64,12 @@ impl Shard {
         if kept {
             self.remind(slot, out);
         }
+    }
+
+    /// The lease context that the CREATE of an open is answered with.
+    pub(super) fn lease_context(&self, open: &Open) -> Option<wire::Lease> {
+        let lease = open.lease().and_then(|lease| self.leases.get(lease));
+        lease.map(Lease::context).or_else(|| open.guest().copied())
     }
 
     /// What the open may cache.

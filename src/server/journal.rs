@@ -24,7 +24,7 @@ use super::shard::{Out, Shard, perform, tell};
 use crate::locks::Intent;
 use crate::locks::range::LockKind;
 use crate::persist::{Change, LockRecord, Record};
-use crate::state::{CreateAction, LeaseState, OplockLevel};
+use crate::state::{CreateAction, LeaseState};
 use crate::stats::count;
 use crate::status::Status;
 use crate::time::Instant;
@@ -217,11 +217,43 @@ impl Shard {
         }
     }
 
+    /// Carries out what the record of an open has to say first: at once, if it has none.
+    pub(super) fn when_durable(&mut self, open: OpenSlot, what: HeldBack, out: Out<'_>) {
+        match self.opens.get(open).filter(|open| self.promised(open)).and_then(|open| open.durable) {
+            Some(durable) => {
+                let change = self.put(durable, out);
+                self.journal.hold(change, what);
+            }
+            None => self.stored(what, out),
+        }
+    }
+
+    /// Carries out what follows a close whose record goes by this change, if there is one.
+    pub(super) fn when_gone(&mut self, change: Option<u64>, what: HeldBack, out: Out<'_>) {
+        match change.filter(|_| self.config.gate_close) {
+            Some(change) => self.journal.hold(change, what),
+            None => self.stored(what, out),
+        }
+    }
+
     /// Whether an open is persistent.
     pub(super) fn promised(&self, open: &Open) -> bool {
         open.durable
             .and_then(|slot| self.durables.get(slot))
             .is_some_and(|durable| durable.promise().is_some())
+    }
+
+    /// As [`promised`](Self::promised), by its slot.
+    pub(super) fn is_promised(&self, open: OpenSlot) -> bool {
+        self.opens.get(open).is_some_and(|open| self.promised(open))
+    }
+
+    /// Whether somebody holds what is cached under a persistent open.
+    pub(super) fn promises(&self, id: HolderId) -> bool {
+        match id {
+            HolderId::Lease(lease) => self.leases.get(lease).is_some_and(|lease| lease.promised > 0),
+            HolderId::Oplock(open) => self.is_promised(open),
+        }
     }
 
     /// Counts a persistent open in, or out.
@@ -266,11 +298,7 @@ impl Shard {
         record.channel_sequence = promise.channel_sequence;
         record.connected = !open.orphaned();
         record.goes = file.goes();
-        record.level = match open.oplock() {
-            Some(oplock) => oplock.level().on_wire(),
-            None if lease.is_some() || open.guest().is_some() => OplockLevel::Lease,
-            None => OplockLevel::None,
-        };
+        record.level = open.level();
         let stored = lease.map(Lease::stored);
         record.lease = stored.map(|(context, _)| context).or_else(|| open.guest().copied());
         record.told = match open.oplock() {
@@ -460,7 +488,7 @@ impl Shard {
         let (action, directory) = (*action, *kind == ObjectKind::Directory);
         let Some(record) = self.opens.get(open) else { return };
         let (file, orphaned) = (record.file, record.orphaned());
-        let holder = record.lease().map_or(HolderId::Oplock(open), HolderId::Lease);
+        let holder = record.holder(open);
         let durable = !directory && self.caches_enough(record) && self.is_reserved(record);
         self.told(open);
         self.count_promised(open, |count| count.saturating_sub(1));
@@ -557,14 +585,11 @@ impl Shard {
 
     /// Whether nobody is connected who could be told, and a promise keeps what is held all the same.
     pub(super) fn kept_for(&self, id: HolderId) -> bool {
-        match id {
-            HolderId::Lease(lease) => {
-                self.leases.get(lease).is_some_and(|lease| lease.deserted() && lease.promised > 0)
-            }
-            HolderId::Oplock(open) => {
-                self.opens.get(open).is_some_and(|open| open.orphaned() && self.promised(open))
-            }
-        }
+        let deserted = match id {
+            HolderId::Lease(lease) => self.leases.get(lease).is_some_and(Lease::deserted),
+            HolderId::Oplock(open) => self.opens.get(open).is_some_and(Open::orphaned),
+        };
+        deserted && self.promises(id)
     }
 }
 

@@ -85,10 +85,6 @@ impl Shard {
         open.locks.lock_count() > 0 || opens.any(|(_, other)| of_lease(other) && other.locks.lock_count() > 0)
     }
 
-    fn is_promised(&self, open: OpenSlot) -> bool {
-        self.opens.get(open).is_some_and(|open| self.promised(open))
-    }
-
     /// Whether more may wait for the store, if it has to.
     fn has_room_to_store(&self, has_to: bool) -> bool {
         !has_to || self.journal.waiting() < self.config.limits.unstored

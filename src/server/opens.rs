@@ -161,10 +161,7 @@ impl Shard {
         let file = open.file;
         let change = self.shut(slot, out);
         self.settle(file, out);
-        match change {
-            Some(change) if self.config.gate_close => self.journal.hold(change, HeldBack::Closed(request)),
-            Some(_) | None => perform(out, Action::Closed { request }),
-        }
+        self.when_gone(change, HeldBack::Closed(request), out);
     }
 
     /// Closes an open, however it came to that (MS-SMB2 3.3.4.17). Its file has to be settled. Returns the change by which its

@@ -37,15 +37,9 @@ impl Shard {
         file.running.push_back(&mut self.running, run, |run| &mut run.in_file);
         file.bar(intent, |count| count.saturating_add(1));
         let ticket = Ticket::new(Route::of_file(file.key, self.config.route_seed), run);
-        let recorded = is_recorded(intent);
-        let durable =
-            own.open.and_then(|open| self.opens.get(open)).filter(|open| recorded && self.promised(open));
-        match durable.and_then(|open| open.durable) {
+        match own.open.filter(|_| is_recorded(intent)) {
             // What it does to the record is written ahead.
-            Some(durable) => {
-                let change = self.put(durable, out);
-                self.journal.hold(change, HeldBack::Proceed(request, ticket));
-            }
+            Some(open) => self.when_durable(open, HeldBack::Proceed(request, ticket), out),
             None => perform(out, Action::Proceed { request, ticket }),
         }
     }

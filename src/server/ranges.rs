@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 
 use super::action::Action;
-use super::durable::Durable;
 use super::event::{Lock, LockElement, LockFlags};
 use super::journal::HeldBack;
 use super::judging::Own;
@@ -69,10 +68,7 @@ impl Shard {
             // What was unlocked before an error stays so.
             let unlocked = self.opens.get(slot).is_some_and(|open| open.locks.lock_count() < before);
             match result {
-                Ok(()) => {
-                    let held = HeldBack::Unlocked(Box::new(lock.clone()));
-                    self.accept_lock(slot, lock, held, out);
-                }
+                Ok(()) => self.accept_lock(slot, lock, HeldBack::Unlocked, out),
                 Err(status) => {
                     if unlocked {
                         self.touch(slot);
@@ -142,8 +138,7 @@ impl Shard {
         match result {
             Ok(()) => {
                 self.tell_holders(out);
-                let held = HeldBack::Locked(Box::new(lock.clone()));
-                self.accept_lock(slot, lock, held, out);
+                self.accept_lock(slot, lock, HeldBack::Locked, out);
             }
             Err(status) => {
                 self.breaks.clear();
@@ -153,17 +148,13 @@ impl Shard {
     }
 
     /// Answers a LOCK that is carried out: that of a persistent open, when its record is durable.
-    fn accept_lock(&mut self, slot: OpenSlot, lock: Lock, held: HeldBack, out: Out<'_>) {
-        let durable = self.opens.get(slot).and_then(|open| open.durable);
-        let promise =
-            durable.and_then(|durable| self.durables.get_mut(durable)).and_then(Durable::promise_mut);
-        let (Some(durable), Some(promise)) = (durable, promise) else {
+    fn accept_lock(&mut self, slot: OpenSlot, lock: Lock, held: fn(Box<Lock>) -> HeldBack, out: Out<'_>) {
+        let Some(promise) = self.promise_mut(slot) else {
             return perform(out, Action::Accepted { request: lock.request });
         };
         if let Some(sequence) = lock.sequence {
             promise.sequences.done(sequence);
         }
-        let change = self.put(durable, out);
-        self.journal.hold(change, held);
+        self.when_durable(slot, held(Box::new(lock)), out);
     }
 }

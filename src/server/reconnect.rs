@@ -17,7 +17,7 @@ use super::scale::{Admission, Due, HolderId, LeaseSlot, OpenSlot, RegistryInput,
 use super::sequence::LockSequences;
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::Break;
-use crate::state::{CreateAction, LeaseState, OplockLevel};
+use crate::state::{CreateAction, LeaseState};
 use crate::stats::count;
 use crate::status::Status;
 use crate::store::list::Links;
@@ -102,15 +102,7 @@ impl Shard {
             return self.decline(request, Status::INVALID_PARAMETER, out);
         }
         match self.set_resilient(slot, (client, owner), timeout) {
-            Ok(()) => {
-                match self.opens.get(slot).filter(|open| self.promised(open)).and_then(|open| open.durable) {
-                    Some(durable) => {
-                        let change = self.put(durable, out);
-                        self.journal.hold(change, HeldBack::Accept(request));
-                    }
-                    None => perform(out, Action::Accepted { request }),
-                }
-            }
+            Ok(()) => self.when_durable(slot, HeldBack::Accept(request), out),
             Err(status) => self.decline(request, status, out),
         }
     }
@@ -197,12 +189,11 @@ impl Shard {
         let Some(open) = self.opens.get_mut(slot) else { return };
         let Stage::Live(caching) = mem::replace(&mut open.stage, Stage::Abandoned) else { return };
         open.stage = Stage::Orphaned(caching);
-        let (lease, durable) = (open.lease(), open.durable);
+        let (lease, durable, holder) = (open.lease(), open.durable, open.holder(slot));
         let breaking = open.oplock().is_some_and(|oplock| oplock.hold.breaking().is_some());
         if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
             lease.orphans = lease.orphans.saturating_add(1);
         }
-        let holder = lease.map_or(HolderId::Oplock(slot), HolderId::Lease);
         if self.kept_for(holder) {
             // The notification is sent again when somebody is there to answer (MS-SMB2 3.3.4.7).
             self.stop_deadline(holder);
@@ -441,13 +432,7 @@ impl Shard {
         }
         let open = self.opens.get(slot).ok_or(gone)?;
         let (file_id, lease, durable) = (open.file_id, open.lease(), open.durable);
-        let guest = open.guest().copied();
-        let level = match open.oplock() {
-            Some(oplock) => oplock.level().on_wire(),
-            None if lease.is_some() || guest.is_some() => OplockLevel::Lease,
-            None => OplockLevel::None,
-        };
-        let replayable = open.replay.is_some();
+        let (level, replayable) = (open.level(), open.replay.is_some());
         if let Some(lease) = lease.and_then(|lease| self.leases.get_mut(lease)) {
             lease.orphans = lease.orphans.saturating_sub(1);
         }
@@ -456,7 +441,7 @@ impl Shard {
         }
         self.told(slot);
         self.touch(slot);
-        let lease = lease.and_then(|lease| self.leases.get(lease)).map(Lease::context).or(guest);
+        let lease = self.opens.get(slot).and_then(|open| self.lease_context(open));
         Ok((slot, Grant { file_id, action: CreateAction::Opened, level, durable: None, lease, replayable }))
     }
 
@@ -496,7 +481,7 @@ impl Shard {
     pub(super) fn remind(&mut self, slot: OpenSlot, out: Out<'_>) {
         let Some(open) = self.opens.get(slot) else { return };
         let file = open.file;
-        let holder = open.lease().map_or(HolderId::Oplock(slot), HolderId::Lease);
+        let holder = open.holder(slot);
         let notice = match holder {
             HolderId::Lease(lease) => self.leases.get_mut(lease).and_then(Lease::renew),
             HolderId::Oplock(_) => self.hold_mut(holder).and_then(|hold| hold.renew(|| Epoch::ZERO)),

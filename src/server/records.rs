@@ -8,11 +8,11 @@ use super::event::{AppInstance, Lock, Origin};
 use super::judging::Own;
 use super::lease::LeaseName;
 use super::oplock::Oplock;
-use super::scale::{Admission, LeaseSlot, OpenSlot, RunSlot};
+use super::scale::{Admission, HolderId, LeaseSlot, OpenSlot, RunSlot};
 use crate::locks::range::{Locks, Owner};
 use crate::locks::share::{Claim, Shares};
 use crate::locks::{Actor, Intent, Operation};
-use crate::state::{Access, CreateOptions, Disposition};
+use crate::state::{Access, CreateOptions, Disposition, OplockLevel};
 use crate::store::list::{Links, List};
 use crate::store::table::Keyed;
 use crate::types::{ClientGuid, ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
@@ -249,6 +249,20 @@ impl Open {
                 Caching::Nothing | Caching::Guest(_) | Caching::Lease(_) => None,
             },
             Stage::Reserved { .. } | Stage::Abandoned => None,
+        }
+    }
+
+    /// Under what it holds what it caches, and is told of breaks.
+    pub(super) fn holder(&self, slot: OpenSlot) -> HolderId {
+        self.lease().map_or(HolderId::Oplock(slot), HolderId::Lease)
+    }
+
+    /// The level that its CREATE is answered with (MS-SMB2 3.3.5.9.8: LEASE even where the state is NONE).
+    pub(super) fn level(&self) -> OplockLevel {
+        match self.caching() {
+            None | Some(Caching::Nothing) => OplockLevel::None,
+            Some(Caching::Oplock(oplock)) => oplock.level().on_wire(),
+            Some(Caching::Guest(_) | Caching::Lease(_)) => OplockLevel::Lease,
         }
     }
 

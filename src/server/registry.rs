@@ -392,20 +392,25 @@ impl Registry {
             DirectoryLeasing::Absent
         };
         let dialect = terms.dialect;
+        let admission = |create, joins| Admission {
+            create,
+            client,
+            lease,
+            joins,
+            dialect,
+            continuous,
+            directory_leasing,
+        };
         // MS-SMB2 3.3.5.9: whoever has the CreateGuid decides.
         if let Some(known) = guid.and_then(|name| self.guids.find(name)).and_then(|slot| self.guids.get(slot))
         {
             let route = known.route;
-            let admission =
-                Admission { create, client, lease, joins: false, dialect, continuous, directory_leasing };
-            self.forward(out, route, ShardInput::Again(admission));
+            self.forward(out, route, ShardInput::Again(admission(create, false)));
             return Ok(());
         }
         if let Some((_, create_guid)) = guid.filter(|_| continuous && create.replay) {
             if let Some(persistent) = self.promised(create_guid, client) {
-                let admission =
-                    Admission { create, client, lease, joins: false, dialect, continuous, directory_leasing };
-                let route = Route::of_persistent(persistent);
+                let (route, admission) = (Route::of_persistent(persistent), admission(create, false));
                 self.forward(out, route, ShardInput::Return { admission, persistent });
                 return Ok(());
             }
@@ -429,8 +434,7 @@ impl Registry {
                 client.guids = client.guids.saturating_add(1);
             }
         }
-        let admission = Admission { create, client, lease, joins, dialect, continuous, directory_leasing };
-        self.forward(out, route, ShardInput::Create(admission));
+        self.forward(out, route, ShardInput::Create(admission(create, joins)));
         Ok(())
     }
 

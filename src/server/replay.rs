@@ -3,7 +3,6 @@
 use super::action::{Action, Grant};
 use super::durable::{DurableGrant, survives};
 use super::event::{Durability, ObjectKind, Opened, ShareFlags, ShareKind};
-use super::lease::Lease;
 use super::oplock::Oplock;
 use super::records::{Job, LaneSlot, ReplaySlot, Stage, WaiterSlot};
 use super::scale::{Admission, LeaseSlot, OpenSlot, RegistryInput};
@@ -13,7 +12,7 @@ use crate::state::{Access, CreateAction, OplockLevel};
 use crate::stats::count;
 use crate::status::Status;
 use crate::store::table::Keyed;
-use crate::types::{ClientGuid, ConnId, CreateGuid, FileId, SessionId, UserId};
+use crate::types::{ClientGuid, ConnId, CreateGuid, FileId, RequestId, SessionId, UserId};
 use crate::wire;
 
 /// What names a CREATE for replay.
@@ -76,8 +75,7 @@ impl Shard {
         let Some(slot) = self.opens.get(open).and_then(|open| open.replay) else { return };
         let create = &admission.create;
         let file = opened.kind == ObjectKind::File && create.share.kind == ShareKind::Disk;
-        let promised = self.opens.get(open).is_some_and(|open| self.promised(open));
-        if !(promised || file && create.granted.intersects(REPLAYED)) {
+        if !(self.is_promised(open) || file && create.granted.intersects(REPLAYED)) {
             return self.used(open, out);
         }
         if let Some(entry) = self.replays.get_mut(slot) {
@@ -199,7 +197,17 @@ impl Shard {
             return tell(out, RegistryInput::Anew { admission: self.admissions.put(admission) });
         };
         let request = admission.create.request;
-        match self.replayed(&entry.clone(), &admission) {
+        let found = self.replayed(&entry.clone(), &admission);
+        self.answer_replay(request, found, out);
+    }
+
+    fn answer_replay(
+        &mut self,
+        request: RequestId,
+        found: Result<(Option<OpenSlot>, Grant), Status>,
+        out: Out<'_>,
+    ) {
+        match found {
             Ok((returned, grant)) => {
                 count(&mut self.stats.replayed);
                 perform(out, Action::Granted { request, grant });
@@ -213,15 +221,8 @@ impl Shard {
 
     /// A CREATE that is sent again for a persistent open, after that was used or the server was started anew (MS-SMB2 3.3.5.9).
     pub(super) fn come_back(&mut self, admission: &Admission, persistent: u64, out: Out<'_>) {
-        let request = admission.create.request;
-        match self.returned(admission, persistent) {
-            Ok((slot, grant)) => {
-                count(&mut self.stats.replayed);
-                perform(out, Action::Granted { request, grant });
-                self.remind(slot, out);
-            }
-            Err(status) => self.decline(request, status, out),
-        }
+        let found = self.returned(admission, persistent).map(|(slot, grant)| (Some(slot), grant));
+        self.answer_replay(admission.create.request, found, out);
     }
 
     fn returned(&mut self, admission: &Admission, persistent: u64) -> Result<(OpenSlot, Grant), Status> {
@@ -304,7 +305,7 @@ impl Shard {
         let durable =
             durable.filter(|durable| durable.promise().is_some() || survives(state, lease.is_none()));
         let durable: Option<DurableGrant> = durable.and_then(|durable| durable.grant(create.durability));
-        let lease = lease.map(Lease::context).or_else(|| open.guest().copied());
+        let lease = self.lease_context(open);
         let (file_id, action) = (open.file_id, entry.action);
         Ok((returned, Grant { file_id, action, level, durable, lease, replayable: true }))
     }

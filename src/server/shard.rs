@@ -176,12 +176,8 @@ impl Machine for Shard {
             ShardInput::Persisted { up_to } => self.persisted(up_to, out),
             ShardInput::PersistFailed { number } => self.persist_failed(number, out),
             ShardInput::TreeGone { request, session, tree } => {
-                match self.sweep(session, Swept::Tree(tree), out) {
-                    Some(change) if self.config.gate_close => {
-                        self.journal.hold(change, HeldBack::Swept(request));
-                    }
-                    Some(_) | None => tell(out, RegistryInput::TreeSwept { request }),
-                }
+                let change = self.sweep(session, Swept::Tree(tree), out);
+                self.when_gone(change, HeldBack::Swept(request), out);
             }
         }
         self.flush(out);
