@@ -8,7 +8,6 @@
 //!
 //! * [`wire`]: byte-exact codecs of the create contexts and break messages of MS-SMB2. No allocation, no panic.
 //! * [`server`]: leases, oplocks, share modes, byte-range locks and directories: who is granted what, what breaks, what waits.
-//! * [`persist`]: what of it has to be stored to outlive the server: records of persistent opens, as octets, plain or sealed.
 //! * [`persist`]: records of what must outlive the server, and the changes that a store carries out.
 //! * [`client`]: tells a cache what it may do, and answers breaks when the cache is ready.
 //!
