@@ -1,0 +1,15 @@
+//! SMB2 and SMB3 around the crate: framing, messages, sessions. What concerns leases, oplocks and durable handles is the
+//! crate's own codec; what is here is the rest that a server and a client need to talk at all.
+//!
+//! | file | what | specification |
+//! |---|---|---|
+//! | `frame.rs` | messages in a stream of octets | MS-SMB2 2.1 |
+//! | `request.rs` | the bodies of all requests | MS-SMB2 2.2 |
+//! | `response.rs` | the bodies of all responses | MS-SMB2 2.2 |
+//! | `negotiate.rs` | dialects, capabilities, negotiate contexts | MS-SMB2 2.2.3, 2.2.4 |
+
+pub mod frame;
+pub mod negotiate;
+pub mod octets;
+pub mod request;
+pub mod response;

@@ -1,0 +1,371 @@
+//! The bodies of requests. What is wrong with one is a status, as a server answers it: STATUS_INVALID_PARAMETER, for a
+//! StructureSize as well as for an offset that leads out of the message (MS-SMB2 3.3.5.2.6 and the section of each command).
+
+use leasehold::server::{LockElement, LockFlags};
+use leasehold::wire::{CreateRequest, Fixed as _, LeaseAck, OplockBreak};
+use leasehold::{FileId, Status};
+
+use super::negotiate::NegotiateRequest;
+use super::octets::Octets;
+
+/// Command of the header (MS-SMB2 2.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u16)]
+pub enum Command {
+    Negotiate = 0x00,
+    SessionSetup = 0x01,
+    Logoff = 0x02,
+    TreeConnect = 0x03,
+    TreeDisconnect = 0x04,
+    Create = 0x05,
+    Close = 0x06,
+    Flush = 0x07,
+    Read = 0x08,
+    Write = 0x09,
+    Lock = 0x0a,
+    Ioctl = 0x0b,
+    Cancel = 0x0c,
+    Echo = 0x0d,
+    QueryDirectory = 0x0e,
+    ChangeNotify = 0x0f,
+    QueryInfo = 0x10,
+    SetInfo = 0x11,
+    OplockBreak = 0x12,
+}
+
+impl Command {
+    /// All of them, by their numbers.
+    const ALL: [Self; 19] = [
+        Self::Negotiate,
+        Self::SessionSetup,
+        Self::Logoff,
+        Self::TreeConnect,
+        Self::TreeDisconnect,
+        Self::Create,
+        Self::Close,
+        Self::Flush,
+        Self::Read,
+        Self::Write,
+        Self::Lock,
+        Self::Ioctl,
+        Self::Cancel,
+        Self::Echo,
+        Self::QueryDirectory,
+        Self::ChangeNotify,
+        Self::QueryInfo,
+        Self::SetInfo,
+        Self::OplockBreak,
+    ];
+
+    /// Reads the field.
+    pub fn from_wire(value: u16) -> Option<Self> {
+        Self::ALL.get(usize::from(value)).copied()
+    }
+
+    /// The value of the field.
+    pub const fn to_wire(self) -> u16 {
+        self as u16
+    }
+}
+
+/// The body of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// MS-SMB2 2.2.3
+    Negotiate(NegotiateRequest),
+    /// MS-SMB2 2.2.5
+    SessionSetup(SessionSetup<'a>),
+    /// MS-SMB2 2.2.7
+    Logoff,
+    /// MS-SMB2 2.2.9: the path, UTF-16.
+    TreeConnect(&'a [u8]),
+    /// MS-SMB2 2.2.11
+    TreeDisconnect,
+    /// MS-SMB2 2.2.13
+    Create(CreateRequest<'a>),
+    /// MS-SMB2 2.2.15
+    Close { file_id: FileId, query_attributes: bool },
+    /// MS-SMB2 2.2.17
+    Flush(FileId),
+    /// MS-SMB2 2.2.19
+    Read { file_id: FileId, offset: u64, length: u32, minimum: u32 },
+    /// MS-SMB2 2.2.21
+    Write { file_id: FileId, offset: u64, data: &'a [u8] },
+    /// MS-SMB2 2.2.26
+    Lock { file_id: FileId, sequence: u32, elements: Vec<LockElement> },
+    /// MS-SMB2 2.2.31
+    Ioctl(Ioctl<'a>),
+    /// MS-SMB2 2.2.30
+    Cancel,
+    /// MS-SMB2 2.2.28
+    Echo,
+    /// MS-SMB2 2.2.33
+    QueryDirectory(QueryDirectory<'a>),
+    /// MS-SMB2 2.2.35
+    ChangeNotify { file_id: FileId, flags: u16, filter: u32, max_output: u32 },
+    /// MS-SMB2 2.2.37
+    QueryInfo(QueryInfo<'a>),
+    /// MS-SMB2 2.2.39
+    SetInfo { file_id: FileId, kind: u8, class: u8, additional: u32, data: &'a [u8] },
+    /// MS-SMB2 2.2.24.1
+    OplockAck(OplockBreak),
+    /// MS-SMB2 2.2.24.2
+    LeaseAck(LeaseAck),
+}
+
+/// SESSION_SETUP (MS-SMB2 2.2.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSetup<'a> {
+    /// SMB2_SESSION_FLAG_BINDING
+    pub binding: bool,
+    /// SecurityMode
+    pub security_mode: u8,
+    /// PreviousSessionId
+    pub previous: u64,
+    /// The token of the security mechanism.
+    pub token: &'a [u8],
+}
+
+/// IOCTL (MS-SMB2 2.2.31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ioctl<'a> {
+    /// CtlCode
+    pub code: u32,
+    /// FileId; all ones where the control concerns none.
+    pub file_id: FileId,
+    /// The input.
+    pub input: &'a [u8],
+    /// MaxOutputResponse
+    pub max_output: u32,
+    /// SMB2_0_IOCTL_IS_FSCTL
+    pub is_fsctl: bool,
+}
+
+/// QUERY_DIRECTORY (MS-SMB2 2.2.33).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryDirectory<'a> {
+    /// FileInformationClass
+    pub class: u8,
+    /// Flags
+    pub flags: u8,
+    /// FileId
+    pub file_id: FileId,
+    /// The pattern, UTF-16.
+    pub pattern: &'a [u8],
+    /// OutputBufferLength
+    pub max_output: u32,
+}
+
+/// QUERY_INFO (MS-SMB2 2.2.37).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueryInfo<'a> {
+    /// InfoType
+    pub kind: u8,
+    /// FileInfoClass
+    pub class: u8,
+    /// OutputBufferLength
+    pub max_output: u32,
+    /// The input.
+    pub input: &'a [u8],
+    /// AdditionalInformation
+    pub additional: u32,
+    /// FileId
+    pub file_id: FileId,
+}
+
+/// Where the body begins, in octets.
+pub(super) const BODY: usize = 64;
+/// How many locks one LOCK may have: what lies beyond fits in no message that is worth reading.
+const MOST_LOCKS: u16 = 4096;
+
+impl<'a> Request<'a> {
+    /// Decodes a message that begins with its header, up to the next one of a compound.
+    ///
+    /// # Errors
+    ///
+    /// STATUS_INVALID_PARAMETER.
+    pub fn decode(command: Command, message: &'a [u8]) -> Result<Self, Status> {
+        let octets = Octets(message);
+        let size = octets.u16(BODY)?;
+        let sized = |expected: u16| if size == expected { Ok(()) } else { Err(Status::INVALID_PARAMETER) };
+        // A buffer that is named by its 16-bit offset and its length.
+        let buffer = |at: usize, len: usize| octets.slice(octets.u16(at)?.into(), len);
+        Ok(match command {
+            Command::Negotiate => Self::Negotiate(NegotiateRequest::decode(message)?),
+            Command::SessionSetup => {
+                sized(25)?;
+                Self::SessionSetup(SessionSetup {
+                    binding: octets.u8(BODY + 2)? & 0x01 != 0,
+                    security_mode: octets.u8(BODY + 3)?,
+                    previous: octets.u64(BODY + 16)?,
+                    token: buffer(BODY + 12, octets.u16(BODY + 14)?.into())?,
+                })
+            }
+            Command::Logoff => {
+                sized(4)?;
+                Self::Logoff
+            }
+            Command::TreeConnect => {
+                sized(9)?;
+                Self::TreeConnect(buffer(BODY + 4, octets.u16(BODY + 6)?.into())?)
+            }
+            Command::TreeDisconnect => {
+                sized(4)?;
+                Self::TreeDisconnect
+            }
+            Command::Create => {
+                Self::Create(CreateRequest::decode(message).map_err(|_| Status::INVALID_PARAMETER)?)
+            }
+            Command::Close => {
+                sized(24)?;
+                let query_attributes = octets.u16(BODY + 2)? & 0x0001 != 0;
+                Self::Close { file_id: octets.file_id(BODY + 8)?, query_attributes }
+            }
+            Command::Flush => {
+                sized(24)?;
+                Self::Flush(octets.file_id(BODY + 8)?)
+            }
+            Command::Read => {
+                sized(49)?;
+                Self::Read {
+                    length: octets.u32(BODY + 4)?,
+                    offset: octets.u64(BODY + 8)?,
+                    file_id: octets.file_id(BODY + 16)?,
+                    minimum: octets.u32(BODY + 32)?,
+                }
+            }
+            Command::Write => {
+                sized(49)?;
+                let len = usize::try_from(octets.u32(BODY + 4)?).map_err(|_| Status::INVALID_PARAMETER)?;
+                Self::Write {
+                    data: buffer(BODY + 2, len)?,
+                    offset: octets.u64(BODY + 8)?,
+                    file_id: octets.file_id(BODY + 16)?,
+                }
+            }
+            Command::Lock => {
+                sized(48)?;
+                Self::Lock {
+                    sequence: octets.u32(BODY + 4)?,
+                    file_id: octets.file_id(BODY + 8)?,
+                    elements: locks(octets)?,
+                }
+            }
+            Command::Ioctl => {
+                sized(57)?;
+                let len = octets.u32(BODY + 28)?;
+                Self::Ioctl(Ioctl {
+                    code: octets.u32(BODY + 4)?,
+                    file_id: octets.file_id(BODY + 8)?,
+                    input: octets.slice(wide(octets.u32(BODY + 24)?)?, wide(len)?)?,
+                    max_output: octets.u32(BODY + 44)?,
+                    is_fsctl: octets.u32(BODY + 48)? & 0x0000_0001 != 0,
+                })
+            }
+            Command::Cancel => {
+                sized(4)?;
+                Self::Cancel
+            }
+            Command::Echo => {
+                sized(4)?;
+                Self::Echo
+            }
+            Command::QueryDirectory => {
+                sized(33)?;
+                Self::QueryDirectory(QueryDirectory {
+                    class: octets.u8(BODY + 2)?,
+                    flags: octets.u8(BODY + 3)?,
+                    file_id: octets.file_id(BODY + 8)?,
+                    pattern: buffer(BODY + 24, octets.u16(BODY + 26)?.into())?,
+                    max_output: octets.u32(BODY + 28)?,
+                })
+            }
+            Command::ChangeNotify => {
+                sized(32)?;
+                Self::ChangeNotify {
+                    flags: octets.u16(BODY + 2)?,
+                    max_output: octets.u32(BODY + 4)?,
+                    file_id: octets.file_id(BODY + 8)?,
+                    filter: octets.u32(BODY + 24)?,
+                }
+            }
+            Command::QueryInfo => {
+                sized(41)?;
+                Self::QueryInfo(QueryInfo {
+                    kind: octets.u8(BODY + 2)?,
+                    class: octets.u8(BODY + 3)?,
+                    max_output: octets.u32(BODY + 4)?,
+                    input: buffer(BODY + 8, wide(octets.u32(BODY + 12)?)?)?,
+                    additional: octets.u32(BODY + 16)?,
+                    file_id: octets.file_id(BODY + 24)?,
+                })
+            }
+            Command::SetInfo => {
+                sized(33)?;
+                Self::SetInfo {
+                    kind: octets.u8(BODY + 2)?,
+                    class: octets.u8(BODY + 3)?,
+                    data: buffer(BODY + 8, wide(octets.u32(BODY + 4)?)?)?,
+                    additional: octets.u32(BODY + 12)?,
+                    file_id: octets.file_id(BODY + 16)?,
+                }
+            }
+            Command::OplockBreak => acknowledgment(message, size)?,
+        })
+    }
+
+    /// The open that the request names.
+    pub fn file_id(&self) -> Option<FileId> {
+        match self {
+            Self::Close { file_id, .. }
+            | Self::Flush(file_id)
+            | Self::Read { file_id, .. }
+            | Self::Write { file_id, .. }
+            | Self::Lock { file_id, .. }
+            | Self::Ioctl(Ioctl { file_id, .. })
+            | Self::QueryDirectory(QueryDirectory { file_id, .. })
+            | Self::ChangeNotify { file_id, .. }
+            | Self::QueryInfo(QueryInfo { file_id, .. })
+            | Self::SetInfo { file_id, .. }
+            | Self::OplockAck(OplockBreak { file_id, .. }) => Some(*file_id),
+            Self::Negotiate(_)
+            | Self::SessionSetup(_)
+            | Self::Logoff
+            | Self::TreeConnect(_)
+            | Self::TreeDisconnect
+            | Self::Create(_)
+            | Self::Cancel
+            | Self::Echo
+            | Self::LeaseAck(_) => None,
+        }
+    }
+}
+
+/// A length or offset of 32 bits as one of memory.
+fn wide(value: u32) -> Result<usize, Status> {
+    usize::try_from(value).map_err(|_| Status::INVALID_PARAMETER)
+}
+
+/// The elements of a LOCK: one at least (MS-SMB2 3.3.5.14).
+fn locks(octets: Octets<'_>) -> Result<Vec<LockElement>, Status> {
+    let count = octets.u16(BODY + 2)?;
+    if count == 0 || count > MOST_LOCKS {
+        return Err(Status::INVALID_PARAMETER);
+    }
+    let element = |index: u16| {
+        let at = BODY + 24 + usize::from(index) * 24;
+        let flags = LockFlags::from_bits_retain(octets.u32(at + 16)?);
+        Ok(LockElement { offset: octets.u64(at)?, len: octets.u64(at + 8)?, flags })
+    };
+    (0..count).map(element).collect()
+}
+
+/// StructureSize tells the two acknowledgments apart (MS-SMB2 2.2.24).
+fn acknowledgment<'a>(message: &'a [u8], size: u16) -> Result<Request<'a>, Status> {
+    let body = |len: usize| Octets(message).slice(BODY, len);
+    match size {
+        24 => OplockBreak::decode(body(24)?).map(Request::OplockAck).map_err(|_| Status::INVALID_PARAMETER),
+        36 => LeaseAck::decode(body(36)?).map(Request::LeaseAck).map_err(|_| Status::INVALID_PARAMETER),
+        _ => Err(Status::INVALID_PARAMETER),
+    }
+}
