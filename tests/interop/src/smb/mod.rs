@@ -7,9 +7,16 @@
 //! | `request.rs` | the bodies of all requests | MS-SMB2 2.2 |
 //! | `response.rs` | the bodies of all responses | MS-SMB2 2.2 |
 //! | `negotiate.rs` | dialects, capabilities, negotiate contexts | MS-SMB2 2.2.3, 2.2.4 |
+//! | `info.rs` | what QUERY_INFO, SET_INFO and QUERY_DIRECTORY carry | MS-FSCC 2.4, 2.5 |
+//! | `signing.rs` | signatures, and the keys for them | MS-SMB2 3.1.4 |
+//! | `spnego.rs`, `ntlm.rs` | who signs in | RFC 4178, MS-NLMP |
 
 pub mod frame;
+pub mod info;
 pub mod negotiate;
+pub mod ntlm;
 pub mod octets;
 pub mod request;
 pub mod response;
+pub mod signing;
+pub mod spnego;
