@@ -1,6 +1,7 @@
 //! What is judged beside leasehold by its own programs: captured octets and recorded conversations; and stable stores for the
 //! records of its server.
 
+pub mod fs;
 pub mod replay;
 pub mod smb;
 pub mod store;

@@ -7,12 +7,12 @@ use leasehold::Status;
 use super::answers;
 use super::breaks;
 use super::driver::{Body, Cause, Play, Said, Stop};
-use super::nt;
 use super::request::{Command, Request};
 use super::requests::FORGET_PEER;
 use super::response::Response;
 use super::timing::Clock;
 use super::trace::{Line, Trace};
+use crate::fs::nt;
 
 /// The first thing that is not as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,11 +11,10 @@ use leasehold::{
 };
 
 use super::driver::{Body, Driver, Stop};
-use super::memfs::{VolumeId, Wanted, granted, mapped};
-use super::names::Name;
-use super::nt;
 use super::peers::Whence;
 use super::request::{Attempt, Context, Create};
+use crate::fs::names::Name;
+use crate::fs::{VolumeId, Wanted, granted, mapped, nt};
 
 /// A handle that the recorded server never gave, so it is none here either.
 const STRANGE: FileId = FileId::PREVIOUS;

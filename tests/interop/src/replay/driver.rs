@@ -16,13 +16,13 @@ use leasehold::{
 
 use super::channels::Counted;
 use super::creates::{Pending, Returning};
-use super::memfs::{Handle, MemFs};
-use super::operations::Operation;
 use super::peers::Peers;
 use super::profiles::Habits;
 use super::requests::Chain;
 use super::response::Response;
 use super::trace::{self, Moment, Trace};
+use crate::fs::operations::Operations;
+use crate::fs::{Handle, MemFs};
 
 /// What came of a recording.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ pub(super) struct Driver<'t> {
     pub(super) peers: Peers,
     pub(super) fs: MemFs,
     pub(super) creates: BTreeMap<RequestId, Pending>,
-    pub(super) operations: BTreeMap<RequestId, Operation>,
+    pub(super) operations: Operations,
     /// By the persistent half of the FileId.
     pub(super) opens: BTreeMap<u64, Open>,
     /// CREATEs that want an open back.
@@ -185,7 +185,7 @@ impl<'t> Driver<'t> {
             peers: Peers::default(),
             fs: MemFs::default(),
             creates: BTreeMap::new(),
-            operations: BTreeMap::new(),
+            operations: Operations::default(),
             opens: BTreeMap::new(),
             returning: BTreeMap::new(),
             unheard: BTreeSet::new(),
@@ -285,8 +285,7 @@ impl<'t> Driver<'t> {
         }
         self.watches.retain(|_, (conn, _)| *conn != id);
         self.uncount(id);
-        let operations = self.operations.iter().filter(|(_, operation)| operation.origin.conn == id);
-        let dropped: Vec<_> = operations.map(|(request, _)| *request).collect();
+        let dropped = self.operations.of(id);
         if known {
             self.feed(Event::Disconnected { conn: id })?;
         }
@@ -294,7 +293,7 @@ impl<'t> Driver<'t> {
             self.forget_create(request);
         }
         for request in dropped {
-            for event in self.give_up(request, Status::CONNECTION_DISCONNECTED) {
+            for event in self.operations.give_up(request, Status::CONNECTION_DISCONNECTED) {
                 self.feed(event)?;
             }
         }
@@ -344,7 +343,7 @@ impl<'t> Driver<'t> {
                 self.forget_create(request);
                 self.returning.remove(&request);
                 self.answer(request.get(), status, Body::Nothing);
-                return Ok(self.give_up(request, status));
+                return Ok(self.operations.give_up(request, status));
             }
             Action::Closed { request } | Action::Accepted { request } => {
                 self.answer(request.get(), Status::SUCCESS, Body::Nothing);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use leasehold::server::{Capabilities, Origin, Share, ShareFlags, Terms};
 use leasehold::{ClientGuid, ConnId, Dialect, SessionId, Status, TreeId, UserId};
 
-use super::memfs::VolumeId;
+use crate::fs::VolumeId;
 
 /// SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY
 const CONTINUOUS_AVAILABILITY: u32 = 0x10;

@@ -4,7 +4,7 @@ use leasehold::server::{LockElement, LockFlags};
 use leasehold::{ClientGuid, CreateGuid, LeaseKey};
 
 use super::fields::{Fields, need};
-use super::memfs::{Basic, OldName};
+use crate::fs::{Basic, OldName};
 
 /// A request with what its header says.
 #[derive(Clone, Debug)]

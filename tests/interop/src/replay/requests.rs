@@ -8,7 +8,7 @@
 //! | CREATE with DHnC or DH2C | `Reconnect`, if that context counts |
 //! | READ, WRITE, FLUSH, SET_INFO of sizes, of the disposition | `Operate`; the file system acts when it may |
 //! | SET_INFO of times and attributes | as above if it changes anything |
-//! | SET_INFO of a name | `Operate` for each that the name concerns, see `operations` |
+//! | SET_INFO of a name | `Operate` for each that the name concerns, see `fs::operations` |
 //! | SET_INFO of the position; QUERY_INFO, QUERY_DIRECTORY | the file system alone; the machine hears that the open is used |
 //! | CHANGE_NOTIFY | as above; waits until it is cancelled or its directory is closed: changes are not looked for |
 //! | ECHO | answered |
@@ -25,12 +25,11 @@ use leasehold::wire::{LeaseAck, OplockBreak, ResiliencyRequest};
 use leasehold::{ConnId, FileId, LeaseKey, LeaseState, OplockLevel, RequestId, Status};
 
 use super::driver::{Body, Driver, Open, Stop};
-use super::memfs::Naming;
-use super::names::Name;
-use super::nt;
-use super::operations::{Operation, OperationKind};
 use super::peers::{self, Whence};
 use super::request::{Attempt, Change, Command, Request};
+use crate::fs::names::Name;
+use crate::fs::operations::OperationKind;
+use crate::fs::{Naming, nt};
 
 /// FSCTL_VALIDATE_NEGOTIATE_INFO
 const VALIDATE_NEGOTIATE_INFO: u32 = 0x0014_0204;
@@ -287,12 +286,12 @@ impl Driver<'_> {
             Command::ChangeNotify { .. } => return self.watch(RequestId::new(seq), origin, open),
             Command::QueryDirectory { flags, pattern, .. } => {
                 let (restart, single) = (flags & RESTART != 0, flags & SINGLE != 0);
-                let listed = self.fs.list(open.handle, pattern, restart, single);
+                let listed = self.fs.list_names(open.handle, pattern, restart, single);
                 return self.look(seq, open, listed.err().unwrap_or(Status::SUCCESS));
             }
             _ => return Err(Stop::unsupported(incoming.command.name())),
         };
-        self.operate(RequestId::new(seq), Operation::new(origin, open, kind))
+        self.operate(RequestId::new(seq), origin, open, kind)
     }
 
     /// Answers what the machine does not see of an open: that is used by it.

@@ -1,26 +1,27 @@
 //! Names of open files: further ones, and others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::successors;
 
 use leasehold::{Access, FileKey, Status};
 
-use super::{Found, Handle, Kind, LinkId, MemFs, NamedLink, NodeId, READ_ONLY, VolumeId};
-use crate::replay::names::Name;
-use crate::replay::nt;
+use super::names::Name;
+use super::room::ENTRY;
+use super::{Found, Handle, Kind, LinkId, MemFs, NamedLink, NodeId, Place, READ_ONLY, VolumeId, facts, nt};
 
 /// A name that an open file is to get. Streams are not renamed here.
 #[derive(Clone, Debug)]
-pub(in crate::replay) struct Naming {
-    pub(in crate::replay) volume: VolumeId,
-    pub(in crate::replay) name: Name,
+pub struct Naming {
+    pub volume: VolumeId,
+    pub name: Name,
     /// Whether a file of that name makes room.
-    pub(in crate::replay) replace: bool,
-    pub(in crate::replay) old: OldName,
+    pub replace: bool,
+    pub old: OldName,
 }
 
 /// What becomes of the name under which the file is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::replay) enum OldName {
+pub enum OldName {
     /// A rename.
     Goes,
     /// A hard link.
@@ -29,20 +30,20 @@ pub(in crate::replay) enum OldName {
 
 /// Whom a new name concerns beside the file itself.
 #[derive(Clone, Debug)]
-pub(in crate::replay) struct Concerned {
+pub struct Concerned {
     /// What makes room: the file, and each of its streams.
-    pub(in crate::replay) replaced: Vec<FileKey>,
+    pub replaced: Vec<FileKey>,
     /// The directory in which the name will stand.
-    pub(in crate::replay) directory: FileKey,
+    pub directory: FileKey,
     /// What is open below a directory that is renamed.
-    pub(in crate::replay) below: Vec<FileKey>,
+    pub below: Vec<FileKey>,
 }
 
 impl MemFs {
     /// Whom a new name concerns, unless it is out of the question (MS-FSA 2.1.5.15.6, 2.1.5.15.12).
-    pub(in crate::replay) fn concerned(&self, handle: Handle, naming: &Naming) -> Result<Concerned, Status> {
+    pub fn concerned(&self, handle: Handle, naming: &Naming) -> Result<Concerned, Status> {
         let open = match naming.old {
-            OldName::Goes => self.accessible(handle, Access::DELETE)?,
+            OldName::Goes => self.open_with(handle, Access::DELETE)?,
             OldName::Stays => self.handles.get(&handle).ok_or(Status::FILE_CLOSED)?,
         };
         let named = self.links.get(open.link).ok_or(Status::FILE_CLOSED)?;
@@ -51,7 +52,7 @@ impl MemFs {
         }
         let is_directory = self.is_directory(open.link);
         match naming.old {
-            OldName::Goes if named.parent.is_none() => return Err(nt::ACCESS_DENIED),
+            OldName::Goes if self.parent_of(open.link).is_none() => return Err(nt::ACCESS_DENIED),
             OldName::Stays if is_directory => return Err(nt::FILE_IS_A_DIRECTORY),
             OldName::Goes | OldName::Stays => {}
         }
@@ -59,10 +60,12 @@ impl MemFs {
             Found::Nothing(directory) => (directory, Vec::new()),
             Found::Object(link) | Found::NoStream(link) => {
                 let keys = self.make_room(link, open.link, naming)?;
-                let parent = self.links.get(link).and_then(|link| link.parent);
-                (parent.ok_or(nt::ACCESS_DENIED)?, keys)
+                (self.parent_of(link).ok_or(nt::ACCESS_DENIED)?, keys)
             }
         };
+        if self.node_of(directory).is_some_and(|node| !node.goes.is_empty()) {
+            return Err(Status::DELETE_PENDING);
+        }
         let below: BTreeSet<FileKey> = match naming.old {
             OldName::Goes if is_directory => {
                 if self.within(directory, named.node) {
@@ -79,58 +82,94 @@ impl MemFs {
     }
 
     /// Gives the name. By now whoever is concerned has to have closed.
-    pub(in crate::replay) fn give_name(&mut self, handle: Handle, naming: &Naming) -> Result<(), Status> {
+    pub fn give_name(&mut self, handle: Handle, naming: &Naming) -> Result<(), Status> {
         let Concerned { replaced, below, .. } = self.concerned(handle, naming)?;
-        let mut open = self.handles.values().filter_map(|open| self.key_of(open.link, &open.stream));
-        if !below.is_empty() || open.any(|key| replaced.contains(&key)) {
+        let found = self.find(naming.volume, &naming.name)?;
+        let busy = |link: LinkId| self.node_of(link).is_some_and(|node| node.opens > 0);
+        let replaces = matches!(found, Found::Object(other) if !replaced.is_empty() && busy(other));
+        if !below.is_empty() || replaces {
             return Err(nt::ACCESS_DENIED);
         }
         let link = self.handles.get(&handle).ok_or(Status::FILE_CLOSED)?.link;
         let node = self.links.get(link).ok_or(Status::FILE_CLOSED)?.node;
-        let parent = match self.find(naming.volume, &naming.name)? {
+        if naming.old == OldName::Stays {
+            self.room.take(ENTRY)?;
+        }
+        let parent = match found {
             Found::Nothing(directory) => directory,
-            Found::Object(other) | Found::NoStream(other) if other == link => return Ok(()),
             Found::Object(other) | Found::NoStream(other) => {
-                self.detach(other);
-                self.links.get(other).and_then(|other| other.parent).ok_or(nt::ACCESS_DENIED)?
+                let parent = self.parent_of(other).ok_or(nt::ACCESS_DENIED)?;
+                if other != link {
+                    self.detach(other);
+                }
+                parent
             }
         };
-        let called = naming.name.parts.last().cloned().unwrap_or_default();
         match naming.old {
             OldName::Goes => {
                 self.detach(link);
-                self.attach(link, parent, called);
+                self.attach(link, parent, &naming.name);
             }
             OldName::Stays => {
-                self.add_link(parent, called, node);
+                self.add_link(parent, &naming.name, node);
             }
         }
         Ok(())
     }
 
-    /// A further name.
-    pub(super) fn add_link(&mut self, parent: LinkId, name: String, node: NodeId) -> LinkId {
-        let link = self.links.len();
-        self.links.push(NamedLink { parent: None, name: String::new(), node });
+    /// A further name. It is counted already.
+    pub(super) fn add_link(&mut self, parent: LinkId, name: &Name, node: NodeId) -> LinkId {
+        let (called, place) = (String::new(), Place::Nowhere);
+        let link = self.links.insert(NamedLink { place, name: String::new(), called, node, opens: 0 });
         self.attach(link, parent, name);
         link
     }
 
-    /// Takes a name out of its directory.
-    pub(super) fn detach(&mut self, link: LinkId) {
-        let Some(NamedLink { parent: Some(parent), name, .. }) = self.links.get(link) else { return };
-        let (parent, name) = (*parent, name.clone());
-        if let Some(Kind::Directory { children, .. }) = self.node_mut(parent).map(|node| &mut node.kind) {
-            children.remove(&name);
+    /// The directory that a name stands in. The root, and what is deleted, stand in none.
+    pub(super) fn parent_of(&self, link: LinkId) -> Option<LinkId> {
+        match self.links.get(link)?.place {
+            Place::In(directory) => Some(directory),
+            Place::Root | Place::Nowhere => None,
         }
     }
 
-    fn attach(&mut self, link: LinkId, parent: LinkId, name: String) {
-        if let Some(Kind::Directory { children, .. }) = self.node_mut(parent).map(|node| &mut node.kind) {
-            children.insert(name.clone(), link);
+    /// Takes a name out of its directory.
+    pub fn detach(&mut self, link: LinkId) {
+        let Some(NamedLink { place, name, node, .. }) = self.links.get_mut(link) else { return };
+        let Place::In(parent) = *place else { return };
+        *place = Place::Nowhere;
+        let (name, id) = (name.clone(), *node);
+        self.entry_changed(parent, |children| children.remove(&name));
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.names = node.names.saturating_sub(1);
+            node.goes.retain(|(_, going)| *going != link);
         }
-        if let Some(link) = self.links.get_mut(link) {
-            (link.parent, link.name) = (Some(parent), name);
+        self.sweep(link);
+    }
+
+    fn attach(&mut self, link: LinkId, parent: LinkId, name: &Name) {
+        let last = name.parts.last().cloned().unwrap_or_default();
+        self.entry_changed(parent, |children| children.insert(last.clone(), link));
+        let Some(named) = self.links.get_mut(link) else { return };
+        (named.place, named.name, named.called) = (Place::In(parent), last, name.called.clone());
+        if let Some(node) = self.nodes.get_mut(named.node) {
+            node.names = node.names.saturating_add(1);
+        }
+    }
+
+    /// Changes the entries of a directory, and with them its times.
+    fn entry_changed(
+        &mut self,
+        directory: LinkId,
+        change: impl FnOnce(&mut BTreeMap<String, LinkId>) -> Option<LinkId>,
+    ) {
+        let now = self.now;
+        let Some(node) = self.node_mut(directory) else { return };
+        if let Kind::Directory { children, .. } = &mut node.kind {
+            change(children);
+        }
+        if now.is_some() {
+            node.times = facts::written(node.times, now, [false; 4]);
         }
     }
 
@@ -152,7 +191,7 @@ impl MemFs {
         }
     }
 
-    fn is_directory(&self, link: LinkId) -> bool {
+    pub(super) fn is_directory(&self, link: LinkId) -> bool {
         matches!(self.node_of(link).map(|node| &node.kind), Some(Kind::Directory { .. }))
     }
 
@@ -162,7 +201,7 @@ impl MemFs {
     }
 
     fn below(&self, link: LinkId, directory: NodeId) -> bool {
-        let parent = self.links.get(link).and_then(|link| link.parent);
-        parent.is_some_and(|parent| self.within(parent, directory))
+        let parents = successors(self.parent_of(link), |link| self.parent_of(*link));
+        parents.into_iter().any(|link| self.links.get(link).is_some_and(|named| named.node == directory))
     }
 }
