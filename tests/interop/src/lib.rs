@@ -2,5 +2,6 @@
 //! records of its server.
 
 pub mod replay;
+pub mod smb;
 pub mod store;
 pub mod vectors;
