@@ -2,7 +2,9 @@
 //! records of its server.
 
 pub mod fs;
+pub mod host;
 pub mod replay;
+pub mod serve;
 pub mod smb;
 pub mod store;
 pub mod vectors;
