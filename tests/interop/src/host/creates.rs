@@ -4,10 +4,12 @@ use leasehold::server::{
     self, AppInstance, Asked, ChannelSequence, Durability, Event, Grant, LockSequences, Opened, Origin,
     Reconnect, Share,
 };
-use leasehold::wire::{DurableFlags, DurableHandleReconnectV2, DurableHandleRequestV2, Lease, RequestContexts};
+use leasehold::wire::{
+    DurableFlags, DurableHandleReconnectV2, DurableHandleRequestV2, Lease, RequestContexts,
+};
 use leasehold::{
-    Access, ClientGuid, ConnId, CreateGuid, CreateOptions, Dialect, Disposition, FileId, FileKey, OplockLevel,
-    RequestId, SessionId, ShareMode, Status, UserId,
+    Access, ClientGuid, ConnId, CreateGuid, CreateOptions, Dialect, Disposition, FileId, FileKey,
+    OplockLevel, RequestId, SessionId, ShareMode, Status, UserId,
 };
 
 use super::{Attempt, Body, Created, Host, Open, Whence};
@@ -68,7 +70,13 @@ pub(super) struct Returning {
 
 impl Host {
     /// A CREATE has come in.
-    pub fn create(&mut self, request: RequestId, whence: &Whence, attempt: Attempt, create: &CreateFields<'_>) {
+    pub fn create(
+        &mut self,
+        request: RequestId,
+        whence: &Whence,
+        attempt: Attempt,
+        create: &CreateFields<'_>,
+    ) {
         let durability = match Asked::of(&create.contexts.durable, whence.dialect) {
             Ok(Asked::Nothing) => Durability::None,
             Ok(Asked::Durable) => Durability::V1,
@@ -117,10 +125,12 @@ impl Host {
     /// Looks the name up and hands the CREATE on, unless what is there forbids it already: then nobody is disturbed. Where
     /// the same was asked before it may have done that itself, so the machine is asked first (MS-SMB2 3.3.5.9).
     fn admit(&mut self, request: RequestId, mut create: Pending) -> Option<Event> {
-        let Pending { origin, volume, ref name, wanted, sharing, level, lease, user, durability, .. } = create;
-        let allowed = self.fs.check(volume, name, &wanted).or_else(|status| {
-            if self.asked_before(&create) { Ok(()) } else { Err(status) }
-        });
+        let Pending { origin, volume, ref name, wanted, sharing, level, lease, user, durability, .. } =
+            create;
+        let allowed = self
+            .fs
+            .check(volume, name, &wanted)
+            .or_else(|status| if self.asked_before(&create) { Ok(()) } else { Err(status) });
         match allowed.and_then(|()| self.fs.resolve(volume, name)) {
             Ok(key) => create.key = key,
             Err(status) => {
@@ -196,11 +206,12 @@ impl Host {
     /// Answers a CREATE, and keeps in mind what later requests on the open depend on.
     pub(super) fn granted(&mut self, request: RequestId, grant: Grant) {
         let Grant { file_id, level, action, lease, durable, replayable, .. } = grant;
-        let (session, client, attempt, back) = match (self.returning.remove(&request), self.creates.get(&request)) {
-            (Some(Returning { session, client, attempt, .. }), _) => (session, client, attempt, true),
-            (None, Some(create)) => (create.origin.session, create.client, create.attempt, false),
-            (None, None) => return eprintln!("request {}: granted what nobody asked for", request.get()),
-        };
+        let (session, client, attempt, back) =
+            match (self.returning.remove(&request), self.creates.get(&request)) {
+                (Some(Returning { session, client, attempt, .. }), _) => (session, client, attempt, true),
+                (None, Some(create)) => (create.origin.session, create.client, create.attempt, false),
+                (None, None) => return eprintln!("request {}: granted what nobody asked for", request.get()),
+            };
         self.forget_create(request);
         let Some(open) = self.opens.get_mut(&file_id.persistent) else {
             return eprintln!("{file_id}: granted, and not open");
@@ -290,4 +301,3 @@ impl Pending {
         }
     }
 }
-

@@ -15,12 +15,13 @@ use std::collections::{HashMap, VecDeque};
 
 use leasehold::persist::Change;
 use leasehold::server::{
-    Action, BreakId, ChannelSequence, DurableGrant, Event, LockSequences, Misuse, Origin, PersistSeq, Server, Share,
+    Action, BreakId, ChannelSequence, DurableGrant, Event, LockSequences, Misuse, Origin, PersistSeq, Server,
+    Share,
 };
 use leasehold::wire::{Lease, LeaseAck, LeaseBreak, OplockBreak};
 use leasehold::{
-    ClientGuid, ConnId, CreateAction, CreateGuid, Dialect, FileId, FileKey, Instant, LeaseKey, Machine as _, OplockLevel,
-    RequestId, SessionId, Status, UserId,
+    ClientGuid, ConnId, CreateAction, CreateGuid, Dialect, FileId, FileKey, Instant, LeaseKey, Machine as _,
+    OplockLevel, RequestId, SessionId, Status, UserId,
 };
 
 use crate::fs::operations::{Operations, Outcome, Progress};

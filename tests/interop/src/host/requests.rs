@@ -132,7 +132,8 @@ impl Host {
     /// A directory is closed: nobody waits for changes in it any more (MS-SMB2 3.3.5.10).
     pub(super) fn end_watches(&mut self, file_id: FileId) {
         let of_it = |watched: &FileId| watched.persistent == file_id.persistent;
-        let ended = self.watches.iter().filter(|(_, (_, watched))| of_it(watched)).map(|(request, _)| *request);
+        let ended =
+            self.watches.iter().filter(|(_, (_, watched))| of_it(watched)).map(|(request, _)| *request);
         for request in ended.collect::<Vec<_>>() {
             self.watches.remove(&request);
             self.answer(request, nt::NOTIFY_CLEANUP, Body::Nothing);
@@ -165,4 +166,3 @@ impl Host {
         self.ask(request, Event::OplockAck { request, session, ack });
     }
 }
-

@@ -73,9 +73,11 @@ impl Engine {
             return self.smb1(conn, &chain.message);
         }
         while let Some(next) = chain.take() {
-            let taken = next.and_then(|(header, octets)| {
-                if self.admit(conn, &header) { Ok((header, octets)) } else { Err(()) }
-            });
+            let taken = next.and_then(
+                |(header, octets)| {
+                    if self.admit(conn, &header) { Ok((header, octets)) } else { Err(()) }
+                },
+            );
             let Ok((header, octets)) = taken else {
                 self.flush(&mut chain);
                 return self.close(conn);
@@ -133,8 +135,17 @@ impl Engine {
         if command == Some(Command::Cancel) {
             return self.cancel(conn, &header);
         }
-        let asked =
-            Asked { conn, session, tree, header, command, signed, async_id: None, chain: None, want: Want::Plain };
+        let asked = Asked {
+            conn,
+            session,
+            tree,
+            header,
+            command,
+            signed,
+            async_id: None,
+            chain: None,
+            want: Want::Plain,
+        };
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.by_message.insert(header.message_id, request);
         }
@@ -142,7 +153,9 @@ impl Engine {
         let Some(command) = command else {
             return self.answer(request, Status::INVALID_PARAMETER, Response::Error { data: Vec::new() });
         };
-        if let Err(status) = self.dispatch(request, command, octets, (session, tree, file.map(|file| (file, related)))) {
+        if let Err(status) =
+            self.dispatch(request, command, octets, (session, tree, file.map(|file| (file, related))))
+        {
             self.answer(request, status, Response::Error { data: Vec::new() });
         }
     }

@@ -128,7 +128,8 @@ impl Engine {
             client_capabilities: request.capabilities,
             client_mode: request.security_mode,
         };
-        let event = leasehold::server::Event::Connected { conn, client: agreed.client, terms: agreed.terms() };
+        let event =
+            leasehold::server::Event::Connected { conn, client: agreed.client, terms: agreed.terms() };
         self.host.feed(event).map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.agreed = Some(agreed);
@@ -137,11 +138,7 @@ impl Engine {
     }
 
     /// NEGOTIATE of SMB1 that offers SMB2 as well (MS-SMB2 3.3.5.3): the client may come again with one of SMB2.
-    pub(super) fn negotiate_smb1(
-        &mut self,
-        conn: ConnId,
-        message: &[u8],
-    ) -> Option<Response<'static>> {
+    pub(super) fn negotiate_smb1(&mut self, conn: ConnId, message: &[u8]) -> Option<Response<'static>> {
         let offers = |dialect: &[u8]| message.windows(dialect.len()).any(|window| window == dialect);
         if message.get(4) != Some(&0x72) {
             return None;
@@ -187,7 +184,8 @@ impl Engine {
         let agreed = self.conns.get(&conn)?.agreed?;
         let octets = Octets(input);
         let count = usize::from(octets.u16(22).ok()?);
-        let dialects: Vec<u16> = (0..count).map(|index| octets.u16(24 + 2 * index).ok()).collect::<Option<_>>()?;
+        let dialects: Vec<u16> =
+            (0..count).map(|index| octets.u16(24 + 2 * index).ok()).collect::<Option<_>>()?;
         let highest = dialects.iter().filter_map(|revision| Dialect::from_wire(*revision)).max();
         let same = octets.u32(0).ok()? == agreed.client_capabilities
             && octets.array(4).ok()? == agreed.client.to_wire()

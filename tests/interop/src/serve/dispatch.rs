@@ -5,7 +5,7 @@ use leasehold::wire::{Header, HeaderFlags, RequestContexts, ResiliencyRequest, R
 use leasehold::{ConnId, Dialect, FileId, RequestId, SessionId, Status, TreeId};
 
 use super::Engine;
-use super::reply::{MXAC, QFID, Want};
+use super::reply::{MXAC, QFID, Want, ioctl};
 use super::session::MORE_PROCESSING_REQUIRED;
 use crate::fs::nt;
 use crate::fs::operations::OperationKind;
@@ -62,7 +62,8 @@ impl Engine {
                 return Ok(());
             }
             Request::SessionSetup(setup) => {
-                let (session, status, response) = self.session_setup(conn, session, &setup, octets, signed)?;
+                let (session, status, response) =
+                    self.session_setup(conn, session, &setup, octets, signed)?;
                 if let Some(asked) = self.asked.get_mut(&id) {
                     asked.session = session;
                     asked.signed |= status == MORE_PROCESSING_REQUIRED && setup.binding;
@@ -95,7 +96,9 @@ impl Engine {
         let whence = self.whence(conn, session, tree)?;
         let file = match (request.file_id(), related) {
             (Some(FileId::PREVIOUS), Ok((previous, true))) => previous,
-            (Some(FileId::PREVIOUS), Err(status)) if header.flags.contains(HeaderFlags::RELATED_OPERATIONS) => {
+            (Some(FileId::PREVIOUS), Err(status))
+                if header.flags.contains(HeaderFlags::RELATED_OPERATIONS) =>
+            {
                 return Err(status);
             }
             (Some(file), _) => file,
@@ -164,7 +167,7 @@ impl Engine {
             Request::Lock { sequence, elements, .. } => self.host.lock(id, whence, file, sequence, elements),
             Request::Ioctl(ioctl) => {
                 paid(ioctl.max_output.max(u32::try_from(ioctl.input.len()).unwrap_or(u32::MAX)))?;
-                self.ioctl(id, whence, file, &ioctl)?;
+                self.control(id, whence, file, &ioctl)?;
             }
             Request::QueryDirectory(query) => {
                 paid(query.max_output)?;
@@ -233,14 +236,20 @@ impl Engine {
         Ok(())
     }
 
-    fn ioctl(&mut self, id: RequestId, whence: &Whence, file: FileId, ioctl: &Ioctl<'_>) -> Result<(), Status> {
-        let (code, conn) = (ioctl.code, whence.origin.conn);
-        if let Some(asked) = self.asked.get_mut(&id) {
-            asked.want = Want::Ioctl { code, file_id: file };
+    fn control(
+        &mut self,
+        id: RequestId,
+        whence: &Whence,
+        file: FileId,
+        asked: &Ioctl<'_>,
+    ) -> Result<(), Status> {
+        let (code, conn) = (asked.code, whence.origin.conn);
+        if let Some(request) = self.asked.get_mut(&id) {
+            request.want = Want::Ioctl { code, file_id: file };
         }
         let output = match code {
-            _ if !ioctl.is_fsctl => return Err(Status::NOT_SUPPORTED),
-            VALIDATE_NEGOTIATE_INFO => match self.validate_negotiate(conn, ioctl.input) {
+            _ if !asked.is_fsctl => return Err(Status::NOT_SUPPORTED),
+            VALIDATE_NEGOTIATE_INFO => match self.validate_negotiate(conn, asked.input) {
                 Some(output) => output,
                 // Somebody sits between the two: no answer (MS-SMB2 3.3.5.15.12).
                 None => {
@@ -250,8 +259,8 @@ impl Engine {
                 }
             },
             ResiliencyRequest::CTL_CODE => {
-                let asked = ResiliencyRequest::decode_input(ioctl.input);
-                let timeout = asked.map_err(|_| Status::INVALID_PARAMETER)?.timeout;
+                let input = ResiliencyRequest::decode_input(asked.input);
+                let timeout = input.map_err(|_| Status::INVALID_PARAMETER)?.timeout;
                 self.host.request_resilience(id, whence, file, timeout);
                 return Ok(());
             }
@@ -272,12 +281,10 @@ impl Engine {
             DFS_GET_REFERRALS => return Err(FS_DRIVER_REQUIRED),
             _ => return Err(nt::INVALID_DEVICE_REQUEST),
         };
-        if output.len() as u64 > u64::from(ioctl.max_output) {
+        if output.len() as u64 > u64::from(asked.max_output) {
             return Err(nt::BUFFER_TOO_SMALL);
         }
-        let file_id = [file.persistent, file.volatile].map(u64::to_le_bytes);
-        let file_id = file_id.as_flattened().try_into().unwrap_or_default();
-        self.answer(id, Status::SUCCESS, Response::Ioctl { code, file_id, output });
+        self.answer(id, Status::SUCCESS, ioctl(code, file, output));
         Ok(())
     }
 
@@ -290,7 +297,8 @@ impl Engine {
         let pattern = utf16(query.pattern)?;
         let (class, flags) = (query.class, query.flags);
         let max = usize::try_from(query.max_output).unwrap_or(usize::MAX);
-        self.host.look(whence, file, |fs, handle| info::query_directory(fs, handle, class, flags, &pattern, max))
+        self.host
+            .look(whence, file, |fs, handle| info::query_directory(fs, handle, class, flags, &pattern, max))
     }
 
     fn query_info(

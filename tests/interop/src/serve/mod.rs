@@ -198,7 +198,9 @@ impl Engine {
                 Output::Answer { request, status, body } => self.answer_host(request, status, body),
                 Output::Interim(request) => self.interim(request),
                 Output::LeaseBreak { id, conn, body } => self.notify_lease(id, conn, &body),
-                Output::OplockBreak { id, conn, session, body } => self.notify_oplock(id, conn, session, body),
+                Output::OplockBreak { id, conn, session, body } => {
+                    self.notify_oplock(id, conn, session, body)
+                }
                 Output::Persist { seq, change } => self.sent.push_back(Sent::Persist(seq, change)),
             }
         }

@@ -159,7 +159,8 @@ impl Server {
                 continue;
             }
             let (unread, unsent) = (Vec::new(), VecDeque::new());
-            let peer = Peer { stream, unread, unsent, written: 0, waiting: 0, closing: false, blocked: false };
+            let peer =
+                Peer { stream, unread, unsent, written: 0, waiting: 0, closing: false, blocked: false };
             self.peers.insert(token, peer);
             self.engine.connected(conn_of(token));
         }

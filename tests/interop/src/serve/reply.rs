@@ -2,7 +2,8 @@
 
 use leasehold::server::BreakId;
 use leasehold::wire::{
-    ContextWriter, CreateResponse, Fixed as _, Header, HeaderFlags, LeaseBreak, OplockBreak, ResponseContexts, Route,
+    ContextWriter, CreateResponse, Fixed as _, Header, HeaderFlags, LeaseBreak, OplockBreak,
+    ResponseContexts, Route,
 };
 use leasehold::{ConnId, FileId, RequestId, SessionId, Status, TreeId};
 
@@ -95,7 +96,7 @@ impl Engine {
                 _ if status.to_wire() >> 30 != 0 => error(),
                 (Some(Command::SetInfo), _) => Response::SetInfo,
                 (Some(Command::ChangeNotify), _) => Response::Output(Vec::new()),
-                (_, Want::Ioctl { code, file_id }) => Response::Ioctl { code, file_id, output: Vec::new() },
+                (_, Want::Ioctl { code, file_id }) => ioctl(code, file_id, Vec::new()),
                 _ => Response::Empty,
             },
         };
@@ -196,7 +197,9 @@ impl Engine {
     /// Says that a request waits (MS-SMB2 3.3.4.2).
     pub(super) fn interim(&mut self, request: RequestId) {
         let id = self.number();
-        let Some(asked) = self.asked.get_mut(&request).filter(|asked| asked.async_id.is_none()) else { return };
+        let Some(asked) = self.asked.get_mut(&request).filter(|asked| asked.async_id.is_none()) else {
+            return;
+        };
         let Some(conn) = self.conns.get_mut(&asked.conn) else { return };
         asked.async_id = Some(id);
         conn.by_async.insert(id, request);
@@ -253,6 +256,13 @@ impl Engine {
 /// An error without more to say.
 pub(super) fn error() -> Response<'static> {
     Response::Error { data: Vec::new() }
+}
+
+/// The answer to an IOCTL.
+pub(super) fn ioctl(code: u32, file_id: FileId, output: Vec<u8>) -> Response<'static> {
+    let halves = [file_id.persistent, file_id.volatile].map(u64::to_le_bytes);
+    let file_id = halves.as_flattened().try_into().unwrap_or_default();
+    Response::Ioctl { code, file_id, output }
 }
 
 fn answer_header(request: &Header, status: Status, credits: u16, session: SessionId) -> Header {

@@ -30,7 +30,6 @@ pub(super) const ALL_ACCESS: u32 = 0x001f_01ff;
 /// A session (MS-SMB2 3.3.1.8).
 #[derive(Debug)]
 pub(super) struct Session {
-    identity: Identity,
     user: UserId,
     client: ClientGuid,
     dialect: Dialect,
@@ -102,7 +101,8 @@ impl Engine {
                 Ok((session, MORE_PROCESSING_REQUIRED, Response::SessionSetup { flags: 0, token }))
             }
             Ok(Step::Done { token, identity, session_key }) => {
-                let Some(done) = self.conns.get_mut(&conn).and_then(|conn| conn.signing_in.remove(&session)) else {
+                let Some(done) = self.conns.get_mut(&conn).and_then(|conn| conn.signing_in.remove(&session))
+                else {
                     return Err(Status::USER_SESSION_DELETED);
                 };
                 let flags = if identity == Identity::Anonymous { IS_NULL } else { 0 };
@@ -176,18 +176,22 @@ impl Engine {
         match done.purpose {
             Purpose::Begin => {
                 self.replace(SessionId::new(previous), session, &identity);
-                self.host.feed(Event::SessionBound { conn, session }).map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
+                self.host
+                    .feed(Event::SessionBound { conn, session })
+                    .map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
                 let user = user_id(&identity);
                 let channels = HashMap::from([(conn, key.clone())]);
                 let (client, dialect, trees) = (agreed.client, agreed.dialect, HashMap::new());
-                self.sessions.insert(session, Session { identity, user, client, dialect, channels, key, trees });
+                self.sessions.insert(session, Session { user, client, dialect, channels, key, trees });
             }
             Purpose::Bind => {
                 let found = self.sessions.get_mut(&session).ok_or(Status::USER_SESSION_DELETED)?;
                 if user_id(&identity) != found.user {
                     return Err(Status::NOT_SUPPORTED);
                 }
-                self.host.feed(Event::SessionBound { conn, session }).map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
+                self.host
+                    .feed(Event::SessionBound { conn, session })
+                    .map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
                 found.channels.insert(conn, key);
             }
             Purpose::Again => {
@@ -313,4 +317,3 @@ fn user_id(identity: &Identity) -> UserId {
     let digest = Sha256::digest(name.as_bytes());
     UserId::new(digest.first_chunk().copied().unwrap_or_default())
 }
-

@@ -12,6 +12,7 @@
 //! | `spnego.rs`, `ntlm.rs` | who signs in | RFC 4178, MS-NLMP |
 
 pub mod frame;
+pub mod info;
 pub mod negotiate;
 pub mod ntlm;
 pub mod octets;

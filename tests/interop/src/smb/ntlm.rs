@@ -31,6 +31,13 @@ struct Account {
     nt_hash: [u8; 16],
 }
 
+impl std::fmt::Debug for Accounts {
+    /// Names, and no hash of a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.by_name.keys()).finish()
+    }
+}
+
 impl Accounts {
     /// Nobody but those who stay anonymous.
     pub const fn new() -> Self {

@@ -10,6 +10,7 @@
 //! | [`etcd`] | `etcd:http://HOST:PORT[/PREFIX][?ttl=SECONDS]` | the node that owns the prefix: see there |
 
 pub mod etcd;
+pub mod keeping;
 pub mod memory;
 pub mod ownership;
 pub mod redb;

@@ -16,7 +16,6 @@
 
 mod line;
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -24,7 +23,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::Duration;
-use std::{env, iter, thread};
+use std::{env, thread};
 
 use leasehold::persist::Change;
 use leasehold::server::{
@@ -34,8 +33,9 @@ use leasehold::server::{
 use leasehold::{
     ConnId, CreateAction, Dialect, HashKey, Instant, Machine as _, RequestId, SessionId, TreeId, UserId,
 };
+use leasehold_interop::store::keeping::{self, Fenced, RestoreError};
 use leasehold_interop::store::ownership::{self, Ownership};
-use leasehold_interop::store::{Batch, Image, Store, StoreError, StoreUrl, decode, wall_clock};
+use leasehold_interop::store::{StoreError, StoreUrl};
 use serde_json::{Value, json};
 
 /// The same for every node that may ever read the records. A real server draws it once, when it is set up.
@@ -93,8 +93,8 @@ enum Failure {
     Store(#[from] StoreError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    #[error("record {0:016x}: {1}")]
-    NoRoom(u64, Misuse),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     #[error("{0}")]
     Misuse(#[from] Misuse),
 }
@@ -107,13 +107,18 @@ fn serve(url: &str, listen: &str) -> Result<(), Failure> {
     let (to_machine, inbox) = mpsc::sync_channel(UNHEARD);
 
     let mut node = Node::new(image.below, to_machine.clone(), to_store, ownership);
-    println!("restored {}", node.restore(store.as_mut(), image)?);
+    println!("restored {}", keeping::restore(store.as_mut(), image, |event| node.handle(event))?);
     node.handle(Event::Recovered)?;
     // What it reserves at the start is stored before anybody comes, so that the first can be promised something.
-    let stored = flush(store.as_mut(), changes.try_iter()).map_err(|Fenced| StoreError::Fenced)?;
+    let stored = keeping::flush(store.as_mut(), changes.try_iter()).map_err(|Fenced| StoreError::Fenced)?;
     stored.into_iter().try_for_each(|event| node.handle(event))?;
     let to_loop = to_machine.clone();
-    thread::spawn(move || keep(store, &changes, &to_loop));
+    thread::spawn(move || {
+        keeping::keep(store, &changes, |told| {
+            let told = told.map_or(Inbox::Fenced, |event| Inbox::Stored(Box::new(event)));
+            to_loop.send(told).is_ok()
+        });
+    });
 
     // Not before all is restored: until then there is nobody to talk to.
     let listener = TcpListener::bind(listen)?;
@@ -127,49 +132,6 @@ fn serve(url: &str, listen: &str) -> Result<(), Failure> {
     });
     node.run(&inbox)
 }
-
-/// Carries changes out until there are no more to come.
-fn keep(mut store: Box<dyn Store>, changes: &Receiver<(PersistSeq, Change)>, to_machine: &SyncSender<Inbox>) {
-    while let Ok(first) = changes.recv() {
-        // What has come while the last batch was flushed goes into this one.
-        let told = match flush(store.as_mut(), iter::once(first).chain(changes.try_iter())) {
-            Ok(events) => {
-                events.into_iter().try_for_each(|event| to_machine.send(Inbox::Stored(Box::new(event))))
-            }
-            Err(Fenced) => to_machine.send(Inbox::Fenced),
-        };
-        if told.is_err() {
-            return;
-        }
-    }
-}
-
-/// As many changes as one batch takes, and what the machine has to know of them.
-fn flush(
-    store: &mut dyn Store,
-    changes: impl Iterator<Item = (PersistSeq, Change)>,
-) -> Result<Vec<Event>, Fenced> {
-    let mut batch = Batch::default();
-    let (room, now) = (store.room(), wall_clock());
-    let add = |(seq, change)| {
-        batch.add(change, now);
-        seq
-    };
-    let numbers: Vec<PersistSeq> = changes.take(room).map(add).collect();
-    let Some(&up_to) = numbers.last() else { return Ok(Vec::new()) };
-    match store.commit(&batch) {
-        Ok(()) => Ok(vec![Event::Persisted { up_to }]),
-        // `PersistFailed` would have the machine grant what it can without the store: nothing may be granted now.
-        Err(StoreError::Fenced) => Err(Fenced),
-        Err(error @ (StoreError::Refused(_) | StoreError::Unusable(_))) => {
-            eprintln!("{} changes are not stored: {error}", numbers.len());
-            Ok(numbers.into_iter().map(|seq| Event::PersistFailed { seq }).collect())
-        }
-    }
-}
-
-/// The store belongs to somebody else.
-struct Fenced;
 
 /// The machine, and those who talk to it.
 struct Node {
@@ -214,45 +176,6 @@ impl Node {
             requests: BTreeMap::new(),
             last: random() >> 32 << 31,
         }
-    }
-
-    /// Restores what can be, sets aside what cannot, and says how many there were of the former.
-    fn restore(&mut self, store: &mut dyn Store, image: Image) -> Result<usize, Failure> {
-        let mut restored = 0;
-        let mut aside = Batch::default();
-        let now = wall_clock();
-        let decoded = image.records.into_iter().map(|(persistent, stored)| {
-            let record = decode(persistent, &stored, now);
-            (persistent, stored, record)
-        });
-        let mut records: Vec<_> = decoded.collect();
-        // From the latest to the earliest; those that are none at the end.
-        records
-            .sort_by_key(|(_, _, record)| Reverse(record.as_ref().map_or(0, |(record, _)| record.written)));
-        for (persistent, stored, record) in records {
-            let why = match record {
-                Ok((record, elapsed)) => match self.handle(Event::Restore { record, elapsed }) {
-                    Ok(()) => {
-                        restored += 1;
-                        continue;
-                    }
-                    // It would be lost: whoever runs this has to give it more room.
-                    Err(misuse @ Misuse::NoRoom) => return Err(Failure::NoRoom(persistent, misuse)),
-                    Err(misuse) => misuse.to_string(),
-                },
-                Err(error) => error.to_string(),
-            };
-            eprintln!("record {persistent:016x} is set aside: {why}");
-            aside.set_aside(persistent, stored);
-            // Each is two changes.
-            if aside.aside.len() >= store.room() / 2 {
-                store.commit(&std::mem::take(&mut aside))?;
-            }
-        }
-        if !aside.is_empty() {
-            store.commit(&aside)?;
-        }
-        Ok(restored)
     }
 
     /// Serves until the store belongs to somebody else.
