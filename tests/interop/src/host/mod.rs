@@ -160,6 +160,12 @@ impl Host {
         &self.server
     }
 
+    /// How many opens and requests there are.
+    pub fn left(&self) -> usize {
+        let requests = [self.creates.len(), self.returning.len(), self.watches.len(), self.accepting.len()];
+        self.opens.len() + self.counted.len() + self.closing.len() + requests.iter().sum::<usize>()
+    }
+
     /// What time it is: for the machine, and for the file system, as FILETIME.
     pub fn set_time(&mut self, now: Instant, filetime: u64) {
         self.now = self.now.max(now);

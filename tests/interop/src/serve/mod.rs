@@ -9,10 +9,12 @@
 //! | `dispatch.rs` | requests: which of them the host hears of, and as what | 3.3.5.8 to 3.3.5.22 |
 //! | `reply.rs` | answers, interim answers, notifications; signatures | 3.3.4.1 to 3.3.4.7 |
 //! | `net.rs` | the sockets | 2.1 |
+//! | `hostile.rs` | histories made of octets, for fuzzing | |
 
 mod compound;
 mod conn;
 mod dispatch;
+pub mod hostile;
 pub mod net;
 mod reply;
 mod session;
@@ -180,6 +182,11 @@ impl Engine {
     /// The host, to restore what a former life left.
     pub fn host(&mut self) -> &mut Host {
         &mut self.host
+    }
+
+    /// How many connections, sessions and requests there are.
+    pub fn left(&self) -> usize {
+        self.conns.len() + self.sessions.len() + self.asked.len() + self.stuck.len() + self.host.left()
     }
 
     /// Works until nothing is left to be done.
