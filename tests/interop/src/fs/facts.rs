@@ -111,6 +111,11 @@ impl MemFs {
     }
 
     /// The volume of an open file.
+    pub fn volume_of(&self, handle: Handle) -> Result<VolumeId, Status> {
+        self.handles.get(&handle).map(|open| open.volume).ok_or(Status::FILE_CLOSED)
+    }
+
+    /// What is known of the volume of an open file.
     pub fn volume_facts(&self, handle: Handle) -> Result<VolumeFacts, Status> {
         let open = self.handles.get(&handle).ok_or(Status::FILE_CLOSED)?;
         let VolumeId(root) = open.volume;

@@ -8,7 +8,7 @@ use super::names::{fold, matches, wild};
 use super::{Facts, Handle, Kind, LinkId, MemFs, nt};
 
 /// A name in a directory, and what it leads to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
     pub name: String,
     pub facts: Facts,

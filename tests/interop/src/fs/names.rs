@@ -78,7 +78,7 @@ impl Name {
 fn parse_stream(text: &str) -> Option<&str> {
     let (stream, kind) = text.split_once(':').unwrap_or((text, "$DATA"));
     let sound = fold(kind) == "$data"
-        && !stream.contains(|c: char| matches!(c, '\\' | '/' | '*' | '?' | ':' | '\0'))
+        && !stream.contains(['\\', '/', '*', '?', ':', '\0'])
         && stream.encode_utf16().count() <= LONGEST;
     let names_something = !stream.is_empty() || text.contains(':');
     (sound && names_something).then_some(stream)

@@ -257,3 +257,61 @@ impl Subject {
         self.lease.map_or(Actor::Other, |(client, key)| Actor::Lease { client, key })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use leasehold::{CreateOptions, Disposition, SessionId, TreeId};
+
+    use super::*;
+    use crate::fs::names::Name;
+    use crate::fs::{Wanted, nt};
+
+    const REQUEST: RequestId = RequestId::new(7);
+
+    fn subject(fs: &mut MemFs, access: Access) -> Subject {
+        let (volume, name) = (fs.volume("s"), Name::parse("a").unwrap());
+        let (disposition, options) = (Disposition::OpenIf, CreateOptions::empty());
+        let handle =
+            fs.open(volume, &name, &Wanted { access, disposition, options, attributes: 0 }).unwrap().handle;
+        let key = fs.lookup(volume, &name).unwrap();
+        let origin = Origin::new(ConnId::new(1), SessionId::new(2), TreeId::new(3));
+        Subject { origin, file_id: FileId::new(4, 5), key, handle, lease: None }
+    }
+
+    #[test]
+    fn what_the_handle_may_not_do_is_not_asked() {
+        let (mut fs, mut operations) = (MemFs::default(), Operations::default());
+        let subject = subject(&mut fs, Access::READ_DATA);
+        for kind in [
+            OperationKind::Write { offset: 0, length: 1, data: Some(vec![1]) },
+            OperationKind::EndOfFile(0),
+            OperationKind::Basic(Basic::default()),
+            OperationKind::Delete { pending: true },
+            OperationKind::Security,
+        ] {
+            let progress = operations.begin(&mut fs, REQUEST, subject, kind);
+            assert!(!progress.tells_of_use());
+            let Progress::Ended { result: Err(status), done } = progress else { panic!("{progress:?}") };
+            assert_eq!((status, done.len()), (nt::ACCESS_DENIED, 0));
+        }
+        assert!(!operations.contains(REQUEST));
+    }
+
+    #[test]
+    fn what_concerns_the_file_itself_is_asked_as_the_open() {
+        let (mut fs, mut operations) = (MemFs::default(), Operations::default());
+        let subject = subject(&mut fs, Access::READ_DATA);
+        let kind = OperationKind::Read { offset: 1, length: 2, minimum: 0 };
+        let progress = operations.begin(&mut fs, REQUEST, subject, kind);
+        assert!(progress.tells_of_use());
+        let Progress::Ask(Event::Operate { request, file, actor, intent, .. }) = progress else {
+            panic!("{progress:?}");
+        };
+        assert_eq!((request, file, actor), (REQUEST, subject.key, Actor::Open(subject.file_id)));
+        assert_eq!(intent, Intent::Read { offset: 1, len: 2 });
+        assert_eq!(operations.of(ConnId::new(1)), [REQUEST]);
+        assert_eq!(operations.of(ConnId::new(2)), []);
+        assert!(operations.give_up(REQUEST, Status::CANCELLED).is_empty());
+        assert!(operations.again(&mut fs, REQUEST).is_none());
+    }
+}

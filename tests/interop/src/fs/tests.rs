@@ -303,3 +303,210 @@ fn room_is_given_in_blocks() {
     disk.fs.resize(opened.handle, 4097).unwrap();
     assert_eq!(disk.open("a", Disposition::Open, PLAIN).unwrap().allocation, 8192);
 }
+
+fn basic(times: [u64; 4], attributes: u32) -> Basic {
+    Basic { times, attributes }
+}
+
+#[test]
+fn times_follow_what_is_done_until_they_are_set() {
+    let mut disk = Disk::new();
+    disk.fs.set_time(10);
+    let file = disk.open("a", Disposition::Create, PLAIN).unwrap().handle;
+    let times = |disk: &Disk, file| disk.fs.info(file).unwrap().facts.times;
+    assert_eq!(times(&disk, file), [10; 4]);
+    disk.fs.set_time(20);
+    disk.fs.write(file, 0, 1, None).unwrap();
+    assert_eq!(times(&disk, file), [10, 20, 20, 20]);
+    disk.fs.set_time(30);
+    disk.fs.set_basic(file, &basic([5, 0, 7, 0], 0)).unwrap();
+    assert_eq!(times(&disk, file), [5, 20, 7, 30]);
+    // What this handle set stays, whatever it does; others do as they like.
+    disk.fs.set_time(40);
+    disk.fs.resize(file, 0).unwrap();
+    assert_eq!(times(&disk, file), [5, 40, 7, 40]);
+    let other = disk.open("a", Disposition::Open, PLAIN).unwrap().handle;
+    disk.fs.set_basic(other, &basic([0, 0, 0, u64::MAX], 0)).unwrap();
+    disk.fs.set_time(50);
+    disk.fs.write(other, 0, 1, None).unwrap();
+    assert_eq!(times(&disk, file), [5, 50, 50, 40]);
+    disk.fs.set_basic(file, &basic([0, 0, u64::MAX - 1, 0], 0)).unwrap();
+    disk.fs.set_time(60);
+    disk.fs.write(file, 0, 1, None).unwrap();
+    assert_eq!(times(&disk, file), [5, 60, 60, 60]);
+    // No time, and a file is no directory.
+    let wrong = Err(Status::INVALID_PARAMETER);
+    assert_eq!(disk.fs.set_basic(file, &basic([u64::MAX - 2, 0, 0, 0], 0)), wrong);
+    assert_eq!(disk.fs.set_basic(file, &basic([0; 4], DIRECTORY)), wrong);
+}
+
+#[test]
+fn a_directory_is_changed_with_its_entries() {
+    let mut disk = Disk::new();
+    disk.fs.set_time(10);
+    let root = disk.open("", Disposition::Open, FOLDER).unwrap().handle;
+    let written = |disk: &Disk| disk.fs.info(root).unwrap().facts.times[2];
+    disk.fs.set_time(20);
+    let file = disk.open("a", Disposition::Create, DELETES).unwrap().handle;
+    assert_eq!(written(&disk), 20);
+    disk.fs.set_time(30);
+    disk.fs.close(file, Link::Remove).unwrap();
+    assert_eq!(written(&disk), 30);
+    disk.fs.set_time(40);
+    disk.open("b", Disposition::Open, PLAIN).unwrap_err();
+    assert_eq!(written(&disk), 30);
+}
+
+#[test]
+fn names_are_shown_as_they_were_written() {
+    let mut disk = Disk::new();
+    disk.open("Dir", Disposition::Create, FOLDER).unwrap();
+    let stream = disk.open("dIR\\File:Stream", Disposition::Create, PLAIN).unwrap().handle;
+    let file = disk.open("DIR\\FILE", Disposition::Open, PLAIN).unwrap().handle;
+    let name = |disk: &Disk, handle| disk.fs.info(handle).unwrap().name;
+    assert_eq!(name(&disk, stream), "\\Dir\\File:Stream");
+    assert_eq!(name(&disk, file), "\\Dir\\File");
+    let streams = disk.fs.streams(file).unwrap();
+    let names: Vec<_> = streams.iter().map(|stream| stream.name.as_str()).collect();
+    assert_eq!(names, ["::$DATA", ":Stream:$DATA"]);
+    disk.fs.close(stream, Link::Keep).unwrap();
+    // Another case is another way to write it.
+    let cased = naming(&disk, "dir\\fILE", false, OldName::Goes);
+    assert_eq!(disk.fs.give_name(file, &cased), Ok(()));
+    assert_eq!(name(&disk, file), "\\Dir\\fILE");
+    let root = disk.open("", Disposition::Open, FOLDER).unwrap().handle;
+    assert_eq!(name(&disk, root), "\\");
+    assert_eq!(disk.fs.list_names(root, "D*", false, false), Ok(vec!["Dir".to_owned()]));
+}
+
+#[test]
+fn what_is_about_to_be_deleted_is_said_so() {
+    let mut disk = Disk::new();
+    let file = disk.open("a", Disposition::Create, PLAIN).unwrap().handle;
+    let said = |disk: &Disk| disk.fs.info(file).map(|info| (info.links, info.delete_pending));
+    assert_eq!(said(&disk), Ok((1, false)));
+    disk.fs.give_name(file, &naming(&disk, "b", false, OldName::Stays)).unwrap();
+    assert_eq!(said(&disk), Ok((2, false)));
+    disk.fs.dispose(file, true).unwrap();
+    assert_eq!(said(&disk), Ok((1, true)));
+    // Nothing comes to be in a directory that goes.
+    let folder = disk.open("d", Disposition::Create, FOLDER).unwrap().handle;
+    disk.fs.dispose(folder, true).unwrap();
+    assert_eq!(disk.open("d\\e", Disposition::Create, PLAIN).err(), Some(Status::DELETE_PENDING));
+    let into = naming(&disk, "d\\b", false, OldName::Stays);
+    assert_eq!(disk.fs.give_name(file, &into), Err(Status::DELETE_PENDING));
+    disk.fs.close(folder, Link::Remove).unwrap();
+    // What was put into a directory keeps it.
+    let folder = disk.open("d", Disposition::Create, FOLDER.union(DELETES)).unwrap().handle;
+    disk.open("d\\e", Disposition::Create, PLAIN).unwrap();
+    disk.fs.close(folder, Link::Remove).unwrap();
+    assert!(disk.open("d\\e", Disposition::Open, PLAIN).is_ok());
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let mut disk = Disk::new();
+    let create = Disposition::Create;
+    let status = |opened: Result<Opened, Status>| opened.err();
+    disk.open("d", create, FOLDER).unwrap();
+    disk.open("f", create, PLAIN).unwrap();
+    assert_eq!(status(disk.open("d:s", Disposition::Open, PLAIN)), Some(Status::OBJECT_NAME_NOT_FOUND));
+    assert_eq!(status(disk.open("f:s", create, FOLDER)), Some(nt::NOT_A_DIRECTORY));
+    assert_eq!(status(disk.open("g:s", create, FOLDER)), Some(nt::NOT_A_DIRECTORY));
+    assert_eq!(status(disk.open("x\\y", Disposition::Open, PLAIN)), Some(nt::OBJECT_PATH_NOT_FOUND));
+    assert_eq!(status(disk.open_with("r", ALL, create, DELETES, READ_ONLY)), Some(nt::CANNOT_DELETE));
+    let mut empty = Disk::new();
+    assert_eq!(status(empty.open("", Disposition::Open, DELETES)), Some(nt::CANNOT_DELETE));
+    let root = empty.open("", Disposition::Open, FOLDER).unwrap().handle;
+    assert_eq!(empty.fs.dispose(root, true), Err(nt::CANNOT_DELETE));
+    let file = disk.open("f", Disposition::Open, PLAIN).unwrap().handle;
+    let away = naming(&disk, "x\\f", false, OldName::Goes);
+    assert_eq!(disk.fs.give_name(file, &away), Err(nt::OBJECT_PATH_NOT_FOUND));
+    assert_eq!(disk.fs.resize(file, u64::MAX), Err(Status::INVALID_PARAMETER));
+}
+
+#[test]
+fn what_is_gone_leaves_room() {
+    let mut fs = MemFs::with_limit(4 * BLOCK);
+    let volume = fs.volume("s");
+    let wanted = Wanted { access: ALL, disposition: Disposition::OpenIf, options: DELETES, attributes: 0 };
+    for turn in 0..100 {
+        let name = Name::parse(&format!("f{turn}:s")).unwrap();
+        let whole = Name::parse(&format!("f{turn}")).unwrap();
+        let file = fs.open(volume, &whole, &wanted).unwrap().handle;
+        let stream = fs.open(volume, &name, &wanted).unwrap().handle;
+        assert_eq!(fs.write(file, 0, 1, Some(vec![1])), Ok(1));
+        assert_eq!(fs.write(stream, 1 << 40, 1, Some(vec![1])), Ok(1));
+        assert_eq!(fs.write(stream, 0, 2 * BLOCK, Some(vec![1; 2 * BLOCK as usize])), Err(nt::DISK_FULL));
+        // The name may go before a stream is closed.
+        fs.close(file, Link::Remove).unwrap();
+        assert_eq!((fs.links.len(), fs.nodes.len()), (2, 2));
+        fs.close(stream, Link::Remove).unwrap();
+        assert_eq!((fs.links.len(), fs.nodes.len(), fs.room.used()), (1, 1, 0));
+    }
+    let mut made = 0;
+    let kept = Wanted { options: PLAIN, ..wanted };
+    let full = loop {
+        match fs.open(volume, &Name::parse(&format!("f{made}")).unwrap(), &kept) {
+            Ok(opened) => fs.close(opened.handle, Link::Keep).unwrap(),
+            Err(status) => break status,
+        }
+        made += 1;
+    };
+    assert_eq!((full, made), (nt::DISK_FULL, 8));
+}
+
+#[test]
+fn a_name_that_makes_room_gives_its_data_back() {
+    let mut disk = Disk::new();
+    let old = disk.open("old", Disposition::Create, PLAIN).unwrap().handle;
+    disk.fs.write(old, 0, 1, Some(vec![1])).unwrap();
+    disk.fs.close(old, Link::Keep).unwrap();
+    let new = disk.open("new", Disposition::Create, PLAIN).unwrap().handle;
+    let used = disk.fs.room.used();
+    disk.fs.give_name(new, &naming(&disk, "old", true, OldName::Goes)).unwrap();
+    assert_eq!(disk.fs.room.used(), used - BLOCK - 2 * ENTRY);
+    assert_eq!((disk.fs.links.len(), disk.fs.nodes.len()), (2, 2));
+    disk.fs.close(new, Link::Keep).unwrap();
+    assert_eq!(disk.open("new", Disposition::Open, PLAIN).err(), Some(Status::OBJECT_NAME_NOT_FOUND));
+}
+
+#[test]
+fn many_files_are_as_fast_as_few() {
+    let mut disk = Disk::new();
+    let handles: Vec<_> = (0..100_000)
+        .map(|file| disk.open(&format!("f{file}"), Disposition::Create, PLAIN).unwrap().handle)
+        .collect();
+    let root = disk.open("", Disposition::Open, FOLDER).unwrap().handle;
+    assert_eq!(disk.fs.list_names(root, "f99999", false, false), Ok(vec!["f99999".to_owned()]));
+    assert_eq!(disk.fs.list_names(root, "*", true, false).map(|names| names.len()), Ok(100_002));
+    for handle in handles {
+        disk.fs.close(handle, Link::Keep).unwrap();
+    }
+}
+
+#[test]
+fn a_listing_gives_again_what_did_not_fit() {
+    let mut disk = Disk::new();
+    let root = disk.open("", Disposition::Open, FOLDER).unwrap().handle;
+    for name in ["C", "a", "B"] {
+        disk.open(name, Disposition::Create, PLAIN).unwrap();
+    }
+    let some = |disk: &mut Disk, most: usize| {
+        let mut names = Vec::new();
+        let taken = disk.fs.list(root, "?", false, false, |entry| {
+            let fits = names.len() < most;
+            names.extend(fits.then(|| entry.name.clone()));
+            fits
+        });
+        taken.map(|_| names.join(" "))
+    };
+    assert_eq!(some(&mut disk, 2), Ok(". a".to_owned()));
+    assert_eq!(some(&mut disk, 0), Ok(String::new()));
+    // What comes and goes meanwhile does so behind the place where it stands.
+    disk.open("b2", Disposition::Create, PLAIN).unwrap();
+    assert_eq!(some(&mut disk, 9), Ok("B C".to_owned()));
+    assert_eq!(some(&mut disk, 9), Err(nt::NO_MORE_FILES));
+    let blind = disk.open_with("", Access::READ_ATTRIBUTES, Disposition::Open, FOLDER, 0).unwrap().handle;
+    assert_eq!(disk.fs.list_names(blind, "*", false, false), Err(nt::ACCESS_DENIED));
+}

@@ -4,6 +4,7 @@ use leasehold::RequestId;
 use leasehold::server::{Event, Origin, Ticket};
 
 use super::driver::{Body, Driver, Open, Stop};
+use crate::fs::Piece;
 use crate::fs::operations::{OperationKind, Outcome, Progress, Subject};
 
 impl Driver<'_> {
@@ -64,9 +65,8 @@ fn body(outcome: Outcome) -> Body {
         Outcome::Nothing => Body::Nothing,
         Outcome::Written(count) => Body::Write { count },
         Outcome::Read { length, data, unknown } => {
-            let known = |at: &u64| !unknown.iter().any(|range| range.contains(at));
-            let octets = (0..).zip(data).map(|(at, octet)| known(&at).then_some(octet));
-            Body::Read { length, data: octets.collect() }
+            let piece = Piece { octets: data, unknown };
+            Body::Read { length, data: piece.known() }
         }
     }
 }

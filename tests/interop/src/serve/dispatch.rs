@@ -10,7 +10,7 @@ use super::session::MORE_PROCESSING_REQUIRED;
 use crate::fs::nt;
 use crate::fs::operations::OperationKind;
 use crate::host::{Attempt, CreateFields, Whence};
-use crate::smb::info::{self, Change};
+use crate::smb::info::{self, Change, Reply};
 use crate::smb::octets::utf16;
 use crate::smb::request::{Command, Ioctl, QueryDirectory, QueryInfo, Request};
 use crate::smb::response::Response;
@@ -177,8 +177,13 @@ impl Engine {
             Request::ChangeNotify { .. } => self.host.watch(id, whence, file),
             Request::QueryInfo(query) => {
                 paid(query.max_output.max(u32::try_from(query.input.len()).unwrap_or(u32::MAX)))?;
-                let (status, output) = self.query_info(whence, file, &query)?;
-                self.answer(id, status, Response::Output(output));
+                let Reply { status, octets } = self.query_info(whence, file, &query)?;
+                let response = if status == nt::BUFFER_TOO_SMALL {
+                    Response::Error { data: octets }
+                } else {
+                    Response::Output(octets)
+                };
+                self.answer(id, status, response);
             }
             Request::SetInfo { kind, class, data, .. } => {
                 paid(u32::try_from(data.len()).unwrap_or(u32::MAX))?;
@@ -306,7 +311,7 @@ impl Engine {
         whence: &Whence,
         file: FileId,
         query: &QueryInfo<'_>,
-    ) -> Result<(Status, Vec<u8>), Status> {
+    ) -> Result<Reply, Status> {
         let max = usize::try_from(query.max_output).unwrap_or(usize::MAX);
         let (class, additional) = (query.class, query.additional);
         self.host.look(whence, file, |fs, handle| match query.kind {
@@ -328,21 +333,23 @@ impl Engine {
     ) -> Result<(), Status> {
         match kind {
             1 => {}
-            // A security descriptor is taken and not kept.
             3 => {
-                self.host.look(whence, file, |_, _| Ok(()))?;
-                self.answer(id, Status::SUCCESS, Response::SetInfo);
+                self.host.operate(id, whence, file, OperationKind::Security);
                 return Ok(());
             }
             _ => return Err(Status::NOT_SUPPORTED),
         }
-        match info::parse_set_file(class, data, whence.volume)? {
-            Change::Operation(kind) => self.host.operate(id, whence, file, kind),
-            change => {
-                self.host.look(whence, file, |fs, handle| info::apply(fs, handle, &change))?;
-                self.answer(id, Status::SUCCESS, Response::SetInfo);
+        match info::parse_set_file(whence.volume, class, data)? {
+            Change::Operation(kind) => {
+                self.host.operate(id, whence, file, kind);
+                return Ok(());
             }
+            Change::Position(position) => {
+                self.host.look(whence, file, |fs, handle| fs.set_position(handle, position))?;
+            }
+            Change::Mode(mode) => self.host.look(whence, file, |fs, handle| fs.set_mode(handle, mode))?,
         }
+        self.answer(id, Status::SUCCESS, Response::SetInfo);
         Ok(())
     }
 
