@@ -39,6 +39,7 @@ const ARCHIVE: u32 = 0x20;
 const NORMAL: u32 = 0x80;
 /// The attributes that a client may choose.
 const SETTABLE: u32 = READ_ONLY | HIDDEN_OR_SYSTEM | ARCHIVE;
+
 /// A file system with any number of volumes.
 #[derive(Debug, Default)]
 pub struct MemFs {

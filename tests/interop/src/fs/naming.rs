@@ -134,7 +134,7 @@ impl MemFs {
     }
 
     /// Takes a name out of its directory.
-    pub fn detach(&mut self, link: LinkId) {
+    pub(super) fn detach(&mut self, link: LinkId) {
         let Some(NamedLink { place, name, node, .. }) = self.links.get_mut(link) else { return };
         let Place::In(parent) = *place else { return };
         *place = Place::Nowhere;
