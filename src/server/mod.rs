@@ -42,8 +42,8 @@ pub use event::{
     Origin, Reconnect, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 pub use profile::{
-    AbsentHolder, ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck, Profile,
-    UnexpectedAck, UnknownReplay,
+    AbsentHolder, ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck,
+    PendingReplay, Profile, UnexpectedAck, UnknownReplay,
 };
 pub use registry::Registry;
 pub use scale::{

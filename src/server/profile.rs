@@ -36,6 +36,22 @@ pub struct Profile {
     pub unknown_replay: UnknownReplay,
     /// What becomes of an open that meets a persistent one without a connection.
     pub absent_holder: AbsentHolder,
+    /// The answer to a CREATE that is sent again while the first still waits.
+    pub pending_replay: PendingReplay,
+}
+
+/// The answer to a CREATE with a CreateGuid that another one has which is not answered yet (MS-SMB2 3.3.5.9, 3.3.5.9.10). The text
+/// has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "two are known")]
+pub enum PendingReplay {
+    /// STATUS_FILE_NOT_AVAILABLE, so that the client tries once more: Samba.
+    #[default]
+    TryAgain,
+    /// While share modes hold the first up, the second is carried out beside it, without a lease and not durable; behind them it is
+    /// STATUS_ACCESS_DENIED: Windows, as observed.
+    Unnoticed,
 }
 
 /// The answer to a CREATE with SMB2_FLAGS_REPLAY_OPERATION and SMB2_DHANDLE_FLAG_PERSISTENT whose CreateGuid is unknown

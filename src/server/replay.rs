@@ -4,7 +4,8 @@ use super::action::{Action, Grant};
 use super::durable::{DurableGrant, survives};
 use super::event::{Durability, ObjectKind, Opened, ShareFlags, ShareKind};
 use super::oplock::Oplock;
-use super::records::{Job, LaneSlot, ReplaySlot, Stage, WaiterSlot};
+use super::profile::PendingReplay;
+use super::records::{Job, LaneSlot, Open, ReplaySlot, Stage, WaiterSlot};
 use super::scale::{Admission, LeaseSlot, OpenSlot, RegistryInput};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::Level;
@@ -196,9 +197,31 @@ impl Shard {
             // It was freed while this was on its way: the registry has heard of that by the time it hears of this.
             return tell(out, RegistryInput::Anew { admission: self.admissions.put(admission) });
         };
+        let entry = entry.clone();
+        if self.config.profile.pending_replay == PendingReplay::Unnoticed && self.answered(&entry).is_none() {
+            return self.unnoticed(admission, out);
+        }
         let request = admission.create.request;
-        let found = self.replayed(&entry.clone(), &admission);
+        let found = self.replayed(&entry, &admission);
         self.answer_replay(request, found, out);
+    }
+
+    /// A CREATE whose first attempt is not answered yet counts for itself: share modes hold it up as they do the first, and
+    /// behind them there is an open already that cannot be replayed.
+    fn unnoticed(&mut self, mut admission: Admission, out: Out<'_>) {
+        let file = self.files.find(admission.create.file).and_then(|file| self.files.get(file));
+        if file.is_none_or(|file| file.shares.fit(admission.claim())) {
+            return self.decline(admission.create.request, Status::ACCESS_DENIED, out);
+        }
+        admission.create.durability = Durability::None;
+        let admission = self.admissions.put(admission);
+        self.arrive(admission.create.file, Job::Create(admission), out);
+    }
+
+    /// The open that a CREATE got, once it is answered.
+    fn answered(&self, entry: &Replayable) -> Option<(OpenSlot, &Open)> {
+        let found = entry.open.and_then(|slot| Some((slot, self.opens.get(slot)?)));
+        found.filter(|(_, open)| !open.opening() && !open.unheard())
     }
 
     fn answer_replay(
@@ -259,10 +282,7 @@ impl Shard {
         admission: &Admission,
     ) -> Result<(Option<OpenSlot>, Grant), Status> {
         let create = &admission.create;
-        let found = entry.open.and_then(|slot| Some((slot, self.opens.get(slot)?)));
-        // Choice: as Samba has it, while the first is on its way; Windows carries the second out.
-        let known = found.filter(|(_, open)| !open.opening() && !open.unheard());
-        let (slot, open) = known.ok_or(Status::FILE_NOT_AVAILABLE)?;
+        let (slot, open) = self.answered(entry).ok_or(Status::FILE_NOT_AVAILABLE)?;
         let promise = open.durable.and_then(|slot| self.durables.get(slot)?.promise());
         let absent = promise.is_some() && open.orphaned();
         if !create.replay {

@@ -131,7 +131,7 @@ run_one() { # TEST
     mkdir -p "$dir"
     : > "$dir/address"
     plan "$test"
-    "${serve[@]}" --listen 127.0.0.1:0 --store "${STORE//%/$dir}" --user "$user:$password" --user "$user2:$password2" \
+    "${serve[@]}" --test-controls --listen 127.0.0.1:0 --store "${STORE//%/$dir}" --user "$user:$password" --user "$user2:$password2" \
         "${options[@]}" > "$dir/address" 2> "$dir/server.log" < /dev/null &
     server=$!
     for _ in $(seq 200); do

@@ -9,7 +9,7 @@
 //! | `--user NAME:PASSWORD` | who may sign in; anybody may stay anonymous |
 //! | `--continuous` | persistent handles, and a share `share_ca` that is continuously available |
 //! | `--share NAME[:ca][:cluster][:scale-out][:force-level2]` | a further share; `share` is always there |
-//! | `--profile NAME` | `windows`, or `samba` where that differs from it |
+//! | `--profile NAME` | `windows` or `samba`: what is otherwise there than by default, as far as clients can tell |
 //! | `--test-controls` | FSCTL 0x83848003, by which a test has the server take a connection for dead |
 //!
 //! On standard output it says `listening ADDRESS` when it does.
@@ -22,7 +22,8 @@ use std::sync::mpsc;
 use std::{env, thread};
 
 use leasehold::server::{
-    Config, Event, FollowUpEpoch, Profile, RouteSeed, Server, Share, ShareFlags, ShareKind, UnknownReplay,
+    Config, Event, FollowUpEpoch, PendingReplay, Profile, RouteSeed, Server, Share, ShareFlags, ShareKind,
+    UnknownReplay,
 };
 use leasehold::{HashKey, Instant};
 use leasehold_interop::fs::MemFs;
@@ -86,7 +87,7 @@ impl Options {
                 }
                 "--share" => shares.extend([share(&arguments.next()?)?]),
                 "--profile" => match arguments.next()?.as_str() {
-                    "windows" => profile = Profile::default(),
+                    "windows" => profile.pending_replay = PendingReplay::Unnoticed,
                     "samba" => {
                         profile.follow_up_epoch = FollowUpEpoch::Same;
                         profile.unknown_replay = UnknownReplay::Refuse;

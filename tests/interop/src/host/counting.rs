@@ -52,8 +52,8 @@ impl Host {
         Ok(())
     }
 
-    /// A request is answered.
-    pub(super) fn uncount_request(&mut self, request: RequestId) {
+    /// A request is answered: every one has to be told, whoever answers it.
+    pub fn answered(&mut self, request: RequestId) {
         let Some(Counted { file_id, outstanding, .. }) = self.counted.remove(&request) else { return };
         let open = self.opens.get_mut(&file_id.persistent);
         if let Some(open) = open.filter(|open| open.file_id == file_id) {
@@ -65,7 +65,7 @@ impl Host {
     pub(super) fn uncount(&mut self, conn: ConnId) {
         let on_it = self.counted.iter().filter(|(_, counted)| counted.conn == conn);
         for request in on_it.map(|(request, _)| *request).collect::<Vec<_>>() {
-            self.uncount_request(request);
+            self.answered(request);
         }
     }
 }

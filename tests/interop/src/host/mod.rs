@@ -340,7 +340,7 @@ impl Host {
     }
 
     fn answer(&mut self, request: RequestId, status: Status, body: Body) {
-        self.uncount_request(request);
+        self.answered(request);
         self.outputs.push_back(Output::Answer { request, status, body });
     }
 

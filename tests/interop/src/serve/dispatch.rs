@@ -75,6 +75,14 @@ impl Engine {
                 self.answer(id, Status::SUCCESS, Response::Empty);
                 return Ok(());
             }
+            // It comes without a session.
+            Request::Ioctl(Ioctl { code: FORGET_PEER, file_id, .. }) if self.setup.test_controls => {
+                if let Some(conn) = self.conns.get_mut(&conn) {
+                    conn.out_of_reach = true;
+                }
+                self.answer(id, Status::SUCCESS, ioctl(FORGET_PEER, file_id, Vec::new()));
+                return Ok(());
+            }
             Request::Logoff => {
                 self.session(conn, session)?;
                 // Signed with the key of what ends by it.
@@ -277,12 +285,6 @@ impl Engine {
                 }
                 output
             }
-            FORGET_PEER if self.setup.test_controls => {
-                if let Some(conn) = self.conns.get_mut(&conn) {
-                    conn.out_of_reach = true;
-                }
-                Vec::new()
-            }
             DFS_GET_REFERRALS => return Err(FS_DRIVER_REQUIRED),
             _ => return Err(nt::INVALID_DEVICE_REQUEST),
         };
@@ -306,12 +308,7 @@ impl Engine {
             .look(whence, file, |fs, handle| info::query_directory(fs, handle, class, flags, &pattern, max))
     }
 
-    fn query_info(
-        &mut self,
-        whence: &Whence,
-        file: FileId,
-        query: &QueryInfo<'_>,
-    ) -> Result<Reply, Status> {
+    fn query_info(&mut self, whence: &Whence, file: FileId, query: &QueryInfo<'_>) -> Result<Reply, Status> {
         let max = usize::try_from(query.max_output).unwrap_or(usize::MAX);
         let (class, additional) = (query.class, query.additional);
         self.host.look(whence, file, |fs, handle| match query.kind {

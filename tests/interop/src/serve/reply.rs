@@ -106,6 +106,7 @@ impl Engine {
     /// Answers a request.
     pub(super) fn answer(&mut self, request: RequestId, status: Status, response: Response<'_>) {
         let Some(mut asked) = self.asked.remove(&request) else { return };
+        self.host.answered(request);
         let answer = self.encode(&asked, status, &response);
         let file = match &response {
             Response::Create(created) => Some(Ok(created.file_id)),
