@@ -52,25 +52,24 @@ plan() { # TEST: sets share, options (of serve), settings (of smbtorture), limit
         smb2.replay.replay5) share=share_ca options=(--continuous) ;;
         # Persistent, or only durable, for each oplock and lease, by whether the share has CA: pass on `share` too.
         smb2.durable-v2-open.persistent-open-*) share=share_ca options=(--continuous) ;;
-        # The LOCK of a client against an open and a close: skips itself unless it is told for how many seconds.
+        # Opens and locks against each other: skips itself unless it is told for how many seconds.
         smb2.lock.open-brlock-deadlock) settings=(--option=torture:open_brlock_deadlock_timemout=5) ;;
 
-        # These go to `ca_so` and skip themselves unless the share they are pointed at has SCALEOUT: no W in any lease.
+        # Skips itself unless the share it is pointed at has SCALEOUT.
         smb2.persistent-open.leaselevels_so) share=ca_so options=("${shares[@]}") ;;
-        # These go to `so` and `ca_so` by themselves: no lease of a directory on the former.
+        # The same; these go on to `so` and `ca_so` by themselves, and want no lease of a directory on the former.
         smb2.persistent-open.directory-leaselevels-so*) share=ca_so options=("${shares[@]}") ;;
-        # `leaselevels` fails without CA and asks for the leases that suit SCALEOUT or its absence. `leaselevels_fo`,
-        # `leaselevels_fo_max_rwh`, `directory-leaselevels-fo` and `-fo-ca` go to `ca_fo`, `ca_fo_max_rwh`, `fo` and `ca_fo` by
-        # themselves, and skip themselves if the share they are pointed at has SCALEOUT. `directory-leaselevels` skips itself
+        # `leaselevels` fails without CA. `leaselevels_fo`, `leaselevels_fo_max_rwh`, `directory-leaselevels-fo` and `-fo-ca` go on
+        # to `ca_fo`, `ca_fo_max_rwh`, `fo` and `ca_fo`, and skip themselves if the share they are pointed at has SCALEOUT. `directory-leaselevels` skips itself
         # unless the share has CLUSTER. The others need CA.
         smb2.persistent-open.*) share=ca_fo_max_rwh options=("${shares[@]}") ;;
         # Skips itself unless smbtorture is told that the server is Samba ("Broken on Windows").
         *.reconnect-contended-win-broken)
             share=ca_fo_max_rwh options=("${shares[@]}") settings=(--target=samba3) ;;
-        # Needs CA, leases of RWH, and no SCALEOUT, and waits for a break that does not come in most of its 240 or so rows.
+        # Needs CA, leases of RWH, and no SCALEOUT, and waits for a break that does not come in most of its more than 200 rows.
         *.reconnect-contended) share=ca_fo_max_rwh options=("${shares[@]}") limit=$((LIMIT < 600 ? 600 : LIMIT)) ;;
-        # The same; with SCALEOUT the failover tests stop a node by the commands of Samba's own
-        # cluster, without it they skip themselves.
+        # The same, but shorter. With SCALEOUT the failover tests would stop a node by the commands of Samba's own cluster;
+        # without it they skip themselves.
         smb2.persistent-open-reconnect-contended.* | smb2.persistent-open-failover.*) share=ca_fo_max_rwh options=("${shares[@]}") ;;
     esac
 }
