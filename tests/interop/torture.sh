@@ -60,8 +60,8 @@ plan() { # TEST: sets share, options (of serve), settings (of smbtorture), limit
         # The same; these go on to `so` and `ca_so` by themselves, and want no lease of a directory on the former.
         smb2.persistent-open.directory-leaselevels-so*) share=ca_so options=("${shares[@]}") ;;
         # `leaselevels` fails without CA. `leaselevels_fo`, `leaselevels_fo_max_rwh`, `directory-leaselevels-fo` and `-fo-ca` go on
-        # to `ca_fo`, `ca_fo_max_rwh`, `fo` and `ca_fo`, and skip themselves if the share they are pointed at has SCALEOUT. `directory-leaselevels` skips itself
-        # unless the share has CLUSTER. The others need CA.
+        # to `ca_fo`, `ca_fo_max_rwh`, `fo` and `ca_fo`, and skip themselves if the share they are pointed at has SCALEOUT.
+        # `directory-leaselevels` skips itself unless the share has CLUSTER. The others need CA.
         smb2.persistent-open.*) share=ca_fo_max_rwh options=("${shares[@]}") ;;
         # Skips itself unless smbtorture is told that the server is Samba ("Broken on Windows").
         *.reconnect-contended-win-broken)
