@@ -110,7 +110,7 @@ impl Shard {
             // MS-SMB2 3.3.5.9.11: never W on a directory.
             ObjectKind::Directory => wanted.state().without(LeaseState::WRITE),
         };
-        let asked = capped(admission, Kind::Lease, asked);
+        let asked = capped(admission, Kind::Lease, opened.kind, asked);
         let may_have = self.grantable(slot, Some(name), asked, opened);
         let lease = match self.leases.find(name) {
             Some(lease) => {
@@ -156,7 +156,7 @@ impl Shard {
             // MS-SMB2 2.2.13: LEASE without a context that counts, and undefined levels, are NONE.
             OplockLevel::None | OplockLevel::Lease | OplockLevel::Undefined(_) => return Caching::Nothing,
         };
-        let asked = capped(admission, Kind::Oplock, asked.caches());
+        let asked = capped(admission, Kind::Oplock, opened.kind, asked.caches());
         let level = Level::within(self.grantable(slot, None, asked, opened));
         let file = self.opens.get(slot).and_then(|open| self.files.get_mut(open.file));
         match (level, file) {
@@ -251,14 +251,18 @@ pub(super) fn entry_of(opened: Opened, place: Place, out: Out<'_>) {
 }
 
 /// What the share lets anybody cache (MS-SMB2 3.3.5.9, 3.3.5.9.8, 3.3.5.9.11).
-fn capped(admission: &Admission, kind: Kind, asked: LeaseState) -> LeaseState {
+fn capped(admission: &Admission, kind: Kind, object: ObjectKind, asked: LeaseState) -> LeaseState {
     let flags = admission.create.share.flags;
     let asked =
         if flags.contains(ShareFlags::FORCE_LEVEL_II) { asked.without(LeaseState::WRITE) } else { asked };
     // Only BATCH becomes II there; EXCLUSIVE stays.
     let whole = kind == Kind::Lease || asked.contains(LeaseState::HANDLE);
     if flags.contains(ShareFlags::SCALE_OUT) && admission.dialect >= Dialect::Smb300 && whole {
-        asked.without(LeaseState::WRITE.union(LeaseState::HANDLE))
+        match object {
+            ObjectKind::File => asked.without(LeaseState::WRITE.union(LeaseState::HANDLE)),
+            // Choice: as Windows has it, where the text does not tell directories apart.
+            ObjectKind::Directory => LeaseState::NONE,
+        }
     } else {
         asked
     }

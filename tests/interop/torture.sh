@@ -45,9 +45,16 @@ shares=(
 plan() { # TEST: sets share, options (of serve), settings (of smbtorture), limit (seconds)
     share=share options=() settings=() limit="$LIMIT"
     case "$1" in
-        # A CREATE that is sent again while it waits for a break: Samba answers FILE_NOT_AVAILABLE, Windows ACCESS_DENIED. Each
-        # has its own tests.
-        smb2.replay.*-sane) options=(--profile samba) ;;
+        # A CREATE that is sent again while it waits for a break: FILE_NOT_AVAILABLE, or, as Windows has it, ACCESS_DENIED and
+        # SHARING_VIOLATION. Each has its own tests; the former is the default.
+        smb2.replay.dhv2-pending3*-windows) options=(--test-controls --profile windows) ;;
+        smb2.replay.dhv2-pending3*) options=(--test-controls) ;;
+        smb2.replay.*-windows) options=(--profile windows) ;;
+        # A lease that has to go further than it was told is told so with the epoch of the first notification, not the next
+        # (MS-SMB2 3.3.4.7 <248>).
+        smb2.lease.v2_breaking3) options=(--profile samba) ;;
+        # Take a connection for dead by FSCTL 0x83848003.
+        smb2.oplock.batch22b) options=(--test-controls) ;;
         # A CREATE that is sent again for a persistent handle with a batch oplock: skips itself without CA.
         smb2.replay.replay5) share=share_ca options=(--continuous) ;;
         # Persistent, or only durable, for each oplock and lease, by whether the share has CA: pass on `share` too.
@@ -132,7 +139,7 @@ run_one() { # TEST
     mkdir -p "$dir"
     : > "$dir/address"
     plan "$test"
-    "${serve[@]}" --test-controls --listen 127.0.0.1:0 --store "${STORE//%/$dir}" --user "$user:$password" --user "$user2:$password2" \
+    "${serve[@]}" --listen 127.0.0.1:0 --store "${STORE//%/$dir}" --user "$user:$password" --user "$user2:$password2" \
         "${options[@]}" > "$dir/address" 2> "$dir/server.log" < /dev/null &
     server=$!
     for _ in $(seq 200); do

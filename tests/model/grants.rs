@@ -112,7 +112,7 @@ impl Model {
             asked = asked.without(LeaseState::WRITE);
         }
         if scale_out {
-            asked &= LeaseState::R;
+            asked &= if directory { LeaseState::NONE } else { LeaseState::R };
         }
         let can = self.grantable(open, opened, asked);
         if self.lease(key).is_none() {

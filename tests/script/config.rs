@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leasehold::server::{
     AbsentHolder, ChannelChoice, Config, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck,
-    Protection, UnexpectedAck, UnknownReplay,
+    PendingReplay, Protection, UnexpectedAck, UnknownReplay,
 };
 
 use super::values::{integer, integer32};
@@ -102,6 +102,10 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
         "unknown-replay" => {
             let choices = [("create-anew", UnknownReplay::CreateAnew), ("refuse", UnknownReplay::Refuse)];
             profile.unknown_replay = one_of(name, value, &choices)?;
+        }
+        "pending-replay" => {
+            let choices = [("try-again", PendingReplay::TryAgain), ("unnoticed", PendingReplay::Unnoticed)];
+            profile.pending_replay = one_of(name, value, &choices)?;
         }
         "absent-holder" => {
             let choices =

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use leasehold::persist::Change;
-use leasehold::server::{BreakId, Event, Misuse, PersistSeq, Share};
+use leasehold::server::{Event, Misuse, PersistSeq, Share};
 use leasehold::{ConnId, Instant, RequestId, SessionId};
 
 use crate::host::{Host, Output};
@@ -33,7 +33,7 @@ use conn::Conn;
 use reply::Asked;
 use session::Session;
 
-/// How long a notification stays on its way to a peer that is said to be out of reach, before another channel is tried.
+/// How long a notification stays on its way to a peer that is said to be out of reach, before the connection counts as lost.
 const OUT_OF_REACH: Duration = Duration::from_secs(1);
 
 /// What a server is like.
@@ -75,8 +75,8 @@ pub struct Engine {
     current: Option<Chain>,
     /// Compounds that can go on.
     resumed: VecDeque<Chain>,
-    /// Notifications that will turn out not to have arrived.
-    stuck: VecDeque<(Instant, BreakId, ConnId)>,
+    /// Connections on which a notification will turn out not to have arrived.
+    stuck: VecDeque<(Instant, ConnId)>,
     sent: VecDeque<Sent>,
     /// For requests, asynchronous answers and tree connects.
     last: u64,
@@ -160,14 +160,15 @@ impl Engine {
 
     /// When something is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let stuck = self.stuck.front().map(|(due, ..)| *due);
+        let stuck = self.stuck.front().map(|(due, _)| *due);
         self.host.poll_timeout().into_iter().chain(stuck).min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self) {
-        while let Some((_, id, conn)) = self.stuck.pop_front_if(|(due, ..)| *due <= self.now) {
-            self.host.undelivered(id, conn);
+        while let Some((_, conn)) = self.stuck.pop_front_if(|(due, _)| *due <= self.now) {
+            self.close(conn);
+            self.disconnected(conn);
         }
         self.host.handle_timeout();
         self.work();

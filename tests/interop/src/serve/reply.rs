@@ -244,7 +244,7 @@ impl Engine {
         match self.conns.get(&conn) {
             Some(known) => {
                 if known.out_of_reach {
-                    self.stuck.push_back((self.now.saturating_add(OUT_OF_REACH), id, conn));
+                    self.stuck.push_back((self.now.saturating_add(OUT_OF_REACH), conn));
                 }
                 self.flush_before(conn);
                 self.send(conn, vec![octets.into()]);

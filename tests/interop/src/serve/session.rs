@@ -237,7 +237,8 @@ impl Engine {
             *self.setup.shares.get(&name).ok_or(BAD_NETWORK_NAME)?
         };
         let tree = TreeId::new(u32::try_from(self.number()).map_err(|_| Status::INSUFFICIENT_RESOURCES)?);
-        let volume = self.host.fs().volume(&name);
+        // All shares lead to the same files; pipes are elsewhere.
+        let volume = self.host.fs().volume(if shared.share.kind == ShareKind::Pipe { "ipc$" } else { "" });
         let found = self.sessions.get_mut(&session).ok_or(Status::USER_SESSION_DELETED)?;
         let Shared { share, cluster } = shared;
         found.trees.insert(tree, Tree { volume, share });
