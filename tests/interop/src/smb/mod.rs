@@ -7,9 +7,15 @@
 //! | `request.rs` | the bodies of all requests | MS-SMB2 2.2 |
 //! | `response.rs` | the bodies of all responses | MS-SMB2 2.2 |
 //! | `negotiate.rs` | dialects, capabilities, negotiate contexts | MS-SMB2 2.2.3, 2.2.4 |
+//! | `spnego.rs` | the tokens of SESSION_SETUP | RFC 4178, MS-SPNG |
+//! | `ntlm.rs` | who signs in, at both ends | MS-NLMP |
+//! | `signing.rs` | keys and signatures | MS-SMB2 3.1.4 |
 
 pub mod frame;
 pub mod negotiate;
+pub mod ntlm;
 pub mod octets;
 pub mod request;
 pub mod response;
+pub mod signing;
+pub mod spnego;
