@@ -527,7 +527,7 @@ mod tests {
         let mut message = vec![0; Header::LEN];
         request.encode(&mut message).unwrap();
         assert_eq!(Request::decode(request.command(), &message).as_ref(), Ok(request));
-        assert!(Request::decode(request.command(), &message[..BODY + 3]).is_err());
+        assert!(Request::decode(request.command(), &message[..BODY + 1]).is_err());
     }
 
     #[test]
@@ -576,7 +576,7 @@ mod tests {
         round_trip(&Request::Close { file_id: FILE, query_attributes: true });
         round_trip(&Request::Close { file_id: FILE, query_attributes: false });
         round_trip(&Request::Flush(FILE));
-        round_trip(&Request::OplockAck(OplockBreak { level: OplockLevel::LevelII, file_id: FILE }));
+        round_trip(&Request::OplockAck(OplockBreak { level: OplockLevel::II, file_id: FILE }));
         round_trip(&Request::LeaseAck(LeaseAck { key: LeaseKey::new([3; 16]), state: LeaseState::RH }));
     }
 
