@@ -3,6 +3,7 @@
 //!
 //! | file | what | specification |
 //! |---|---|---|
+//! | `client.rs` | a blocking client | MS-SMB2 3.2 |
 //! | `frame.rs` | messages in a stream of octets | MS-SMB2 2.1 |
 //! | `request.rs` | the bodies of all requests | MS-SMB2 2.2 |
 //! | `response.rs` | the bodies of all responses | MS-SMB2 2.2 |
@@ -11,6 +12,7 @@
 //! | `ntlm.rs` | who signs in, at both ends | MS-NLMP |
 //! | `signing.rs` | keys and signatures | MS-SMB2 3.1.4 |
 
+pub mod client;
 pub mod frame;
 pub mod negotiate;
 pub mod ntlm;
