@@ -36,7 +36,7 @@ open-close 8
 open-close 64
 ping-pong 2
 ping-pong 16
-reconnect 1 --handles 1000 --pause 1000"}
+reconnect 1 --handles 1000 --pause 300"}
 
 die() { echo "race: $*" >&2; exit 1; }
 auth=() who='anonymous, not signed'
@@ -82,6 +82,7 @@ build() {
 await() {
   for _ in $(seq 1 100); do
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null && return 0
+    kill -0 "${groups[-1]}" 2>/dev/null || break
     sleep 0.1
   done
   cat "$scratch/$2.out" >&2
@@ -182,12 +183,14 @@ CONF
 
 port_of() { case $1 in serve) echo "$PORT";; smbd) echo $((PORT + 1));; *) die "$1: no such server";; esac; }
 
-median() { sort -n | awk '{v[NR] = $1} END {if (NR) print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2; else print "-"}'; }
+# median FORMAT: of numbers, a line each
+median() { sort -n | awk -v f="$1" '{v[NR] = $1} END {if (NR) printf f, NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2; else print "-"}'; }
 
 # field FILE NAME: all values of NAME= in a file
 field() { sed -nE "s/.* $2=([0-9.]+).*/\1/p" "$1"; }
 
 build
+read -r busy_before _ </proc/loadavg
 for server in $SERVERS; do "start_$server" "$(port_of "$server")"; done
 
 failures=0
@@ -211,6 +214,7 @@ for round in $(seq 1 "$ROUNDS"); do
 done
 
 echo "medians of $ROUNDS rounds of $SECONDS_EACH s; dialect 3.1.1, $who; servers on CPU 0, load on CPU 1"
+echo "load average before: $busy_before; whatever else runs takes from these numbers"
 echo "busy: how much of its CPU the load took, at most; total: a reconnect with all handles, from connecting on"
 case " $SERVERS " in *" smbd "*) [ -n "${smbd_version:=$( { chroot "$LAB/root" smbd --version || smbd --version; } 2>/dev/null)}" ] && echo "smbd: $smbd_version";; esac
 printf '%-12s %11s' work connections
@@ -224,11 +228,11 @@ while read -r work connections _; do
   for server in $SERVERS; do
     out="$scratch/$server.$index"
     touch "$out"
-    rate=$(field "$out" rate | median)
+    rate=$(field "$out" rate | median %.0f)
     rates+=("$rate")
     busy=$(field "$out" busy | sort -n | tail -n 1)
     [ "${busy:-0}" -gt "$busiest" ] && busiest=$busy
-    total=$(field "$out" total | median)
+    total=$(field "$out" total | median %.3f)
     [ "$total" = - ] || totals="$totals $server ${total}s"
     printf ' %12s' "$rate"
   done

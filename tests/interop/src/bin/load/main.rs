@@ -17,7 +17,7 @@
 //! * `reconnect`: opens files with RWH leases and durable handles of version 2 on one connection. A round cuts it, waits for
 //!   `--pause`, connects anew with PreviousSessionId, and asks for all handles back (DH2C), as many at a time as there are
 //!   credits. Counted: handles, from the first CREATE sent to the last one answered. `total` is the median time of a round
-//!   without its pause.
+//!   without its pause, `rounds` how many there were in the time that was given, with their pauses.
 //!
 //! The exit status is 1 if anything went wrong.
 

@@ -34,7 +34,8 @@ pub(crate) fn run(target: &Target, handles: usize, pause: Duration, seconds: f64
 
     let (mut count, mut asking, mut busy) = (0, 0.0, 0.0);
     let mut rounds = Vec::new();
-    while rounds.is_empty() || rounds.iter().sum::<f64>() < seconds {
+    let watch = Watch::start();
+    while rounds.is_empty() || watch.seconds() < seconds {
         let (guid, session) = (peer.guid, peer.session);
         peer.client.cut();
         thread::sleep(pause);
