@@ -1,6 +1,7 @@
-//! What is judged beside leasehold by its own programs: captured octets and recorded conversations; and stable stores for the
-//! records of its server.
+//! What is beside leasehold: what is judged by its own programs, captured octets, recorded conversations and captures of packets;
+//! stable stores for the records of its server; and a server and a client of SMB around it.
 
+pub mod explain;
 pub mod fs;
 pub mod host;
 pub mod replay;

@@ -16,6 +16,8 @@ const BLOCK_LEN: usize = BLOCK as usize;
 #[derive(Debug, Default)]
 pub(super) struct Content {
     size: u64,
+    /// AllocationSize that was asked for, if it is more than the data need.
+    reserved: u64,
     blocks: BTreeMap<u64, Box<[u8; BLOCK_LEN]>>,
     /// Where something was written, but nobody knows what; in order, apart from each other.
     unknown: Vec<Range<u64>>,
@@ -30,6 +32,16 @@ pub struct Piece {
 }
 
 impl Content {
+    /// The room that there is: whole blocks, none for none.
+    pub(super) fn allocation(&self) -> u64 {
+        self.size.max(self.reserved).div_ceil(BLOCK).saturating_mul(BLOCK)
+    }
+
+    /// Asks for room. None of it is taken from anybody.
+    pub(super) fn reserve(&mut self, size: u64) {
+        self.reserved = size;
+    }
+
     /// Writes from `offset` to `end`. What `data` lacks is unknown.
     pub(super) fn write(
         &mut self,
@@ -146,11 +158,6 @@ pub(super) fn end_of(offset: u64, length: u64) -> Result<u64, Status> {
     const MOST: u64 = i64::MAX as u64;
     let end = offset.checked_add(length).filter(|end| *end <= MOST);
     end.ok_or(Status::INVALID_PARAMETER)
-}
-
-/// The room for data of a size: whole blocks, none for none.
-pub(super) fn allocation(size: u64) -> u64 {
-    size.div_ceil(BLOCK).saturating_mul(BLOCK)
 }
 
 #[cfg(test)]

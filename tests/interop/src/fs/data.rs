@@ -2,9 +2,9 @@
 
 use leasehold::{Access, Status};
 
-use super::content::{Content, Piece, allocation, end_of};
+use super::content::{Content, Piece, end_of};
 use super::room::Room;
-use super::{Handle, Kind, MemFs, Stream, facts, nt};
+use super::{Handle, Kind, MemFs, Open, Stream, facts, nt};
 
 /// FILE_WRITE_DATA or FILE_APPEND_DATA
 const WRITING: Access = Access::WRITE_DATA.union(Access::APPEND_DATA);
@@ -72,13 +72,21 @@ impl MemFs {
         })
     }
 
-    /// Sets the room that a file has: less than its data cuts them off, more is not seen.
+    /// Sets the room that a file has: less than its data cuts them off.
     pub fn allocate(&mut self, handle: Handle, size: u64) -> Result<(), Status> {
         let size = end_of(size, 0)?;
         self.change(handle, Access::WRITE_DATA, |content, room| {
             content.resize(room, content.size().min(size));
+            content.reserve(size);
             Ok(())
         })
+    }
+
+    /// Asks for room for a file that was just created, overwritten or superseded (MS-SMB2 2.2.13.2.6).
+    pub fn reserve(&mut self, handle: Handle, size: u64) {
+        if let Some(stream) = self.stream_mut(handle) {
+            stream.content.reserve(size);
+        }
     }
 
     /// Has data reach stable storage.
@@ -88,13 +96,22 @@ impl MemFs {
 
     /// How much room there is for the data behind a handle: whole blocks, none for none.
     pub fn allocation(&self, handle: Handle) -> u64 {
-        allocation(self.stream(handle).map_or(0, |stream| stream.content.size()))
+        self.stream(handle).map_or(0, |stream| stream.content.allocation())
     }
 
     pub(super) fn stream(&self, handle: Handle) -> Option<&Stream> {
         let open = self.handles.get(&handle)?;
         match &self.node_of(open.link)?.kind {
             Kind::File { streams } => streams.get(&open.stream),
+            Kind::Directory { .. } => None,
+        }
+    }
+
+    fn stream_mut(&mut self, handle: Handle) -> Option<&mut Stream> {
+        let Open { link, stream, .. } = self.handles.get(&handle)?;
+        let node = self.links.get(*link)?.node;
+        match &mut self.nodes.get_mut(node)?.kind {
+            Kind::File { streams } => streams.get_mut(stream),
             Kind::Directory { .. } => None,
         }
     }

@@ -4,7 +4,7 @@ use std::iter::successors;
 
 use leasehold::{Access, CreateOptions, Status};
 
-use super::content::{BLOCK, allocation};
+use super::content::{BLOCK, Content};
 use super::{
     DIRECTORY, Handle, Kind, LinkId, MemFs, Node, Open, Place, READ_ONLY, SETTABLE, VolumeId, nt, shown,
 };
@@ -105,7 +105,7 @@ impl MemFs {
         let facts = streams.values().map(|stream| StreamFacts {
             name: format!(":{}:$DATA", stream.called),
             end_of_file: stream.content.size(),
-            allocation: allocation(stream.content.size()),
+            allocation: stream.content.allocation(),
         });
         Ok(facts.collect())
     }
@@ -245,14 +245,14 @@ const FOLLOW: u64 = u64::MAX - 1;
 impl Node {
     /// What a listing says of it, with the sizes of one stream.
     pub(super) fn facts(&self, stream: &str) -> Facts {
-        let end_of_file = match &self.kind {
-            Kind::File { streams } => streams.get(stream).map_or(0, |stream| stream.content.size()),
-            Kind::Directory { .. } => 0,
+        let content = match &self.kind {
+            Kind::File { streams } => streams.get(stream).map(|stream| &stream.content),
+            Kind::Directory { .. } => None,
         };
         Facts {
             times: self.times.map(Option::unwrap_or_default),
-            end_of_file,
-            allocation: allocation(end_of_file),
+            end_of_file: content.map_or(0, Content::size),
+            allocation: content.map_or(0, Content::allocation),
             attributes: shown(self.attributes),
             index: self.index,
         }

@@ -8,8 +8,8 @@ use leasehold::wire::{
     DurableFlags, DurableHandleReconnectV2, DurableHandleRequestV2, Lease, RequestContexts,
 };
 use leasehold::{
-    Access, ClientGuid, ConnId, CreateGuid, CreateOptions, Dialect, Disposition, FileId, FileKey,
-    OplockLevel, RequestId, SessionId, ShareMode, Status, UserId,
+    Access, ClientGuid, ConnId, CreateAction, CreateGuid, CreateOptions, Dialect, Disposition, FileId,
+    FileKey, OplockLevel, RequestId, SessionId, ShareMode, Status, UserId,
 };
 
 use super::{Attempt, Body, Created, Host, Open, Whence};
@@ -37,6 +37,8 @@ pub struct CreateFields<'a> {
     pub options: CreateOptions,
     /// The contexts that concern caching and survival.
     pub contexts: RequestContexts,
+    /// SMB2_CREATE_ALLOCATION_SIZE, in octets; 0 if nothing is asked.
+    pub allocation: u64,
 }
 
 /// A CREATE that is not answered yet.
@@ -48,6 +50,7 @@ pub(super) struct Pending {
     /// What the name led to when it was last looked up.
     key: FileKey,
     wanted: Wanted,
+    allocation: u64,
     sharing: ShareMode,
     level: OplockLevel,
     lease: Option<Lease>,
@@ -184,7 +187,10 @@ impl Host {
                 locks: LockSequences::default(),
             };
             self.opens.insert(file_id.persistent, open);
-            Opened::new(opened.action, opened.kind, opened.allocation)
+            if opened.action != CreateAction::Opened && create.allocation > 0 {
+                self.fs.reserve(opened.handle, create.allocation);
+            }
+            Opened::new(opened.action, opened.kind, self.fs.allocation(opened.handle))
         });
         Event::Opened { file_id, result }
     }
@@ -272,6 +278,7 @@ impl Pending {
             name: Name::parse(create.name)?,
             key: FileKey::new(0),
             wanted: Wanted { access, disposition, options, attributes },
+            allocation: create.allocation,
             sharing,
             level,
             lease: create.contexts.lease,

@@ -32,6 +32,11 @@ struct Answer<'p> {
 
 /// The first difference, if there is one.
 pub(super) fn compare(trace: &Trace, play: &Play) -> Option<Difference> {
+    differences(trace, play).into_iter().min_by_key(|difference| difference.seq)
+}
+
+/// All differences. Later ones may follow from the first. The last is why it stopped, if it did.
+pub(super) fn differences(trace: &Trace, play: &Play) -> Vec<Difference> {
     let end = play.stopped.as_ref().map_or(u64::MAX, |(seq, _)| *seq);
     let clock = Clock::new(trace);
     let mut found = breaks::compare(trace, play, &clock, end);
@@ -57,7 +62,7 @@ pub(super) fn compare(trace: &Trace, play: &Play) -> Option<Difference> {
         };
         found.push(Difference { seq: *seq, what });
     }
-    found.into_iter().min_by_key(|difference| difference.seq)
+    found
 }
 
 /// How many requests have no recorded answer, so that none was judged. CANCEL never has one.

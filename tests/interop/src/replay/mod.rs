@@ -44,6 +44,7 @@ mod profiles;
 mod request;
 mod requests;
 mod response;
+pub mod story;
 mod timing;
 mod trace;
 

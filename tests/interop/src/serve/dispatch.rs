@@ -5,13 +5,13 @@ use leasehold::wire::{Header, HeaderFlags, RequestContexts, ResiliencyRequest, R
 use leasehold::{ConnId, Dialect, FileId, RequestId, SessionId, Status, TreeId};
 
 use super::Engine;
-use super::reply::{MXAC, QFID, Want, ioctl};
+use super::reply::{ALSI, MXAC, QFID, Want, ioctl};
 use super::session::MORE_PROCESSING_REQUIRED;
 use crate::fs::nt;
 use crate::fs::operations::OperationKind;
 use crate::host::{Attempt, CreateFields, Whence};
 use crate::smb::info::{self, Change, Reply};
-use crate::smb::octets::utf16;
+use crate::smb::octets::{Octets, utf16};
 use crate::smb::request::{Command, Ioctl, QueryDirectory, QueryInfo, Request};
 use crate::smb::response::Response;
 
@@ -219,11 +219,12 @@ impl Engine {
         attempt: Attempt,
         create: &leasehold::wire::CreateRequest<'_>,
     ) -> Result<(), Status> {
-        let (mut maximal_access, mut disk_id) = (false, false);
+        let (mut maximal_access, mut disk_id, mut allocation) = (false, false, Ok(0));
         let contexts = RequestContexts::decode(create.contexts, |other| match other.name {
             MXAC => maximal_access = true,
             QFID => disk_id = true,
-            // AlSi, ExtA, SecD and TWrp ask for what this file system does not have; a server may leave them alone.
+            ALSI => allocation = Octets(other.data).u64(0),
+            // ExtA, SecD and TWrp ask for what this file system does not have; a server may leave them alone.
             _ => {}
         });
         let contexts = contexts.map_err(|_| Status::INVALID_PARAMETER)?;
@@ -244,6 +245,7 @@ impl Engine {
             disposition: create.disposition,
             options: create.options,
             contexts,
+            allocation: allocation?,
         };
         self.host.create(id, whence, attempt, &fields);
         Ok(())

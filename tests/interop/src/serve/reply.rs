@@ -17,6 +17,8 @@ use crate::smb::request::Command;
 use crate::smb::response::{Attributes, Response};
 use crate::smb::signing::SigningKey;
 
+/// SMB2_CREATE_ALLOCATION_SIZE (MS-SMB2 2.2.13.2.6)
+pub(super) const ALSI: &[u8] = b"AlSi";
 /// SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST and its response (MS-SMB2 2.2.13.2.5)
 pub(super) const MXAC: &[u8] = b"MxAc";
 /// SMB2_CREATE_QUERY_ON_DISK_ID (MS-SMB2 2.2.13.2.9)

@@ -180,7 +180,7 @@ impl Engine {
                     .feed(Event::SessionBound { conn, session })
                     .map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
                 let user = user_id(&identity);
-                let channels = HashMap::from([(conn, key.clone())]);
+                let channels = HashMap::from([(conn, key)]);
                 let (client, dialect, trees) = (agreed.client, agreed.dialect, HashMap::new());
                 self.sessions.insert(session, Session { user, client, dialect, channels, key, trees });
             }

@@ -3,6 +3,7 @@
 //!
 //! | file | what | specification |
 //! |---|---|---|
+//! | `client.rs` | a blocking client | MS-SMB2 3.2 |
 //! | `frame.rs` | messages in a stream of octets | MS-SMB2 2.1 |
 //! | `request.rs` | the bodies of all requests | MS-SMB2 2.2 |
 //! | `response.rs` | the bodies of all responses | MS-SMB2 2.2 |
@@ -11,6 +12,7 @@
 //! | `signing.rs` | signatures, and the keys for them | MS-SMB2 3.1.4 |
 //! | `spnego.rs`, `ntlm.rs` | who signs in | RFC 4178, MS-NLMP |
 
+pub mod client;
 pub mod frame;
 pub mod info;
 pub mod negotiate;

@@ -49,6 +49,37 @@ impl NegotiateRequest {
         })
     }
 
+    /// Appends the body; the header stands before it.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        let dialects = 100 + 2 * self.dialects.len();
+        let contexts = dialects.next_multiple_of(8);
+        // Without dialect 3.1.1 the field is ClientStartTime, which is zero.
+        let sha512 = self.sha512.filter(|_| self.dialects.contains(&0x0311));
+        out.extend(36_u16.to_le_bytes());
+        out.extend(u16::try_from(self.dialects.len()).unwrap_or(u16::MAX).to_le_bytes());
+        out.extend(self.security_mode.to_le_bytes());
+        out.extend([0; 2]);
+        out.extend(self.capabilities.to_le_bytes());
+        out.extend(self.client.to_wire());
+        out.extend(if sha512.is_some() { len32(contexts) } else { 0 }.to_le_bytes());
+        out.extend(u16::from(sha512.is_some()).to_le_bytes());
+        out.extend([0; 2]);
+        out.extend(self.dialects.iter().flat_map(|revision| revision.to_le_bytes()));
+        let Some(sha512) = sha512 else { return };
+        out.resize(out.len() + (contexts - dialects), 0);
+        let algorithms: &[u16] = if sha512 { &[SHA512] } else { &[] };
+        // The salt: 32 octets. *Choice:* the ClientGuid twice, which is random enough for a test.
+        let len = 4 + 2 * algorithms.len() + 32;
+        for half in [PREAUTH_INTEGRITY, u16::try_from(len).unwrap_or(u16::MAX), 0, 0] {
+            out.extend(half.to_le_bytes());
+        }
+        for half in [u16::from(sha512), 32].iter().chain(algorithms) {
+            out.extend(half.to_le_bytes());
+        }
+        out.extend(self.client.to_wire());
+        out.extend(self.client.to_wire());
+    }
+
     /// The highest dialect that both know (MS-SMB2 3.3.5.4).
     pub fn dialect(&self) -> Option<Dialect> {
         self.dialects.iter().filter_map(|revision| Dialect::from_wire(*revision)).max()

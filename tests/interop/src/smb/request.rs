@@ -314,6 +314,114 @@ impl<'a> Request<'a> {
         })
     }
 
+    /// Appends the body to its header, the mirror of [`Request::decode`]: `out` holds 64 octets, from which offsets count.
+    ///
+    /// # Errors
+    ///
+    /// STATUS_INVALID_PARAMETER for a name of odd length, and for what is longer than its length field can say; `out` is of no
+    /// use then.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), Status> {
+        match self {
+            Self::Negotiate(request) => request.encode(out),
+            Self::SessionSetup(SessionSetup { binding, security_mode, previous, token }) => {
+                put(out, &[&25_u16.to_le_bytes(), &[u8::from(*binding), *security_mode], &[0; 8]]);
+                put(out, &[&place(BODY + 24), &short(token)?, &previous.to_le_bytes(), token]);
+                buffer_of_one(out, token);
+            }
+            Self::Logoff | Self::TreeDisconnect | Self::Cancel | Self::Echo => {
+                put(out, &[&4_u16.to_le_bytes(), &[0; 2]]);
+            }
+            Self::TreeConnect(path) => {
+                put(out, &[&9_u16.to_le_bytes(), &[0; 2], &place(BODY + 8), &short(path)?, path]);
+                buffer_of_one(out, path);
+            }
+            Self::Create(request) => request.encode(out).map_err(|_| Status::INVALID_PARAMETER)?,
+            Self::Close { file_id, query_attributes } => {
+                put(out, &[&24_u16.to_le_bytes(), &u16::from(*query_attributes).to_le_bytes(), &[0; 4]]);
+                put(out, &[&of(*file_id)]);
+            }
+            Self::Flush(file_id) => put(out, &[&24_u16.to_le_bytes(), &[0; 6], &of(*file_id)]),
+            Self::Read { file_id, offset, length, minimum } => {
+                put(out, &[&49_u16.to_le_bytes(), &[0; 2], &length.to_le_bytes(), &offset.to_le_bytes()]);
+                put(out, &[&of(*file_id), &minimum.to_le_bytes(), &[0; 12], &[0]]);
+            }
+            Self::Write { file_id, offset, data } => {
+                put(out, &[&49_u16.to_le_bytes(), &place(BODY + 48), &long(data)?, &offset.to_le_bytes()]);
+                put(out, &[&of(*file_id), &[0; 16], data]);
+                buffer_of_one(out, data);
+            }
+            Self::Lock { file_id, sequence, elements } => {
+                let count = u16::try_from(elements.len()).map_err(|_| Status::INVALID_PARAMETER)?;
+                put(out, &[&48_u16.to_le_bytes(), &count.to_le_bytes(), &sequence.to_le_bytes()]);
+                put(out, &[&of(*file_id)]);
+                for LockElement { offset, len, flags } in elements {
+                    put(
+                        out,
+                        &[&offset.to_le_bytes(), &len.to_le_bytes(), &flags.bits().to_le_bytes(), &[0; 4]],
+                    );
+                }
+            }
+            Self::Ioctl(Ioctl { code, file_id, input, max_output, is_fsctl }) => {
+                put(out, &[&57_u16.to_le_bytes(), &[0; 2], &code.to_le_bytes(), &of(*file_id)]);
+                put(out, &[&place(BODY + 56), &[0; 2], &long(input)?, &[0; 12]]);
+                let words = [*max_output, u32::from(*is_fsctl), 0].map(u32::to_le_bytes);
+                put(out, &[words.as_flattened(), input]);
+                buffer_of_one(out, input);
+            }
+            Self::QueryDirectory(QueryDirectory { class, flags, file_id, pattern, max_output }) => {
+                put(out, &[&33_u16.to_le_bytes(), &[*class, *flags], &[0; 4], &of(*file_id)]);
+                put(out, &[&place(BODY + 32), &short(pattern)?, &max_output.to_le_bytes(), pattern]);
+                buffer_of_one(out, pattern);
+            }
+            Self::ChangeNotify { file_id, flags, filter, max_output } => {
+                put(out, &[&32_u16.to_le_bytes(), &flags.to_le_bytes(), &max_output.to_le_bytes()]);
+                put(out, &[&of(*file_id), &filter.to_le_bytes(), &[0; 4]]);
+            }
+            Self::QueryInfo(QueryInfo { kind, class, max_output, input, additional, file_id }) => {
+                put(out, &[&41_u16.to_le_bytes(), &[*kind, *class], &max_output.to_le_bytes()]);
+                put(out, &[&place(BODY + 40), &[0; 2], &long(input)?, &additional.to_le_bytes(), &[0; 4]]);
+                put(out, &[&of(*file_id), input]);
+                buffer_of_one(out, input);
+            }
+            Self::SetInfo { file_id, kind, class, additional, data } => {
+                put(
+                    out,
+                    &[&33_u16.to_le_bytes(), &[*kind, *class], &long(data)?, &place(BODY + 32), &[0; 2]],
+                );
+                put(out, &[&additional.to_le_bytes(), &of(*file_id), data]);
+                buffer_of_one(out, data);
+            }
+            Self::OplockAck(body) => body.encode(out),
+            Self::LeaseAck(body) => body.encode(out),
+        }
+        Ok(())
+    }
+
+    /// The command that it is the body of.
+    pub const fn command(&self) -> Command {
+        match self {
+            Self::Negotiate(_) => Command::Negotiate,
+            Self::SessionSetup(_) => Command::SessionSetup,
+            Self::Logoff => Command::Logoff,
+            Self::TreeConnect(_) => Command::TreeConnect,
+            Self::TreeDisconnect => Command::TreeDisconnect,
+            Self::Create(_) => Command::Create,
+            Self::Close { .. } => Command::Close,
+            Self::Flush(_) => Command::Flush,
+            Self::Read { .. } => Command::Read,
+            Self::Write { .. } => Command::Write,
+            Self::Lock { .. } => Command::Lock,
+            Self::Ioctl(_) => Command::Ioctl,
+            Self::Cancel => Command::Cancel,
+            Self::Echo => Command::Echo,
+            Self::QueryDirectory(_) => Command::QueryDirectory,
+            Self::ChangeNotify { .. } => Command::ChangeNotify,
+            Self::QueryInfo(_) => Command::QueryInfo,
+            Self::SetInfo { .. } => Command::SetInfo,
+            Self::OplockAck(_) | Self::LeaseAck(_) => Command::OplockBreak,
+        }
+    }
+
     /// The open that the request names.
     pub fn file_id(&self) -> Option<FileId> {
         match self {
@@ -367,5 +475,157 @@ fn acknowledgment<'a>(message: &'a [u8], size: u16) -> Result<Request<'a>, Statu
         24 => OplockBreak::decode(body(24)?).map(Request::OplockAck).map_err(|_| Status::INVALID_PARAMETER),
         36 => LeaseAck::decode(body(36)?).map(Request::LeaseAck).map_err(|_| Status::INVALID_PARAMETER),
         _ => Err(Status::INVALID_PARAMETER),
+    }
+}
+
+fn put(out: &mut Vec<u8>, fields: &[&[u8]]) {
+    fields.iter().for_each(|field| out.extend_from_slice(field));
+}
+
+/// An odd StructureSize counts one octet of the buffer.
+fn buffer_of_one(out: &mut Vec<u8>, buffer: &[u8]) {
+    if buffer.is_empty() {
+        out.push(0);
+    }
+}
+
+/// Where a buffer begins, in sixteen bits.
+const fn place(at: usize) -> [u8; 2] {
+    (at as u16).to_le_bytes()
+}
+
+/// A length of sixteen bits.
+fn short(buffer: &[u8]) -> Result<[u8; 2], Status> {
+    u16::try_from(buffer.len()).map(u16::to_le_bytes).map_err(|_| Status::INVALID_PARAMETER)
+}
+
+/// A length of 32 bits.
+fn long(buffer: &[u8]) -> Result<[u8; 4], Status> {
+    u32::try_from(buffer.len()).map(u32::to_le_bytes).map_err(|_| Status::INVALID_PARAMETER)
+}
+
+/// SMB2_FILEID (MS-SMB2 2.2.14.1).
+fn of(file_id: FileId) -> [u8; 16] {
+    let mut octets = [0; 16];
+    let (persistent, volatile) = octets.split_at_mut(8);
+    persistent.copy_from_slice(&file_id.persistent.to_le_bytes());
+    volatile.copy_from_slice(&file_id.volatile.to_le_bytes());
+    octets
+}
+
+#[cfg(test)]
+mod tests {
+    use leasehold::wire::Header;
+    use leasehold::{Access, ClientGuid, CreateOptions, LeaseKey, LeaseState, OplockLevel, ShareMode};
+
+    use super::*;
+
+    const FILE: FileId = FileId::new(0x0102_0304_0506_0708, 0x1112_1314_1516_1718);
+
+    /// What a server reads is what was meant; a message that is cut short is not read at all.
+    fn round_trip(request: &Request<'_>) {
+        let mut message = vec![0; Header::LEN];
+        request.encode(&mut message).unwrap();
+        assert_eq!(Request::decode(request.command(), &message).as_ref(), Ok(request));
+        assert!(Request::decode(request.command(), &message[..BODY + 1]).is_err());
+    }
+
+    #[test]
+    fn sessions_and_trees() {
+        for (dialects, sha512) in [
+            (vec![0x0202, 0x0210], None),
+            (vec![0x0202, 0x0210, 0x0300, 0x0302, 0x0311], Some(true)),
+            (vec![0x0311], Some(false)),
+            (vec![0x0311], None),
+        ] {
+            let client = ClientGuid::from_wire([9; 16]);
+            round_trip(&Request::Negotiate(NegotiateRequest {
+                security_mode: 1,
+                capabilities: 0x7f,
+                client,
+                dialects,
+                sha512,
+            }));
+        }
+        for token in [&b"NTLMSSP"[..], &[]] {
+            let setup = SessionSetup { binding: true, security_mode: 2, previous: 77, token };
+            round_trip(&Request::SessionSetup(setup));
+            round_trip(&Request::SessionSetup(SessionSetup { binding: false, ..setup }));
+        }
+        round_trip(&Request::TreeConnect(b"\\\0s\0"));
+        for request in [Request::Logoff, Request::TreeDisconnect, Request::Cancel, Request::Echo] {
+            round_trip(&request);
+        }
+    }
+
+    #[test]
+    fn opens() {
+        for (name, contexts) in [(&b"a\0"[..], &[7; 24][..]), (b"", &[7; 24]), (b"a\0b\0", b""), (b"", b"")] {
+            round_trip(&Request::Create(CreateRequest {
+                level: OplockLevel::Lease,
+                impersonation: 2,
+                desired: Access::READ_DATA,
+                attributes: 0x80,
+                sharing: ShareMode::ALL,
+                disposition: 3,
+                options: CreateOptions::from_bits_retain(0x40),
+                name,
+                contexts,
+            }));
+        }
+        round_trip(&Request::Close { file_id: FILE, query_attributes: true });
+        round_trip(&Request::Close { file_id: FILE, query_attributes: false });
+        round_trip(&Request::Flush(FILE));
+        round_trip(&Request::OplockAck(OplockBreak { level: OplockLevel::II, file_id: FILE }));
+        round_trip(&Request::LeaseAck(LeaseAck { key: LeaseKey::new([3; 16]), state: LeaseState::RH }));
+    }
+
+    #[test]
+    fn data() {
+        round_trip(&Request::Read { file_id: FILE, offset: 1 << 40, length: 4096, minimum: 1 });
+        for data in [&b"abc"[..], &[]] {
+            round_trip(&Request::Write { file_id: FILE, offset: 1 << 40, data });
+            let (kind, class, additional) = (1, 20, 4);
+            round_trip(&Request::SetInfo { file_id: FILE, kind, class, additional, data });
+            let info = QueryInfo { kind, class, max_output: 512, input: data, additional, file_id: FILE };
+            round_trip(&Request::QueryInfo(info));
+            let (code, max_output) = (0x0014_0204, 24);
+            round_trip(&Request::Ioctl(Ioctl {
+                code,
+                file_id: FileId::PREVIOUS,
+                input: data,
+                max_output,
+                is_fsctl: true,
+            }));
+        }
+        let pattern = b"*\0";
+        round_trip(&Request::QueryDirectory(QueryDirectory {
+            class: 12,
+            flags: 1,
+            file_id: FILE,
+            pattern,
+            max_output: 9,
+        }));
+        round_trip(&Request::ChangeNotify { file_id: FILE, flags: 1, filter: 0x17, max_output: 8 });
+        let element =
+            |offset, flags| LockElement { offset, len: 9, flags: LockFlags::from_bits_retain(flags) };
+        let elements = vec![element(0, 2), element(1 << 63, 0x11)];
+        round_trip(&Request::Lock { file_id: FILE, sequence: 0x12, elements });
+    }
+
+    #[test]
+    fn what_no_length_field_can_say_is_not_written() {
+        let long = vec![0; 1 << 16];
+        for request in [
+            Request::TreeConnect(&long),
+            Request::SessionSetup(SessionSetup {
+                binding: false,
+                security_mode: 1,
+                previous: 0,
+                token: &long,
+            }),
+        ] {
+            assert_eq!(request.encode(&mut vec![0; Header::LEN]), Err(Status::INVALID_PARAMETER));
+        }
     }
 }
