@@ -175,6 +175,19 @@ fn what_was_not_captured_is_said_and_nothing_behind_it_is_judged() {
 }
 
 #[test]
+fn encrypted_messages_are_left_out_and_it_is_said_once() {
+    let mut packets = packets(&capture("reconnect"));
+    for (_, data) in packets.iter_mut().skip(10).take(4) {
+        assert_eq!(data[70..74], *b"\xfeSMB");
+        data[70] = 0xfd;
+    }
+    let story = told(&pcap(1, &packets));
+    assert_eq!(story.matches("note: c1: encrypted messages, left out").count(), 1, "{story}");
+    assert!(!story.contains("DEPARTS"), "{story}");
+    assert!(story.contains("c2 g1 labuser: asks for a handle that is not known back by DHnC"), "{story}");
+}
+
+#[test]
 fn what_is_no_capture_is_refused() {
     assert_eq!(
         explain(&b"{\"ev\":\"meta\"}"[..]).err().as_deref(),

@@ -153,3 +153,36 @@ fn fold(name: &str) -> String {
     let name = name.strip_suffix(":$data").unwrap_or(&name);
     name.strip_suffix(':').unwrap_or(name).to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names that are made first.
+    fn made(before: &Before) -> Vec<String> {
+        let lines = before.lines();
+        let creates = lines.iter().filter(|line| line.get("cmd").is_some_and(|command| command == "CREATE"));
+        creates.filter_map(|line| Some(line.get("name")?.as_str()?.to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_opened_and_was_not_made_was_there() {
+        let mut before = Before::default();
+        before.opened("s", "d\\e\\f", 1, 0x20, 5);
+        before.opened("s", "D\\E\\F::$DATA", 1, 0x20, 5);
+        before.opened("s", "d\\made", CREATED, 0x20, 0);
+        before.opened("s", "d\\made", 1, 0x20, 0);
+        assert_eq!(made(&before), ["d", "d\\e", "d\\e\\f"]);
+    }
+
+    #[test]
+    fn what_was_not_there_or_had_another_name_was_not() {
+        let mut before = Before::default();
+        before.missing("s", "f");
+        before.opened("s", "f", 1, 0x20, 0);
+        before.renamed("s", "d");
+        before.opened("s", "d\\g", 1, 0x20, 0);
+        assert_eq!(made(&before), [""; 0]);
+        assert_eq!(before.lines(), [Value::Null; 0]);
+    }
+}

@@ -169,6 +169,8 @@ struct Held<'t> {
     durable: Option<String>,
     /// Whether it caches anything, or has ever cached.
     caches: bool,
+    /// Its oplock.
+    level: OplockLevel,
 }
 
 /// A break that awaits an acknowledgment.
@@ -430,7 +432,9 @@ impl<'t> Teller<'t> {
         if let Some(key) = given.and_then(|given| given.lease.key) {
             self.leases.insert((request.client.as_deref().unwrap_or_default(), key), name);
         }
-        let held = Held { name, conn, tree: request.tree.as_deref(), durable: durable_now, caches };
+        let level = OplockLevel::from_wire(response.level.unwrap_or_default());
+        let tree = request.tree.as_deref();
+        let held = Held { name, conn, tree, durable: durable_now, caches, level };
         self.handles.insert(handle, held);
         (caches || lease.is_some() || create.level != 0 || durable.is_some() || back.is_some() || waited)
             .then_some(text)
@@ -449,8 +453,14 @@ impl<'t> Teller<'t> {
             }
             BreakKind::Oplock { level: to, handle } => {
                 let handle = handle.as_deref().unwrap_or_default();
-                // Whether one of level II is broken, which nobody acknowledges, the notification does not say.
-                (Holder::Oplock(handle), format!("to {}", level(to.unwrap_or_default())), false)
+                let to = to.unwrap_or_default();
+                // One of level II is not acknowledged (MS-SMB2 3.3.4.6).
+                let mut awaits = false;
+                if let Some(held) = self.handles.get_mut(handle) {
+                    awaits = matches!(held.level, OplockLevel::Exclusive | OplockLevel::Batch);
+                    held.level = OplockLevel::from_wire(to);
+                }
+                (Holder::Oplock(handle), format!("to {}", level(to)), awaits)
             }
         };
         let asks = if awaits { ", to be acknowledged" } else { "" };

@@ -37,6 +37,7 @@ const TABLE: &[Row] = &[
     row("CREATE", "DHnQ", "MS-SMB2 3.3.5.9.6"),
     row("CREATE", "DH2Q", "MS-SMB2 3.3.5.9.10"),
     row("CREATE", "oplock level", "MS-SMB2 3.3.5.9; MS-FSA 2.1.5.18.1, 2.1.5.18.2"),
+    row("CREATE", "expected ACCESS_DENIED", "MS-FSA 2.1.5.1.2.1; who may do what is not known here"),
     row("CREATE", "SHARING_VIOLATION", "MS-FSA 2.1.5.1.2.2; MS-SMB2 3.3.5.9"),
     row("CREATE", "DELETE_PENDING", "MS-FSA 2.1.5.1.2"),
     row("CREATE", "FILE_NOT_AVAILABLE", "MS-SMB2 3.3.5.9, 3.3.5.2.10"),
