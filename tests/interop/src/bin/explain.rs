@@ -4,13 +4,14 @@
 //! With `--trace` it prints the trace instead, as `replay` reads it. Exit status: 0 if there was no departure, 1 if there was
 //! one, 2 if a file could not be read.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
-use std::{env, iter};
 
-use leasehold_interop::explain::{explain, record};
+use leasehold_interop::explain::{Explained, explain, record};
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -24,15 +25,19 @@ fn main() -> ExitCode {
     }
     let headed = arguments.len() > 1 && !traces;
     let mut worst = 0;
-    for file in &arguments {
-        if headed {
-            println!("{}", iter::once("==").chain(file.to_str()).collect::<Vec<_>>().join(" "));
-        }
-        let departures = if traces { print_traces(Path::new(file)) } else { tell(Path::new(file)) };
-        match departures {
-            Ok(departures) => worst = worst.max(u8::from(departures > 0)),
+    for file in arguments.iter().map(Path::new) {
+        let told = if traces { traces_of(file) } else { tell(file) };
+        match told {
+            Ok((text, departures)) => {
+                let head = if headed { format!("== {}\n", file.display()) } else { String::new() };
+                // Whoever reads it may have seen enough.
+                if io::stdout().write_all(format!("{head}{text}").as_bytes()).is_err() {
+                    break;
+                }
+                worst = worst.max(u8::from(departures > 0));
+            }
             Err(why) => {
-                eprintln!("{}: {why}", Path::new(file).display());
+                eprintln!("{}: {why}", file.display());
                 worst = 2;
             }
         }
@@ -40,23 +45,18 @@ fn main() -> ExitCode {
     ExitCode::from(worst)
 }
 
-/// Tells a capture. Returns how many departures there are.
-fn tell(file: &Path) -> Result<usize, String> {
+/// What is told of a capture, and how many departures there are.
+fn tell(file: &Path) -> Result<(String, usize), String> {
     let stories = explain(open(file)?)?;
     if stories.is_empty() {
-        println!("no SMB2 in clear text");
+        return Ok(("no SMB2 in clear text\n".to_owned(), 0));
     }
-    for story in &stories {
-        print!("{story}");
-    }
-    Ok(stories.iter().map(|story| story.departures()).sum())
+    let text = stories.iter().map(ToString::to_string).collect();
+    Ok((text, stories.iter().map(Explained::departures).sum()))
 }
 
-fn print_traces(file: &Path) -> Result<usize, String> {
-    for recording in record(open(file)?)? {
-        print!("{}", recording.lines);
-    }
-    Ok(0)
+fn traces_of(file: &Path) -> Result<(String, usize), String> {
+    Ok((record(open(file)?)?.into_iter().map(|recording| recording.lines).collect(), 0))
 }
 
 fn open(file: &Path) -> Result<File, String> {

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::replay::story::NOBODY;
+
 /// What is known of the names on the shares of a server.
 #[derive(Debug, Default)]
 pub(super) struct Before {
@@ -69,7 +71,7 @@ impl Before {
         if self.there.is_empty() {
             return Vec::new();
         }
-        let request = |command: &str| json!({ "ev": "req", "cmd": command, "conn": "c0", "client": "g0", "session": "s0" });
+        let request = |command: &str| json!({ "ev": "req", "cmd": command, "conn": NOBODY, "client": "g0", "session": "s0" });
         let answer = json!({ "ev": "rsp", "req": Value::Null, "status": 0 });
         let with = |mut line: Value, more: Value| {
             if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
@@ -78,7 +80,7 @@ impl Before {
             line
         };
         let mut lines = vec![
-            json!({ "ev": "connect", "conn": "c0" }),
+            json!({ "ev": "connect", "conn": NOBODY }),
             with(request("NEGOTIATE"), json!({ "dialects": ["0311"], "client_guid": "00".repeat(16) })),
             with(answer.clone(), json!({ "dialect": "0311" })),
             request("SESSION_SETUP"),
@@ -115,7 +117,7 @@ impl Before {
             }
             lines.push(with(request("CLOSE"), of_it));
         }
-        lines.push(json!({ "ev": "disconnect", "conn": "c0" }));
+        lines.push(json!({ "ev": "disconnect", "conn": NOBODY }));
         lines
     }
 
@@ -145,6 +147,42 @@ impl Before {
     }
 }
 
+/// The form in which names are compared: the data of a file has no name of its own.
 fn fold(name: &str) -> String {
-    name.to_lowercase()
+    let name = name.to_lowercase();
+    let name = name.strip_suffix(":$data").unwrap_or(&name);
+    name.strip_suffix(':').unwrap_or(name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names that are made first.
+    fn made(before: &Before) -> Vec<String> {
+        let lines = before.lines();
+        let creates = lines.iter().filter(|line| line.get("cmd").is_some_and(|command| command == "CREATE"));
+        creates.filter_map(|line| Some(line.get("name")?.as_str()?.to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_opened_and_was_not_made_was_there() {
+        let mut before = Before::default();
+        before.opened("s", "d\\e\\f", 1, 0x20, 5);
+        before.opened("s", "D\\E\\F::$DATA", 1, 0x20, 5);
+        before.opened("s", "d\\made", CREATED, 0x20, 0);
+        before.opened("s", "d\\made", 1, 0x20, 0);
+        assert_eq!(made(&before), ["d", "d\\e", "d\\e\\f"]);
+    }
+
+    #[test]
+    fn what_was_not_there_or_had_another_name_was_not() {
+        let mut before = Before::default();
+        before.missing("s", "f");
+        before.opened("s", "f", 1, 0x20, 0);
+        before.renamed("s", "d");
+        before.opened("s", "d\\g", 1, 0x20, 0);
+        assert_eq!(made(&before), [""; 0]);
+        assert_eq!(before.lines(), [Value::Null; 0]);
+    }
 }

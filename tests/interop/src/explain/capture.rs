@@ -18,7 +18,7 @@ pub(super) struct Packet<'a> {
 }
 
 /// Octets of the file that are looked at in one piece.
-const PIECE: usize = 1 << 20;
+const PIECE: usize = 1 << 16;
 /// No capture lasts longer, in microseconds: what says so is damaged.
 const LONGEST: u64 = 1 << 50;
 /// The largest block that is taken for one.

@@ -88,6 +88,21 @@ pub fn explain(input: impl Read + Send) -> Result<Vec<Explained>, String> {
 }
 
 impl Explained {
+    /// Events of the trace by the packets in which they ended: that is how others know them.
+    fn with_frames(&self, what: &str) -> String {
+        let mut parts = what.split("seq ");
+        let mut text = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let digits = part.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(part.len());
+            let (seq, rest) = part.split_at(digits);
+            match seq.parse().ok().and_then(|seq: u64| self.recording.frames.get(&seq)) {
+                Some(frame) => text.push_str(&format!("frame {frame}{rest}")),
+                None => text.push_str(&format!("seq {part}")),
+            }
+        }
+        text
+    }
+
     /// Where the server departs from what leasehold would have done.
     pub fn departures(&self) -> usize {
         self.story.departures()
@@ -107,7 +122,9 @@ impl fmt::Display for Explained {
             }
             let text = match &line.told {
                 Told::Event(text) => text.clone(),
-                Told::Departure { what, sections } => format!("  DEPARTS {what} [{sections}]"),
+                Told::Departure { what, sections } => {
+                    format!("  DEPARTS {} [{sections}]", self.with_frames(what))
+                }
                 Told::NotJudged(why) => format!("  not judged from here on: {why}"),
             };
             write_line(f, line.at, frame, &text)?;

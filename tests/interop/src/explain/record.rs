@@ -61,10 +61,16 @@ struct Conn {
     whole: bool,
     /// Whether it is something other than SMB2.
     foreign: bool,
+    /// Before which event there were octets that are no message. A server ends such a connection (MS-SMB2 3.3.5.2).
+    strange: Option<usize>,
+    closed: bool,
     /// Which way requests go, once that is known.
     requests: Option<Way>,
     out: Inbox,
     back: Inbox,
+    /// How many events there were when octets last came, each way.
+    seen_out: usize,
+    seen_back: usize,
     server: Option<usize>,
     client: Option<String>,
     dialect: u16,
@@ -162,10 +168,18 @@ impl Recorder {
                 state.inbox(way).lost();
                 if state.label.is_some() {
                     let side = if state.requests == Some(way) { "client" } else { "server" };
-                    self.blind(conn, &format!("{octets} octets of the {side} were not captured"));
+                    let since = *state.seen(way);
+                    self.blind_since(
+                        conn,
+                        since,
+                        &format!("{octets} octets of the {side} were not captured"),
+                    );
                 }
             }
             Step::Closed { conn } => {
+                if let Some(state) = self.conns.get_mut(conn) {
+                    state.closed = true;
+                }
                 self.event(conn, object("disconnect"), None);
             }
         }
@@ -178,16 +192,24 @@ impl Recorder {
         for (kind, message) in messages {
             self.message(conn, way, kind, &message);
         }
+        let events = self.events.len();
         let Some(state) = self.conns.get_mut(conn) else { return };
+        *state.seen(way) = events;
         match taken {
             Ok(()) => {}
             Err(Strange) if state.label.is_none() => state.foreign = true,
-            Err(Strange) => self.blind(conn, "octets that are no message"),
+            Err(Strange) => {
+                state.strange = Some(events);
+                self.note(Some(conn), "octets that are no message");
+            }
         }
     }
 
     fn message(&mut self, conn: ConnIndex, way: Way, kind: Kind, message: &[u8]) {
         self.name_conn(conn);
+        if let Some(since) = self.conns.get_mut(conn).and_then(|state| state.strange.take()) {
+            self.blind_since(conn, since, "this connection goes on behind octets that are no message");
+        }
         match kind {
             Kind::Smb2 => {}
             Kind::Encrypted => return self.left_out(conn, "encrypted messages, left out"),
@@ -220,10 +242,8 @@ impl Recorder {
         let other = if way == Way::Out { Way::Back } else { Way::Out };
         let requests = *state.requests.get_or_insert(if answers { other } else { way });
         if !state.whole && state.noted.insert("began") {
-            self.blind(conn, "this connection began before the capture");
             // What it holds from then matters from the first event on.
-            let server = self.server(conn);
-            server.blind = Some(0);
+            self.blind_since(conn, 0, "this connection began before the capture");
         }
         if answers == (way == requests) {
             return self.blind(conn, "a message that goes the wrong way");
@@ -403,6 +423,10 @@ impl Recorder {
         let Some(Ok(notification)) = element.get(64..).map(Notification::decode) else {
             return self.blind(conn, "a notification that cannot be read");
         };
+        // Sent to a client that has gone: it is as good as not sent.
+        if self.conns.get(conn).is_some_and(|state| state.closed) {
+            return self.note(Some(conn), "a notification on a connection that is closed, left out");
+        }
         let mut event = object("break");
         event.extend(fields::notification(&notification, &self.server(conn).labels));
         let client = self.conns.get(conn).and_then(|state| state.client.clone());
@@ -417,10 +441,15 @@ impl Recorder {
 
     /// Says what is missing. What the server should do is not known from here on.
     fn blind(&mut self, conn: ConnIndex, what: &str) {
+        self.blind_since(conn, self.events.len(), what);
+    }
+
+    /// Says what is missing, somewhere behind an event that is not the last.
+    fn blind_since(&mut self, conn: ConnIndex, since: usize, what: &str) {
         self.name_conn(conn);
         self.note(Some(conn), what);
-        let events = self.events.len();
-        self.server(conn).blind.get_or_insert(events);
+        let blind = &mut self.server(conn).blind;
+        *blind = Some(blind.map_or(since, |before| before.min(since)));
     }
 
     /// As [`blind`](Self::blind), but said once a connection.
@@ -550,9 +579,13 @@ impl Conn {
             to,
             whole,
             foreign: false,
+            strange: None,
+            closed: false,
             requests: whole.then_some(Way::Out),
             out: Inbox::new(whole),
             back: Inbox::new(whole),
+            seen_out: 0,
+            seen_back: 0,
             server: None,
             client: None,
             dialect: 0,
@@ -566,6 +599,13 @@ impl Conn {
         match way {
             Way::Out => &mut self.out,
             Way::Back => &mut self.back,
+        }
+    }
+
+    fn seen(&mut self, way: Way) -> &mut usize {
+        match way {
+            Way::Out => &mut self.seen_out,
+            Way::Back => &mut self.seen_back,
         }
     }
 

@@ -60,8 +60,8 @@ impl Story {
     }
 }
 
-/// How servers are known to differ; the first that fits best is taken. See `profiles`.
-const HABITS: [(&str, &str); 2] = [("", ""), ("smb2.durable-open", " (the server taken for Samba)")];
+/// Recordings of this name are of a server with all the habits of Samba, see `profiles`.
+const SAMBA: &str = "smb2.durable-open";
 
 /// Tells the lines of a trace. From the event `until` on, if there is one, nothing is judged.
 ///
@@ -70,11 +70,14 @@ const HABITS: [(&str, &str); 2] = [("", ""), ("smb2.durable-open", " (the server
 /// That the lines are no trace.
 pub fn story(lines: &str, until: Option<u64>) -> Result<Story, String> {
     let trace = Trace::parse("trace", lines).map_err(|malformed| malformed.to_string())?;
-    let tried = HABITS.map(|(recording, said)| (judge(&trace, profiles::habits(recording), until), said));
-    let (verdict, habits) = tried
-        .into_iter()
-        .min_by_key(|(verdict, _)| verdict.departures.len())
-        .unwrap_or_else(|| (judge(&trace, Habits::default(), until), ""));
+    let mut verdict = judge(&trace, Habits::default(), until);
+    let mut habits = "";
+    if !verdict.departures.is_empty() {
+        let other = judge(&trace, profiles::habits(SAMBA), until);
+        if other.departures.len() < verdict.departures.len() {
+            (verdict, habits) = (other, " (the server taken for Samba)");
+        }
+    }
     let mut teller = Teller::new(&trace, &verdict.play);
     let mut story = Vec::new();
     let mut departures = verdict.departures.into_iter().peekable();
@@ -115,10 +118,32 @@ fn judge(trace: &Trace, habits: Habits, until: Option<u64>) -> Verdict {
     });
     let end = [lacking, stopped].into_iter().flatten().min_by_key(|(seq, _)| *seq);
     let last = end.as_ref().map_or(u64::MAX, |(seq, _)| *seq);
-    departures.retain(|departure| departure.seq < last);
+    departures.retain(|departure| departure.seq < last && !doubtful(trace, departure));
     departures.sort_by_key(|departure| departure.seq);
     Verdict { play, departures, end }
 }
+
+/// Whether a departure is one of order alone, within [`CROSSING`], or of what nobody captured. A busy server answers later
+/// than those whose recordings are replayed, and not always in order.
+fn doubtful(trace: &Trace, departure: &Difference) -> bool {
+    let line = |seq| trace.lines.iter().find(|line| line.seq == seq);
+    let Some(answer) = line(departure.seq) else { return false };
+    let Event::Response(response) = &answer.event else { return unseen(answer) };
+    let asked = line(response.request);
+    let soon = asked.is_some_and(|asked| answer.at.micros_since(asked.at) < CROSSING);
+    asked.is_some_and(unseen) || soon && departure.what.contains(" came too early: after seq ")
+}
+
+/// Within so many microseconds the order of two answers proves nothing.
+const CROSSING: u64 = 10_000;
+
+/// Whether a line is one of the client that makes what was there before the capture.
+fn unseen(line: &Line) -> bool {
+    line.conn.as_deref() == Some(NOBODY)
+}
+
+/// The connection of that client.
+pub(crate) const NOBODY: &str = "c0";
 
 /// What was said so far.
 struct Teller<'t> {
@@ -144,6 +169,8 @@ struct Held<'t> {
     durable: Option<String>,
     /// Whether it caches anything, or has ever cached.
     caches: bool,
+    /// Its oplock.
+    level: OplockLevel,
 }
 
 /// A break that awaits an acknowledgment.
@@ -192,7 +219,7 @@ impl<'t> Teller<'t> {
     /// What is said of a line.
     fn line(&mut self, line: &'t Line) -> Vec<String> {
         let mut said = Vec::new();
-        if line.conn.as_deref() == Some("c0") {
+        if unseen(line) {
             return said;
         }
         self.time_out(line.at, &mut said);
@@ -208,7 +235,8 @@ impl<'t> Teller<'t> {
                 }
             }
             Event::Response(response) => {
-                if let Some((asked, request)) = self.requests.get(&response.request).copied() {
+                let asked = self.requests.get(&response.request).copied();
+                if let Some((asked, request)) = asked.filter(|(asked, _)| !unseen(asked)) {
                     said.extend(self.response(line, asked, request, response));
                 }
             }
@@ -284,9 +312,7 @@ impl<'t> Teller<'t> {
             Command::SessionSetup { previous, .. } if succeeded => {
                 let session = response.session.as_deref()?;
                 let replaced = previous.as_ref().map(|previous| format!(", in place of {previous}"));
-                let user = self.users.get(session).filter(|user| !user.is_empty());
-                let user = user.map(|user| format!(" as {user}")).unwrap_or_default();
-                Some(format!("{who}: logged in{user}, session {session}{}", replaced.unwrap_or_default()))
+                Some(format!("{who}: logged in, session {session}{}", replaced.unwrap_or_default()))
             }
             Command::Logoff if succeeded => Some(format!("{who}: logged off")),
             Command::TreeDisconnect if succeeded => {
@@ -406,7 +432,9 @@ impl<'t> Teller<'t> {
         if let Some(key) = given.and_then(|given| given.lease.key) {
             self.leases.insert((request.client.as_deref().unwrap_or_default(), key), name);
         }
-        let held = Held { name, conn, tree: request.tree.as_deref(), durable: durable_now, caches };
+        let level = OplockLevel::from_wire(response.level.unwrap_or_default());
+        let tree = request.tree.as_deref();
+        let held = Held { name, conn, tree, durable: durable_now, caches, level };
         self.handles.insert(handle, held);
         (caches || lease.is_some() || create.level != 0 || durable.is_some() || back.is_some() || waited)
             .then_some(text)
@@ -425,8 +453,14 @@ impl<'t> Teller<'t> {
             }
             BreakKind::Oplock { level: to, handle } => {
                 let handle = handle.as_deref().unwrap_or_default();
-                // Whether one of level II is broken, which nobody acknowledges, the notification does not say.
-                (Holder::Oplock(handle), format!("to {}", level(to.unwrap_or_default())), false)
+                let to = to.unwrap_or_default();
+                // One of level II is not acknowledged (MS-SMB2 3.3.4.6).
+                let mut awaits = false;
+                if let Some(held) = self.handles.get_mut(handle) {
+                    awaits = matches!(held.level, OplockLevel::Exclusive | OplockLevel::Batch);
+                    held.level = OplockLevel::from_wire(to);
+                }
+                (Holder::Oplock(handle), format!("to {}", level(to)), awaits)
             }
         };
         let asks = if awaits { ", to be acknowledged" } else { "" };

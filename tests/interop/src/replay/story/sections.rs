@@ -5,8 +5,9 @@ use super::super::request::{Command, Request};
 use super::super::response::BreakKind;
 use super::super::trace::{Event, Line};
 
-/// What happened otherwise: the first word of the request or of the break, and what of it.
+/// What happened otherwise.
 struct Row {
+    /// The command, or what it is about: a CREATE that asks for a handle back goes by the name of its context.
     place: &'static str,
     /// What the difference says, in any place of it; empty for everything.
     says: &'static str,
@@ -28,6 +29,7 @@ const TABLE: &[Row] = &[
     row("oplock acknowledgment", "", "MS-SMB2 3.3.5.22.1; MS-FSA 2.1.5.19"),
     row("DHnC", "", "MS-SMB2 3.3.5.9.7"),
     row("DH2C", "", "MS-SMB2 3.3.5.9.12"),
+    row("CREATE again", "", "MS-SMB2 3.3.5.9, 3.3.5.9.10"),
     row("CREATE", "parent lease key", "MS-SMB2 3.3.5.9.11"),
     row("CREATE", "lease epoch", "MS-SMB2 3.3.5.9.11"),
     row("CREATE", "lease", "MS-SMB2 3.3.5.9.8, 3.3.5.9.11; MS-FSA 2.1.5.18"),
@@ -35,6 +37,7 @@ const TABLE: &[Row] = &[
     row("CREATE", "DHnQ", "MS-SMB2 3.3.5.9.6"),
     row("CREATE", "DH2Q", "MS-SMB2 3.3.5.9.10"),
     row("CREATE", "oplock level", "MS-SMB2 3.3.5.9; MS-FSA 2.1.5.18.1, 2.1.5.18.2"),
+    row("CREATE", "expected ACCESS_DENIED", "MS-FSA 2.1.5.1.2.1; who may do what is not known here"),
     row("CREATE", "SHARING_VIOLATION", "MS-FSA 2.1.5.1.2.2; MS-SMB2 3.3.5.9"),
     row("CREATE", "DELETE_PENDING", "MS-FSA 2.1.5.1.2"),
     row("CREATE", "FILE_NOT_AVAILABLE", "MS-SMB2 3.3.5.9, 3.3.5.2.10"),
@@ -59,6 +62,7 @@ const TABLE: &[Row] = &[
 
 /// The sections that decide about a difference at a line; `asked` is the request that it is or answers.
 pub(super) fn of(asked: Option<&Request>, line: &Line, what: &str) -> &'static str {
+    let again = asked.is_some_and(|asked| asked.attempt.replay);
     let place = match (&line.event, asked.map(|asked| &asked.command)) {
         (Event::Break(told), _) => match told.kind {
             BreakKind::Lease { .. } => "lease break",
@@ -68,6 +72,7 @@ pub(super) fn of(asked: Option<&Request>, line: &Line, what: &str) -> &'static s
         (_, Some(Command::OplockAck { .. })) => "oplock acknowledgment",
         (_, Some(Command::Create(create))) => match super::wanted_back(create) {
             Some(context) => &context.tag,
+            None if again => "CREATE again",
             None => "CREATE",
         },
         (_, Some(command)) => command.name(),
