@@ -189,6 +189,10 @@ impl MemFs {
         let key = self.fresh_key();
         let node = self.add_node(DIRECTORY, Kind::Directory { key, children: BTreeMap::new(), opens: 0 });
         let called = share.rsplit('\\').next().unwrap_or_default().to_owned();
+        // The share itself is a name of it, which nobody takes away.
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.names = 1;
+        }
         let root = NamedLink { place: Place::Root, name: String::new(), called, node, opens: 0 };
         let volume = VolumeId(self.links.insert(root));
         self.volumes.insert(folded, volume);

@@ -72,6 +72,16 @@ fn a_name_that_does_not_exist_has_one_key_for_all_in_flight() {
 }
 
 #[test]
+fn a_root_stays_when_it_is_closed() {
+    let mut disk = Disk::new();
+    for _ in 0..2 {
+        let root = disk.open("", Disposition::Open, FOLDER).unwrap();
+        assert_eq!(disk.fs.close(root.handle, Link::Keep), Ok(()));
+    }
+    assert!(disk.open("d", Disposition::Create, FOLDER).is_ok());
+}
+
+#[test]
 fn every_disposition_does_what_it_says() {
     use Disposition::{Create, Open, OpenIf, Overwrite, OverwriteIf, Supersede};
     let missing = Err(Status::OBJECT_NAME_NOT_FOUND);
