@@ -13,15 +13,19 @@ use leasehold_interop::smb::hostile as requests;
 
 use histories::histories;
 
+/// What a fuzz target does with octets.
+type Target = (&'static str, fn(&[u8]));
+
+const TARGETS: [Target; 3] =
+    [("captures", captures::hostile), ("requests", requests::hostile), ("serve", serve::hostile)];
+
 fn folder(target: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/seeds").join(target)
 }
 
 #[test]
 fn every_committed_seed_goes_through_its_body() {
-    let targets: [(&str, fn(&[u8])); 3] =
-        [("serve", serve::hostile), ("requests", requests::hostile), ("captures", captures::hostile)];
-    for (target, body) in targets {
+    for (target, body) in TARGETS {
         let mut seeds = 0;
         for seed in fs::read_dir(folder(target)).unwrap() {
             let seed = seed.unwrap().path();
