@@ -1,6 +1,8 @@
 //! What a client may send, and more: octets make histories of messages, well-formed and not, for a server that must survive
 //! them, answer in whole messages, and have nothing left when everybody has gone.
 
+mod drawn;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use leasehold::server::{Config, Event, RouteSeed, Server, Share, ShareFlags, Sha
 use leasehold::wire::{Fixed as _, Header, HeaderFlags, Route};
 use leasehold::{ConnId, Dialect, FileId, HashKey, Instant, SessionId, Status, TreeId};
 
+use self::drawn::CHOICES;
 use super::{Engine, Sent, Setup, Shared};
 use crate::fs::MemFs;
 use crate::host::Host;
@@ -23,11 +26,13 @@ const MOST: usize = 256;
 /// In the first octet: the clients sign in as a user, and sign; both have the same ClientGuid.
 const USERS: u8 = 0x80;
 const ONE_CLIENT: u8 = 0x40;
+/// In the first octet: steps are of one length.
+const DRAWN: u8 = 0x20;
 const USER: &str = "user";
 const PASSWORD: &str = "password";
 const REVISIONS: [u16; 5] = [0x0202, 0x0210, 0x0300, 0x0302, 0x0311];
 
-/// Feeds a server what the octets say: first the dialect, with [`USERS`] and [`ONE_CLIENT`]; then steps, each its kind, the length
+/// Feeds a server what the octets say: first the dialect, with [`USERS`], [`ONE_CLIENT`] and [`DRAWN`]; then steps, each its kind, the length
 /// of what belongs to it in sixteen bits, and that. The lowest bit of a kind is which client; then
 ///
 /// | bits 1 to 3 | what |
@@ -48,6 +53,8 @@ const REVISIONS: [u16; 5] = [0x0202, 0x0210, 0x0300, 0x0302, 0x0311];
 /// | 6 | more follows in the compound |
 /// | 7 | SMB2_FLAGS_RELATED_OPERATIONS |
 ///
+/// With [`DRAWN`] each step has its kind and four octets; instead of a message as it is, and of a body, they choose a request.
+///
 /// # Panics
 ///
 /// If it does what no server may.
@@ -65,6 +72,14 @@ pub fn answers(input: &[u8]) -> Vec<(Command, Status)> {
     let mut trial = Trial::new(first);
     trial.heard.clear();
     for _ in 0..MOST {
+        if first & DRAWN != 0 {
+            let Some((&[kind, choices @ ..], behind)) = rest.split_first_chunk::<{ 1 + CHOICES }>() else {
+                break;
+            };
+            rest = behind;
+            trial.drawn(kind, choices);
+            continue;
+        }
         let Some((&[kind, low, high], behind)) = rest.split_first_chunk() else { break };
         let len = usize::from(u16::from_le_bytes([low, high])).min(behind.len());
         let (octets, behind) = behind.split_at(len);
@@ -123,7 +138,7 @@ struct Extras {
 
 impl Trial {
     fn new(first: u8) -> Self {
-        let dialect = usize::from(first & !(USERS | ONE_CLIENT)) % REVISIONS.len();
+        let dialect = usize::from(first & !(USERS | ONE_CLIENT | DRAWN)) % REVISIONS.len();
         let revision = REVISIONS.get(dialect).copied().unwrap_or(0x0311);
         let mut config = Config::new(HashKey::new([1; 16]), RouteSeed::new([2; 16]), 1);
         config.persistence = true;
@@ -182,6 +197,17 @@ impl Trial {
                     client.sequence = sequence.into();
                 }
             }
+        }
+    }
+
+    /// As [`step`](Self::step), with a request that is drawn.
+    fn drawn(&mut self, kind: u8, choices: [u8; CHOICES]) {
+        let kind = if kind & 0xe == 0 { kind | 3 << 1 } else { kind };
+        // Related requests have the open of the one before.
+        let kind = if kind & 0x80 == 0 { kind | 0x10 } else { kind };
+        match kind >> 1 & 7 {
+            3..=5 => self.step(kind, &drawn::request(choices)),
+            _ => self.step(kind, &choices),
         }
     }
 
