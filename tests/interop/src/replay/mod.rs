@@ -33,12 +33,10 @@
 
 mod answers;
 mod breaks;
-mod channels;
 mod compare;
 mod creates;
 mod driver;
 mod fields;
-mod operating;
 mod peers;
 mod profiles;
 mod request;
