@@ -1,11 +1,12 @@
 //! A server machine with a file system behind it: requests with their fields go in, answers come out. It knows nothing of
-//! messages, signatures, connections or users; whoever drives it does.
+//! messages, signatures, connections or users; whoever drives it does: [`serve`](crate::serve) for real clients,
+//! [`replay`](crate::replay) for recorded ones.
 //!
 //! | file | what |
 //! |---|---|
 //! | `creates.rs` | CREATE: from its fields to the event, and back from the grant |
 //! | `requests.rs` | requests about an open |
-//! | `counting.rs` | ChannelSequence and lock sequences of an open |
+//! | `counting.rs` | ChannelSequence of an open |
 
 mod counting;
 mod creates;
