@@ -88,8 +88,8 @@ impl Driver<'_> {
         chain.session = request.session.clone().or(chain.session);
         chain.tree = request.tree.clone().or(chain.tree);
         chain.creates = matches!(request.command, Command::Create(_));
-        chain.file = handle_of(&request.command)
-            .and_then(|label| self.file(label))
+        chain.file = concerns(&request.command)
+            .and_then(|(label, _)| self.file(label?))
             .or(chain.file.filter(|_| request.related));
         let file = chain.file;
         let incoming = Incoming {
@@ -112,25 +112,23 @@ impl Driver<'_> {
         client: Option<&str>,
     ) -> Result<(), Stop> {
         let Incoming { id, conn, session, tree, command, .. } = *incoming;
-        let seq = id.get();
+        let recorded = self.recorded.get(&id.get()).copied();
         match command {
             Command::Negotiate { guid, dialect } => {
                 let guid = guid.unwrap_or_else(|| self.trace.client(client.unwrap_or(conn)));
-                let recorded =
-                    self.recorded.get(&seq).map(|response| (response.dialect, response.capabilities));
-                let (chosen, capabilities) = recorded.unwrap_or_default();
+                let agreed = recorded.map(|response| (response.dialect, response.capabilities));
+                let (chosen, capabilities) = agreed.unwrap_or_default();
                 if let Some(terms) = peers::terms(*dialect, chosen, capabilities) {
-                    let number = self.peers.conn_id(conn);
                     self.peers.negotiate(conn, guid, terms);
-                    self.feed(Event::Connected { conn: number, client: guid, terms })?;
+                    let conn = self.peers.conn_id(conn);
+                    self.feed(Event::Connected { conn, client: guid, terms })?;
                 }
-                Ok(())
             }
             Command::SessionSetup { previous, user } => {
-                self.session_setup(seq, conn, previous.as_deref(), user.as_deref().unwrap_or_default())
+                let user = user.as_deref().unwrap_or_default();
+                self.session_setup(id, conn, previous.as_deref(), user)?;
             }
             Command::TreeConnect { path } => {
-                let recorded = self.recorded.get(&seq).copied();
                 let recorded = recorded.filter(|response| response.status == Status::SUCCESS);
                 let capabilities = recorded.and_then(|response| response.capabilities).unwrap_or_default();
                 let tree = recorded.and_then(|response| response.tree.as_deref());
@@ -138,58 +136,50 @@ impl Driver<'_> {
                     let volume = self.host.fs().volume(path);
                     self.peers.add_tree(session, tree, volume, capabilities);
                 }
-                Ok(())
             }
-            Command::Echo => {
-                self.answer(id, Status::SUCCESS);
-                Ok(())
-            }
-            Command::Cancel { request } => {
-                if let Some(request) = request {
-                    self.host.cancel(RequestId::new(*request));
-                }
-                Ok(())
-            }
+            Command::Echo => self.answer(id, Status::SUCCESS),
+            Command::Cancel { request: Some(request) } => self.host.cancel(RequestId::new(*request)),
+            Command::Cancel { request: None } | Command::Ioctl { control: FORGET_PEER, .. } => {}
             Command::Logoff => {
-                let ended = self.peers.session(conn, session);
-                if let Ok(session) = ended {
-                    let number = self.peers.session_id(session);
-                    self.peers.end_session(session);
-                    self.feed(Event::SessionEnded { session: number, end: SessionEnd::LoggedOff })?;
+                let valid = self.peers.session(conn, session);
+                if let Ok(session) = valid {
+                    self.end_session(session, SessionEnd::LoggedOff)?;
                 }
-                self.answer(id, ended.err().unwrap_or(Status::SUCCESS));
-                Ok(())
+                self.answer(id, valid.err().unwrap_or(Status::SUCCESS));
             }
-            Command::Ioctl { control: FORGET_PEER, .. } => Ok(()),
             _ => match self.peers.origin(conn, session, tree) {
-                Ok(whence) => self.in_tree(incoming, &whence, file),
-                Err(status) => {
-                    self.answer(id, status);
-                    Ok(())
-                }
+                Ok(whence) => self.in_tree(incoming, &whence, file)?,
+                Err(status) => self.answer(id, status),
             },
         }
+        Ok(())
     }
 
     /// Authentication is taken as recorded. A session of the same user that is replaced ends (MS-SMB2 3.3.5.5.3).
     fn session_setup(
         &mut self,
-        seq: u64,
+        id: RequestId,
         conn: &str,
         previous: Option<&str>,
         user: &str,
     ) -> Result<(), Stop> {
-        let recorded = self.recorded.get(&seq).filter(|response| response.status == Status::SUCCESS);
+        let recorded = self.recorded.get(&id.get()).filter(|response| response.status == Status::SUCCESS);
         let Some(session) = recorded.and_then(|response| response.session.as_deref()) else { return Ok(()) };
         let other = previous.filter(|previous| *previous != session && self.peers.is_of(previous, user));
-        let replaced = other.filter(|previous| self.peers.end_session(previous));
-        if let Some(replaced) = replaced {
-            let id = self.peers.session_id(replaced);
-            self.feed(Event::SessionEnded { session: id, end: SessionEnd::Replaced })?;
+        if let Some(replaced) = other {
+            self.end_session(replaced, SessionEnd::Replaced)?;
         }
         self.peers.bind(conn, session, user);
         let (conn, session) = (self.peers.conn_id(conn), self.peers.session_id(session));
         self.feed(Event::SessionBound { conn, session })
+    }
+
+    fn end_session(&mut self, session: &str, end: SessionEnd) -> Result<(), Stop> {
+        if !self.peers.end_session(session) {
+            return Ok(());
+        }
+        let session = self.peers.session_id(session);
+        self.feed(Event::SessionEnded { session, end })
     }
 
     /// A request within a tree connect.
@@ -200,7 +190,7 @@ impl Driver<'_> {
         file: Option<FileId>,
     ) -> Result<(), Stop> {
         let Incoming { id, tree, attempt, command, .. } = *incoming;
-        if let (Some(effect), Some(file)) = (effect(command), file) {
+        if let (Some((_, effect)), Some(file)) = (concerns(command), file) {
             let uses = !matches!(command, Command::Close { .. });
             if let Err(status) = self.host.count(id, whence, attempt, file, effect, uses) {
                 self.answer(id, status);
@@ -208,88 +198,51 @@ impl Driver<'_> {
             }
         }
         let file = file.unwrap_or(NOBODY);
-        let kind = match command {
+        match command {
             Command::TreeDisconnect => {
                 self.peers.end_tree(tree.unwrap_or_default());
                 self.host.tree_disconnect(id, whence);
-                return Ok(());
             }
-            Command::Create(create) => return self.create(id, whence, attempt, create),
-            Command::Close { .. } => {
-                self.host.close(id, whence, file, false);
-                return Ok(());
-            }
+            Command::Create(create) => self.create(id, whence, attempt, create)?,
+            Command::Close { .. } => self.host.close(id, whence, file, false),
             Command::LeaseAck { key, state } => {
                 let ack = LeaseAck { key: *key, state: LeaseState::from_bits_retain(*state) };
                 self.host.acknowledge_lease(id, whence, ack);
-                return Ok(());
             }
             Command::OplockAck { level, .. } => {
                 let ack = OplockBreak { level: OplockLevel::from_wire(*level), file_id: file };
                 self.host.acknowledge_oplock(id, whence, ack);
-                return Ok(());
             }
             Command::Lock { sequence, elements, .. } => {
                 self.host.lock(id, whence, file, *sequence, elements.clone());
-                return Ok(());
             }
-            Command::ChangeNotify { .. } => {
-                self.host.watch(id, whence, file);
-                return Ok(());
+            Command::ChangeNotify { .. } => self.host.watch(id, whence, file),
+            Command::Flush { .. } => self.host.operate(id, whence, file, OperationKind::Flush),
+            &Command::Read { offset, length, minimum, .. } => {
+                self.host.operate(id, whence, file, OperationKind::Read { offset, length, minimum });
             }
-            Command::Ioctl { control, input, .. } => {
-                match *control {
-                    VALIDATE_NEGOTIATE_INFO => self.answer(id, Status::SUCCESS),
-                    ResiliencyRequest::CTL_CODE => {
-                        match ResiliencyRequest::decode_input(input.as_deref().unwrap_or_default()) {
-                            Ok(asked) => self.host.request_resilience(id, whence, file, asked.timeout),
-                            Err(_) => self.answer(id, Status::INVALID_PARAMETER),
-                        }
-                    }
-                    CREATE_OR_GET_OBJECT_ID => self.look(id, whence, file, |_, _| Ok(())),
-                    _ => return Err(Stop::unsupported(format!("IOCTL {control:#x}"))),
-                }
-                return Ok(());
+            &Command::Write { offset, length, ref data, .. } => {
+                let data = data.clone();
+                self.host.operate(id, whence, file, OperationKind::Write { offset, length, data });
             }
-            Command::QueryInfo { .. } => {
+            Command::SetInfo { change, .. } => self.set_info(id, whence, file, change)?,
+            Command::QueryInfo { .. } | Command::Ioctl { control: CREATE_OR_GET_OBJECT_ID, .. } => {
                 self.look(id, whence, file, |_, _| Ok(()));
-                return Ok(());
             }
             Command::QueryDirectory { flags, pattern, .. } => {
                 let (restart, single) = (flags & RESTART != 0, flags & SINGLE != 0);
                 self.look(id, whence, file, |fs, handle| {
                     fs.list_names(handle, pattern, restart, single).map(|_| ())
                 });
-                return Ok(());
             }
-            Command::Flush { .. } => OperationKind::Flush,
-            Command::Read { offset, length, minimum, .. } => {
-                OperationKind::Read { offset: *offset, length: *length, minimum: *minimum }
-            }
-            Command::Write { offset, length, data, .. } => {
-                OperationKind::Write { offset: *offset, length: *length, data: data.clone() }
-            }
-            Command::SetInfo { change, .. } => match change {
-                Change::EndOfFile(size) => OperationKind::EndOfFile(*size),
-                Change::Allocation(size) => OperationKind::Allocation(*size),
-                Change::Basic(basic) => OperationKind::Basic(*basic),
-                Change::Delete { pending } => OperationKind::Delete { pending: *pending },
-                Change::Name { target, replace, old } => match Name::parse(target) {
-                    Ok(name) => {
-                        let (volume, replace, old) = (whence.volume, *replace, *old);
-                        OperationKind::Name(Naming { volume, name, replace, old })
-                    }
-                    Err(status) => {
-                        self.look(id, whence, file, |_, _| Err(status));
-                        return Ok(());
-                    }
-                },
-                Change::Position => {
-                    self.look(id, whence, file, |_, _| Ok(()));
-                    return Ok(());
+            Command::Ioctl { control: VALIDATE_NEGOTIATE_INFO, .. } => self.answer(id, Status::SUCCESS),
+            Command::Ioctl { control: ResiliencyRequest::CTL_CODE, input, .. } => {
+                match ResiliencyRequest::decode_input(input.as_deref().unwrap_or_default()) {
+                    Ok(asked) => self.host.request_resilience(id, whence, file, asked.timeout),
+                    Err(_) => self.answer(id, Status::INVALID_PARAMETER),
                 }
-                Change::Unknown(what) => return Err(Stop::unsupported(format!("SET_INFO {what}"))),
-            },
+            }
+            Command::Ioctl { control, .. } => return Err(Stop::unsupported(format!("IOCTL {control:#x}"))),
             Command::Negotiate { .. }
             | Command::SessionSetup { .. }
             | Command::TreeConnect { .. }
@@ -297,6 +250,34 @@ impl Driver<'_> {
             | Command::Cancel { .. }
             | Command::Echo
             | Command::Unknown(_) => return Err(Stop::unsupported(command.name())),
+        }
+        Ok(())
+    }
+
+    fn set_info(
+        &mut self,
+        id: RequestId,
+        whence: &Whence,
+        file: FileId,
+        change: &Change,
+    ) -> Result<(), Stop> {
+        let kind = match change {
+            Change::EndOfFile(size) => OperationKind::EndOfFile(*size),
+            Change::Allocation(size) => OperationKind::Allocation(*size),
+            Change::Basic(basic) => OperationKind::Basic(*basic),
+            Change::Delete { pending } => OperationKind::Delete { pending: *pending },
+            &Change::Name { ref target, replace, old } => match Name::parse(target) {
+                Ok(name) => OperationKind::Name(Naming { volume: whence.volume, name, replace, old }),
+                Err(status) => {
+                    self.look(id, whence, file, |_, _| Err(status));
+                    return Ok(());
+                }
+            },
+            Change::Position => {
+                self.look(id, whence, file, |_, _| Ok(()));
+                return Ok(());
+            }
+            Change::Unknown(what) => return Err(Stop::unsupported(format!("SET_INFO {what}"))),
         };
         self.host.operate(id, whence, file, kind);
         Ok(())
@@ -315,45 +296,20 @@ impl Driver<'_> {
     }
 }
 
-/// What a command does to the file that it names; `None` for one that names none.
-fn effect(command: &Command) -> Option<Effect> {
+/// The handle that a command names, and what it does to that file.
+fn concerns(command: &Command) -> Option<(Option<&str>, Effect)> {
     match command {
-        Command::Write { .. } | Command::SetInfo { .. } | Command::Ioctl { .. } => Some(Effect::Changes),
-        Command::Close { .. }
-        | Command::Flush { .. }
-        | Command::Read { .. }
-        | Command::QueryInfo { .. }
-        | Command::QueryDirectory { .. }
-        | Command::OplockAck { .. }
-        | Command::Lock { .. }
-        | Command::ChangeNotify { .. } => Some(Effect::Looks),
-        Command::Negotiate { .. }
-        | Command::SessionSetup { .. }
-        | Command::TreeConnect { .. }
-        | Command::Logoff
-        | Command::TreeDisconnect
-        | Command::Create(_)
-        | Command::LeaseAck { .. }
-        | Command::Cancel { .. }
-        | Command::Echo
-        | Command::Unknown(_) => None,
-    }
-}
-
-/// The handle that a command names.
-fn handle_of(command: &Command) -> Option<&str> {
-    match command {
+        Command::Write { handle, .. } | Command::SetInfo { handle, .. } | Command::Ioctl { handle, .. } => {
+            Some((handle.as_deref(), Effect::Changes))
+        }
         Command::Close { handle }
         | Command::Flush { handle }
         | Command::Read { handle, .. }
-        | Command::Write { handle, .. }
-        | Command::SetInfo { handle, .. }
         | Command::QueryInfo { handle }
+        | Command::QueryDirectory { handle, .. }
         | Command::OplockAck { handle, .. }
         | Command::Lock { handle, .. }
-        | Command::Ioctl { handle, .. }
-        | Command::ChangeNotify { handle }
-        | Command::QueryDirectory { handle, .. } => handle.as_deref(),
+        | Command::ChangeNotify { handle } => Some((handle.as_deref(), Effect::Looks)),
         Command::Negotiate { .. }
         | Command::SessionSetup { .. }
         | Command::TreeConnect { .. }
