@@ -147,7 +147,7 @@ fn serve(options: Options) -> Result<(), Failure> {
     let persistence = config.persistence;
 
     let mut host = Host::new(Server::new(config), MemFs::with_limit(ROOM));
-    host.set_time(Instant::from_millis(ownership::now()), 0);
+    host.set_time(Instant::from_millis(ownership::now()));
     let (to_store, changes) = mpsc::channel();
     if persistence {
         forget(store.as_mut(), image)?;

@@ -145,8 +145,7 @@ impl Engine {
         file: FileId,
         request: Request<'_>,
     ) -> Result<(), Status> {
-        let conn = whence.origin.conn;
-        let agreed = self.agreed(conn)?;
+        let agreed = self.agreed(whence.origin.conn)?;
         // MS-SMB2 3.3.5.2.5: sizes are bounded, and paid for.
         let paid = |size: u32| {
             let charge = u64::from(size).div_ceil(CREDIT);
@@ -201,7 +200,7 @@ impl Engine {
                 ack.file_id = file;
                 self.host.acknowledge_oplock(id, whence, ack);
             }
-            Request::LeaseAck(ack) => self.host.acknowledge_lease(id, conn, ack),
+            Request::LeaseAck(ack) => self.host.acknowledge_lease(id, whence, ack),
             Request::Negotiate(_)
             | Request::SessionSetup(_)
             | Request::Logoff

@@ -118,7 +118,8 @@ impl Engine {
     /// What time it is; `filetime` is that of the wall clock.
     pub fn set_time(&mut self, now: Instant, filetime: u64) {
         (self.now, self.time) = (self.now.max(now), filetime);
-        self.host.set_time(now, filetime);
+        self.host.set_time(now);
+        self.host.fs().set_time(filetime);
     }
 
     /// Someone has connected.
@@ -210,6 +211,8 @@ impl Engine {
                     self.notify_oplock(id, conn, session, body)
                 }
                 Output::Persist { seq, change } => self.sent.push_back(Sent::Persist(seq, change)),
+                Output::Fault(what) => eprintln!("{what}"),
+                Output::NotTaken(_) => {}
             }
         }
     }

@@ -90,7 +90,7 @@ impl Engine {
             Body::Closed(info) if command == Some(Command::Close) => {
                 Response::Close(info.map(|info| attributes(&info)))
             }
-            Body::Read(data) => Response::Read(data),
+            Body::Read(piece) => Response::Read(piece.octets),
             Body::Written(count) => Response::Write(u32::try_from(count).unwrap_or(u32::MAX)),
             Body::LeaseAck(ack) => Response::LeaseAck(ack),
             Body::OplockAck(ack) => Response::OplockBreak(ack),
