@@ -6,19 +6,24 @@ use std::time::Duration;
 
 use leasehold::server::{Config, Event, RouteSeed, Server, Share, ShareFlags, ShareKind};
 use leasehold::wire::{Fixed as _, Header, HeaderFlags, Route};
-use leasehold::{ConnId, FileId, HashKey, Instant, SessionId, Status, TreeId};
+use leasehold::{ConnId, Dialect, FileId, HashKey, Instant, SessionId, Status, TreeId};
 
+use super::session::MORE_PROCESSING_REQUIRED;
 use super::{Engine, Sent, Setup, Shared};
 use crate::fs::MemFs;
 use crate::host::Host;
 use crate::smb::ntlm::{Accounts, Credentials, Initiator};
 use crate::smb::octets::{Octets, to_utf16};
 use crate::smb::request::Command;
+use crate::smb::signing::{Preauth, SigningKey};
 
 /// What all files of such a server may hold, in octets.
 const ROOM: u64 = 1 << 20;
 /// How many messages one history has at most.
 const MOST: usize = 256;
+/// Who the second client is; the first one stays anonymous.
+const NAME: &str = "ann";
+const PASSWORD: &str = "secret";
 const REVISIONS: [u16; 5] = [0x0202, 0x0210, 0x0300, 0x0302, 0x0311];
 
 /// Feeds a server what the octets say.
@@ -45,6 +50,8 @@ struct Trial {
     revision: u16,
     clients: [Client; 2],
     conns: u64,
+    /// Channels that a client has left behind for a newer one.
+    others: Vec<u64>,
     now: Instant,
 }
 
@@ -57,8 +64,14 @@ struct Client {
     tree: u32,
     /// What was opened last.
     file: Option<FileId>,
-    /// The token of the last SESSION_SETUP.
-    token: Vec<u8>,
+    /// Channel.SigningKey and Session.SigningKey
+    key: Option<SigningKey>,
+    first_key: Option<SigningKey>,
+    preauth: Preauth,
+    /// What was heard last, and its status.
+    last: (Vec<u8>, Option<Status>),
+    /// Requests that go out with the next one, in a compound.
+    gathered: Vec<Vec<u8>>,
     closed: bool,
 }
 
@@ -68,10 +81,12 @@ impl Trial {
         config.persistence = true;
         let flags = ShareFlags::CONTINUOUSLY_AVAILABLE;
         let shared = Shared { share: Share::new(ShareKind::Disk, flags), cluster: false };
+        let mut accounts = Accounts::new();
+        accounts.add(NAME, PASSWORD);
         let setup = Setup {
             guid: [3; 16],
             name: "server".to_owned(),
-            accounts: Accounts::new(),
+            accounts,
             shares: BTreeMap::from([("share".to_owned(), shared)]),
             persistent_handles: true,
             test_controls: true,
@@ -79,14 +94,16 @@ impl Trial {
         let mut host = Host::new(Server::new(config), MemFs::with_limit(ROOM));
         assert_eq!(host.stored(Event::Recovered), Ok(()));
         let engine = Engine::new(setup, host);
-        let mut trial = Self { engine, revision, clients: Default::default(), conns: 0, now: Instant::ZERO };
+        let (clients, others) = (Default::default(), Vec::new());
+        let mut trial = Self { engine, revision, clients, conns: 0, others, now: Instant::ZERO };
         trial.work();
         trial.sign_in(0);
         trial.sign_in(1);
         trial
     }
 
-    /// Does what one step says: a message as it is, one with a proper header, time, or the loss of a connection.
+    /// Does what one step says: a message as it is, one with a proper header, time, the loss of a connection, or a further
+    /// channel.
     fn step(&mut self, kind: u8, octets: &[u8]) {
         let who = usize::from(kind & 1);
         match kind >> 1 & 7 {
@@ -96,6 +113,7 @@ impl Trial {
                 self.pass(Duration::from_millis(millis));
             }
             2 => self.lose(who),
+            3 => self.bind(who),
             _ => self.guided(who, kind >> 4, octets),
         }
     }
@@ -106,7 +124,8 @@ impl Trial {
         self.work();
     }
 
-    /// A body behind a header that is as it should be; with bit 1 of `bits` it names the open that the client has.
+    /// A body behind a header that is as it should be. With bit 0 of `bits` it names the open that the client has, with bit 1 it
+    /// is a replay, with bit 2 it waits for others to go out in a compound, and with bit 3 it is related to the one before.
     fn guided(&mut self, who: usize, bits: u8, octets: &[u8]) {
         let Some((&command, body)) = octets.split_first() else { return };
         let Some(command) = Command::from_wire(u16::from(command) % 19) else { return };
@@ -125,12 +144,21 @@ impl Trial {
         }
         let mut flags = HeaderFlags::empty();
         flags.set(HeaderFlags::REPLAY_OPERATION, bits & 2 != 0);
-        self.send(who, command, flags, &body);
+        flags.set(HeaderFlags::RELATED_OPERATIONS, bits & 8 != 0);
+        self.conn(who);
+        let request = self.request(who, command, flags, &body);
+        let Some(client) = self.clients.get_mut(who) else { return };
+        client.gathered.push(request);
+        if bits & 4 == 0 {
+            let message = client.compound();
+            self.raw(who, &message);
+        }
     }
 
-    fn send(&mut self, who: usize, command: Command, flags: HeaderFlags, body: &[u8]) {
-        let conn = self.conn(who);
-        let Some(client) = self.clients.get_mut(who) else { return };
+    /// A request, not signed yet.
+    fn request(&mut self, who: usize, command: Command, flags: HeaderFlags, body: &[u8]) -> Vec<u8> {
+        let mut message = Vec::new();
+        let Some(client) = self.clients.get_mut(who) else { return message };
         let header = Header {
             credit_charge: 1,
             status: Status::SUCCESS,
@@ -146,19 +174,66 @@ impl Trial {
         if command != Command::Cancel {
             client.message_id += 1;
         }
-        let mut message = Vec::new();
         header.encode(&mut message);
         message.extend_from_slice(body);
-        self.engine.received(conn, &message);
-        self.work();
+        message
     }
 
-    /// NEGOTIATE, SESSION_SETUP without a name, TREE_CONNECT.
+    /// Sends a request, signed if there is a key. Returns its octets, and those of what was heard last.
+    fn send(&mut self, who: usize, command: Command, body: &[u8]) -> [Vec<u8>; 2] {
+        let mut message = self.request(who, command, HeaderFlags::empty(), body);
+        let Some(client) = self.clients.get(who) else { return Default::default() };
+        if let Some(key) = client.key {
+            key.sign(&mut message);
+        }
+        self.engine.received(ConnId::new(client.conn), &message);
+        self.work();
+        let heard = self.clients.get(who).map(|client| client.last.0.clone());
+        [message, heard.unwrap_or_default()]
+    }
+
+    /// NEGOTIATE, SESSION_SETUP, TREE_CONNECT.
     fn sign_in(&mut self, who: usize) {
+        self.negotiate(who, Client::default());
+        assert!(self.authenticate(who, false), "signed in by {:#06x}", self.revision);
+        let path = to_utf16("\\\\server\\share");
+        let len = u16::try_from(path.len()).unwrap_or(0);
+        let mut body = [9, 0, 0, 0, 72, 0].to_vec();
+        body.extend(len.to_le_bytes());
+        body.extend(path);
+        self.send(who, Command::TreeConnect, &body);
+        let client = self.clients.get(who);
+        assert!(
+            client.is_some_and(|client| client.tree != 0),
+            "signed in by {:#06x}: {client:?}",
+            self.revision
+        );
+    }
+
+    /// A further channel of the session, which the client uses from now on.
+    fn bind(&mut self, who: usize) {
+        let conn = self.conn(who).get();
+        let Some(client) = self.clients.get(who).filter(|client| client.key.is_some()) else { return };
+        if self.revision < 0x0300 || self.others.len() >= 8 {
+            return;
+        }
+        let Client { session, tree, file, first_key, .. } = *client;
+        self.negotiate(who, Client { session, tree, file, first_key, ..Client::default() });
+        self.others.push(conn);
+        if let Some(client) = self.clients.get_mut(who) {
+            client.key = first_key;
+        }
+        if !self.authenticate(who, true) {
+            self.lose(who);
+        }
+    }
+
+    /// A new connection.
+    fn negotiate(&mut self, who: usize, client: Client) {
         self.conns += 1;
         let conn = self.conns;
-        if let Some(client) = self.clients.get_mut(who) {
-            *client = Client { conn, ..Client::default() };
+        if let Some(known) = self.clients.get_mut(who) {
+            *known = Client { conn, ..client };
         }
         self.engine.connected(ConnId::new(conn));
         let guid = [u8::try_from(who).unwrap_or(0) + 1; 16];
@@ -177,33 +252,44 @@ impl Trial {
             negotiate.extend([0, 0, 1, 0, 38, 0, 0, 0, 0, 0, 1, 0, 32, 0, 1, 0]);
             negotiate.extend([7; 32]);
         }
-        self.send(who, Command::Negotiate, HeaderFlags::empty(), &negotiate);
-        let mut initiator = Initiator::new(Credentials::Anonymous);
-        let token = initiator.start();
-        self.session_setup(who, &token);
-        let token = self.clients.get(who).map(|client| client.token.clone()).unwrap_or_default();
-        let token = initiator.step(&token, [8; 8], [9; 16]).unwrap_or_default();
-        self.session_setup(who, &token);
-        let path = to_utf16("\\\\server\\share");
-        let len = u16::try_from(path.len()).unwrap_or(0);
-        let mut body = [9, 0, 0, 0, 72, 0].to_vec();
-        body.extend(len.to_le_bytes());
-        body.extend(path);
-        self.send(who, Command::TreeConnect, HeaderFlags::empty(), &body);
-        let client = self.clients.get(who);
-        assert!(
-            client.is_some_and(|client| client.tree != 0),
-            "signed in by {:#06x}: {client:?}",
-            self.revision
-        );
+        let messages = self.send(who, Command::Negotiate, &negotiate);
+        if let Some(client) = self.clients.get_mut(who) {
+            messages.iter().for_each(|message| client.preauth.update(message));
+        }
     }
 
-    fn session_setup(&mut self, who: usize, token: &[u8]) {
-        let mut body = [25, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 88, 0].to_vec();
-        body.extend(u16::try_from(token.len()).unwrap_or(0).to_le_bytes());
-        body.extend([0; 8]);
-        body.extend(token);
-        self.send(who, Command::SessionSetup, HeaderFlags::empty(), &body);
+    /// SESSION_SETUP, twice. Whether it came to a good end.
+    fn authenticate(&mut self, who: usize, binding: bool) -> bool {
+        let (name, password, domain) = (NAME.to_owned(), PASSWORD.to_owned(), String::new());
+        let credentials =
+            if who == 0 { Credentials::Anonymous } else { Credentials::User { name, password, domain } };
+        let mut initiator = Initiator::new(credentials);
+        let mut preauth = self.clients.get(who).map(|client| client.preauth).unwrap_or_default();
+        let mut token = initiator.start();
+        loop {
+            let mut body = [25, 0, u8::from(binding), 1, 0, 0, 0, 0, 0, 0, 0, 0, 88, 0].to_vec();
+            body.extend(u16::try_from(token.len()).unwrap_or(0).to_le_bytes());
+            body.extend([0; 8]);
+            body.extend(&token);
+            let [request, answer] = self.send(who, Command::SessionSetup, &body);
+            preauth.update(&request);
+            let status = self.clients.get(who).and_then(|client| client.last.1);
+            if status != Some(MORE_PROCESSING_REQUIRED) {
+                let dialect = Dialect::from_wire(self.revision).unwrap_or(Dialect::Smb202);
+                let key = initiator.session_key();
+                if let Some(client) = self.clients.get_mut(who) {
+                    client.key = key.map(|key| SigningKey::derive(dialect, key, Some(&preauth.value())));
+                    client.first_key = client.first_key.or(client.key);
+                }
+                return status == Some(Status::SUCCESS);
+            }
+            preauth.update(&answer);
+            let octets = Octets(&answer);
+            let (at, len) = (octets.u16(68).unwrap_or(0), octets.u16(70).unwrap_or(0));
+            let said = octets.slice(at.into(), len.into()).unwrap_or_default();
+            let Ok(next) = initiator.step(said, [8; 8], [9; 16]) else { return false };
+            token = next;
+        }
     }
 
     /// The connection of a client, which comes again if it was lost.
@@ -224,6 +310,12 @@ impl Trial {
         }
     }
 
+    fn lose_other(&mut self, conn: u64) {
+        self.others.retain(|other| *other != conn);
+        self.engine.disconnected(ConnId::new(conn));
+        self.work();
+    }
+
     fn pass(&mut self, time: Duration) {
         let end = self.now.saturating_add(time);
         while let Some(due) = self.engine.poll_timeout().filter(|due| *due <= end) {
@@ -240,11 +332,14 @@ impl Trial {
     fn work(&mut self) {
         while let Some(sent) = self.engine.next() {
             match sent {
-                Sent::Message(conn, octets) => self.hear(conn, octets.get(4..).unwrap_or_default()),
+                Sent::Message(conn, octets) | Sent::Notification(conn, _, octets) => {
+                    self.hear(conn, octets.get(4..).unwrap_or_default())
+                }
                 Sent::Close(conn) => {
                     let who = self.clients.iter().position(|client| client.conn == conn.get());
-                    if let Some(who) = who {
-                        self.lose(who);
+                    match who {
+                        Some(who) => self.lose(who),
+                        None => self.lose_other(conn.get()),
                     }
                 }
                 Sent::Persist(seq, _) => {
@@ -256,14 +351,15 @@ impl Trial {
     }
 
     fn hear(&mut self, conn: ConnId, mut message: &[u8]) {
-        let client = self.clients.iter_mut().find(|client| client.conn == conn.get());
-        let Some(client) = client else { return };
+        let mut client = self.clients.iter_mut().find(|client| client.conn == conn.get());
         loop {
             let header = Header::split(message).map(|(header, _)| header);
             assert!(header.is_ok(), "a whole message: {header:?}");
             let Ok(header) = header else { return };
             assert!(header.flags.contains(HeaderFlags::SERVER_TO_REDIR), "from a server");
-            client.learn(&header, Octets(message));
+            if let Some(client) = &mut client {
+                client.learn(&header, message);
+            }
             let next = usize::try_from(header.next_command).unwrap_or(0);
             if next == 0 {
                 return;
@@ -277,6 +373,7 @@ impl Trial {
     fn end(&mut self) {
         self.lose(0);
         self.lose(1);
+        std::mem::take(&mut self.others).into_iter().for_each(|conn| self.lose_other(conn));
         self.pass(Duration::from_secs(3600));
         assert!(self.engine.host().server().idle(), "nothing is left in the machine");
         assert_eq!(self.engine.left(), 0, "nothing is left around it");
@@ -284,23 +381,38 @@ impl Trial {
 }
 
 impl Client {
-    fn learn(&mut self, header: &Header, octets: Octets<'_>) {
+    fn learn(&mut self, header: &Header, message: &[u8]) {
         let done = header.status == Status::SUCCESS;
+        self.last = (message.to_vec(), Some(header.status));
         match Command::from_wire(header.command.to_wire()) {
-            Some(Command::SessionSetup) => {
-                self.session = header.session.get();
-                let at = octets.u16(68).unwrap_or(0).into();
-                let len = octets.u16(70).unwrap_or(0).into();
-                self.token = octets.slice(at, len).unwrap_or_default().to_vec();
-            }
+            Some(Command::SessionSetup) => self.session = header.session.get(),
             Some(Command::TreeConnect) if done => {
                 if let Route::Sync { tree, .. } = header.route {
                     self.tree = tree.get();
                 }
             }
-            Some(Command::Create) if done => self.file = octets.file_id(128).ok(),
+            Some(Command::Create) if done => self.file = Octets(message).file_id(128).ok(),
             _ => {}
         }
+    }
+
+    /// What was gathered, in one message.
+    fn compound(&mut self) -> Vec<u8> {
+        let mut requests = std::mem::take(&mut self.gathered);
+        let last = requests.len().saturating_sub(1);
+        for (index, request) in requests.iter_mut().enumerate() {
+            if index < last {
+                request.resize(request.len().next_multiple_of(8), 0);
+                let next = u32::try_from(request.len()).unwrap_or(0).to_le_bytes();
+                if let Some(field) = request.get_mut(20..24) {
+                    field.copy_from_slice(&next);
+                }
+            }
+            if let Some(key) = self.key {
+                key.sign(request);
+            }
+        }
+        requests.concat()
     }
 }
 
@@ -330,10 +442,10 @@ mod tests {
     fn two_clients_and_every_dialect() {
         for dialect in 0..5 {
             let mut history = vec![dialect];
-            history.extend(step(0x06, &create()));
-            history.extend(step(0x07, &create()));
+            history.extend(step(0x08, &create()));
+            history.extend(step(0x09, &create()));
             history.extend(step(0x02, &[0xff, 0xff]));
-            history.extend(step(0x17, &[Command::Close as u8, 24, 0, 0, 0, 0, 0, 0, 0].map(|octet| octet)));
+            history.extend(step(0x19, &[Command::Close as u8, 24, 0, 0, 0, 0, 0, 0, 0].map(|octet| octet)));
             history.extend(step(0x04, &[]));
             hostile(&history);
         }
@@ -346,15 +458,53 @@ mod tests {
             for len in 0..body.len() {
                 let mut octets = body[..=len].to_vec();
                 octets[0] = command;
-                hostile(&[vec![4], step(0x06, &create()), step(0x16, &octets)].concat());
+                hostile(&[vec![4], step(0x08, &create()), step(0x18, &octets)].concat());
             }
         }
         for at in 1..body.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {
                 let mut octets = body.clone();
                 octets[at] = value;
-                hostile(&[vec![4], step(0x06, &octets), step(0x07, &create())].concat());
+                hostile(&[vec![4], step(0x08, &octets), step(0x09, &create())].concat());
             }
+        }
+    }
+
+    #[test]
+    fn compounds_of_who_signs_on_one_channel_after_another() {
+        let named = |command: Command, size: u8| {
+            let mut body = vec![command as u8, size];
+            body.resize(65, 0);
+            body
+        };
+        let (close, query) = (named(Command::Close, 24), named(Command::QueryInfo, 41));
+        let watch = named(Command::ChangeNotify, 32);
+        for dialect in 0..5 {
+            let mut history = vec![dialect];
+            for _ in 0..3 {
+                // A batch oplock of one stands in the way of a CREATE with three more behind it.
+                history.extend(step(0x08, &create()));
+                history.extend(step(0x48 | 1, &create()));
+                history.extend(step(0xc8 | 1, &query));
+                history.extend(step(0xc8 | 1, &watch));
+                history.extend(step(0x88 | 1, &close));
+                history.extend(step(0x06 | 1, &[]));
+                history.extend(step(0x09, &create()));
+                history.extend(step(0x18, &close));
+            }
+            hostile(&history);
+        }
+    }
+
+    #[test]
+    fn whoever_has_a_name_can_have_channels() {
+        for revision in [0x0300, 0x0302, 0x0311] {
+            let mut trial = Trial::new(revision);
+            for channels in 1..4 {
+                trial.bind(1);
+                assert!(!trial.clients[1].closed && trial.others.len() == channels, "{revision:#06x}");
+            }
+            trial.end();
         }
     }
 
