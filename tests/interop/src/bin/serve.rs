@@ -5,7 +5,7 @@
 //! | option | what |
 //! |---|---|
 //! | `--listen ADDRESS` | 127.0.0.1:4450 if it is left out; port 0 takes a free one |
-//! | `--store STORE` | where persistent handles are kept: `memory`, `redb:PATH` or `etcd:URL` |
+//! | `--store STORE` | where persistent handles are kept: `memory`, `redb:PATH` or `etcd:URL`. They outlive connections, not the process, since their files do not; `node` is the program whose handles do |
 //! | `--user NAME:PASSWORD` | who may sign in; anybody may stay anonymous |
 //! | `--continuous` | persistent handles, and a share `share_ca` that is continuously available |
 //! | `--share NAME[:ca][:cluster][:scale-out][:force-level2]` | a further share; `share` is always there |
@@ -31,8 +31,8 @@ use leasehold_interop::host::{Host, Output};
 use leasehold_interop::serve::net::{self, ToStore};
 use leasehold_interop::serve::{Engine, Setup, Shared};
 use leasehold_interop::smb::ntlm::Accounts;
-use leasehold_interop::store::keeping::{self, Fenced, RestoreError};
-use leasehold_interop::store::{StoreError, StoreUrl, ownership};
+use leasehold_interop::store::keeping::{self, Fenced};
+use leasehold_interop::store::{Batch, Image, Store, StoreError, StoreUrl, ownership};
 
 /// The same for every server that may ever read the records. A real one draws it once, when it is set up.
 const ROUTE_SEED: [u8; 16] = *b"route of a serve";
@@ -129,8 +129,6 @@ fn share(text: &str) -> Option<(String, Shared)> {
 enum Failure {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
     #[error("{0}")]
     Misuse(#[from] leasehold::server::Misuse),
     #[error("{0}")]
@@ -149,11 +147,10 @@ fn serve(options: Options) -> Result<(), Failure> {
     let persistence = config.persistence;
 
     let mut host = Host::new(Server::new(config), MemFs::with_limit(ROOM));
-    host.set_time(Instant::from_millis(ownership::now()), 0);
+    host.set_time(Instant::from_millis(ownership::now()));
     let (to_store, changes) = mpsc::channel();
     if persistence {
-        let restored = keeping::restore(store.as_mut(), image, |event| host.stored(event))?;
-        println!("restored {restored}");
+        forget(store.as_mut(), image)?;
         host.stored(Event::Recovered)?;
         // What it reserves at the start is stored before anybody comes, so that the first can be promised something.
         while let Some(output) = host.next_output() {
@@ -184,4 +181,18 @@ fn serve(options: Options) -> Result<(), Failure> {
     });
     println!("listening {}", server.address()?);
     Ok(server.run()?)
+}
+
+/// The files of a former life went with it, so its handles lead nowhere: somebody may want to look at their records.
+fn forget(store: &mut dyn Store, image: Image) -> Result<(), StoreError> {
+    let mut aside = Batch::default();
+    for (persistent, stored) in image.records {
+        eprintln!("record {persistent:016x} is set aside: its file was in the memory of another process");
+        aside.set_aside(persistent, stored);
+        // Each is two changes.
+        if aside.aside.len() >= store.room() / 2 {
+            store.commit(&std::mem::take(&mut aside))?;
+        }
+    }
+    if aside.is_empty() { Ok(()) } else { store.commit(&aside) }
 }

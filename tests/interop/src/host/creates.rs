@@ -168,6 +168,7 @@ impl Host {
 
     pub(super) fn open_file(&mut self, request: RequestId, file_id: FileId) -> Event {
         let Some(create) = self.creates.get(&request) else {
+            self.fault(format!("OpenFile for {request:?}, which is no CREATE in flight"));
             return Event::Opened { file_id, result: Err(Status::CANCELLED) };
         };
         // Whoever took the name away while this waited has left nothing to open.
@@ -204,7 +205,10 @@ impl Host {
             }
             None => match self.operations.again(&mut self.fs, request) {
                 Some(progress) => self.progress(request, progress),
-                None => Vec::new(),
+                None => {
+                    self.fault(format!("Resolve for {request:?}, which is nothing in flight"));
+                    Vec::new()
+                }
             },
         }
     }
@@ -216,11 +220,13 @@ impl Host {
             match (self.returning.remove(&request), self.creates.get(&request)) {
                 (Some(Returning { session, client, attempt, .. }), _) => (session, client, attempt, true),
                 (None, Some(create)) => (create.origin.session, create.client, create.attempt, false),
-                (None, None) => return eprintln!("request {}: granted what nobody asked for", request.get()),
+                (None, None) => {
+                    return self.fault(format!("Granted for {request:?}, which is no CREATE in flight"));
+                }
             };
         self.forget_create(request);
         let Some(open) = self.opens.get_mut(&file_id.persistent) else {
-            return eprintln!("{file_id}: granted, and not open");
+            return self.fault(format!("Granted {file_id}, which is not open"));
         };
         // Given back: the new session counts its channels anew.
         if open.file_id != file_id {

@@ -1,15 +1,18 @@
 //! A server machine with a file system behind it: requests with their fields go in, answers come out. It knows nothing of
-//! messages, signatures, connections or users; whoever drives it does.
+//! messages, signatures, connections or users; whoever drives it does: [`serve`](crate::serve) for real clients,
+//! [`replay`](crate::replay) for recorded ones.
 //!
 //! | file | what |
 //! |---|---|
 //! | `creates.rs` | CREATE: from its fields to the event, and back from the grant |
 //! | `requests.rs` | requests about an open |
-//! | `counting.rs` | ChannelSequence and lock sequences of an open |
+//! | `counting.rs` | ChannelSequence of an open |
 
 mod counting;
 mod creates;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -25,7 +28,7 @@ use leasehold::{
 };
 
 use crate::fs::operations::{Operations, Outcome, Progress};
-use crate::fs::{Handle, Info, MemFs, VolumeId};
+use crate::fs::{Handle, Info, MemFs, Piece, VolumeId};
 pub use counting::Attempt;
 use counting::Counted;
 pub use creates::CreateFields;
@@ -87,6 +90,10 @@ pub enum Output {
     OplockBreak { id: BreakId, conn: ConnId, session: SessionId, body: OplockBreak },
     /// Store a change; say [`Host::stored`].
     Persist { seq: PersistSeq, change: Change },
+    /// Somebody has done what cannot be right: the machine, the file system or the host.
+    Fault(String),
+    /// The machine did not take an event. Where peers do as they like, what it was about may just have gone.
+    NotTaken(Misuse),
 }
 
 /// What an answer has beside its status.
@@ -96,7 +103,7 @@ pub enum Body {
     Create(Box<Created>),
     /// What the file was like when it was closed.
     Closed(Option<Info>),
-    Read(Vec<u8>),
+    Read(Piece),
     Written(u64),
     LeaseAck(LeaseAck),
     OplockAck(OplockBreak),
@@ -166,10 +173,9 @@ impl Host {
         self.opens.len() + self.counted.len() + self.closing.len() + requests.iter().sum::<usize>()
     }
 
-    /// What time it is: for the machine, and for the file system, as FILETIME.
-    pub fn set_time(&mut self, now: Instant, filetime: u64) {
+    /// What time it is for the machine. The file system has a clock of its own.
+    pub fn set_time(&mut self, now: Instant) {
         self.now = self.now.max(now);
-        self.fs.set_time(filetime);
     }
 
     /// When something is due.
@@ -204,25 +210,39 @@ impl Host {
     /// As [`feed`](Self::feed), for what can only be wrong if the request is: it is answered so.
     fn ask(&mut self, request: RequestId, event: Event) {
         if let Err(misuse) = self.feed(event) {
+            self.outputs.push_back(Output::NotTaken(misuse));
             self.forget(request);
             self.answer(request, refusal(misuse), Body::Nothing);
         }
     }
 
-    /// A notification could not be sent.
-    pub fn undelivered(&mut self, id: BreakId, conn: ConnId) {
-        // One that was acknowledged meanwhile is no mistake.
-        let _ = self.feed(Event::Undelivered { id, conn });
+    /// As [`feed`](Self::feed), for what may have come to nothing meanwhile.
+    fn tell(&mut self, event: Event) {
+        if let Err(misuse) = self.feed(event) {
+            self.outputs.push_back(Output::NotTaken(misuse));
+        }
     }
 
-    /// A connection is lost. `channel` tells another one of the same session.
-    pub fn disconnected(&mut self, conn: ConnId, channel: impl Fn(SessionId) -> Option<ConnId>) {
+    /// A notification could not be sent.
+    pub fn undelivered(&mut self, id: BreakId, conn: ConnId) {
+        self.tell(Event::Undelivered { id, conn });
+    }
+
+    /// A connection is lost. `channel` tells another one of the same session. Returns the CREATEs that go on for that one.
+    pub fn disconnected(
+        &mut self,
+        conn: ConnId,
+        channel: impl Fn(SessionId) -> Option<ConnId>,
+    ) -> Vec<RequestId> {
         // Nobody waits for these any more; the machine drops them without a word.
-        let mut lost = Vec::new();
+        let (mut lost, mut moved) = (Vec::new(), Vec::new());
         for (request, create) in self.creates.iter_mut().filter(|(_, create)| create.origin().conn == conn) {
             // MS-SMB2 3.3.7.1: what can be replayed goes on as long as there is another channel to do so.
             match channel(create.origin().session).filter(|_| create.guid().is_some()) {
-                Some(other) => create.move_to(other),
+                Some(other) => {
+                    create.move_to(other);
+                    moved.push(*request);
+                }
                 None => lost.push(*request),
             }
         }
@@ -230,7 +250,7 @@ impl Host {
         self.watches.retain(|_, (whose, _)| *whose != conn);
         self.uncount(conn);
         let dropped = self.operations.of(conn);
-        let _ = self.feed(Event::Disconnected { conn });
+        self.tell(Event::Disconnected { conn });
         for request in lost {
             self.forget(request);
         }
@@ -239,6 +259,7 @@ impl Host {
             self.feed_all(done);
         }
         self.accepting.retain(|_, accepting| accepting.conn != conn);
+        moved
     }
 
     /// The store says something.
@@ -252,8 +273,7 @@ impl Host {
 
     fn feed_all(&mut self, events: Vec<Event>) {
         for event in events {
-            // Tickets of what has come to nothing meanwhile.
-            let _ = self.feed(event);
+            self.tell(event);
         }
     }
 
@@ -264,7 +284,9 @@ impl Host {
         while let Some(action) = due.pop_front() {
             for event in self.perform(action) {
                 // What the machine asked for may have come to nothing by an event before this one.
-                let _ = self.server.handle(self.now, event, &mut more);
+                if let Err(misuse) = self.server.handle(self.now, event, &mut more) {
+                    self.outputs.push_back(Output::NotTaken(misuse));
+                }
                 due.extend(more.drain(..));
             }
         }
@@ -278,7 +300,10 @@ impl Host {
             Action::Proceed { request, ticket } => {
                 return match self.operations.proceed(&mut self.fs, request, ticket) {
                     Some(progress) => self.progress(request, progress),
-                    None => vec![Event::Done { ticket, result: Err(Status::CANCELLED) }],
+                    None => {
+                        self.fault(format!("Proceed for {request:?}, which is no operation in flight"));
+                        vec![Event::Done { ticket, result: Err(Status::CANCELLED) }]
+                    }
                 };
             }
             Action::Granted { request, grant } => self.granted(request, grant),
@@ -310,12 +335,16 @@ impl Host {
             }
             Action::Persist { seq, change } => self.outputs.push_back(Output::Persist { seq, change }),
             // Files are opened at once here, so no open can come to nothing behind the last close.
-            Action::Unlink { file } => eprintln!("{file:?}: to be unlinked, and no file was being opened"),
+            Action::Unlink { file } => {
+                self.fault(format!("Unlink of {file:?}, and no file was being opened"))
+            }
             Action::CloseFile { file_id, link } => {
-                if let Some(open) = self.opens.remove(&file_id.persistent)
-                    && let Err(why) = self.fs.close(open.handle, link)
-                {
-                    eprintln!("{file_id}: {why}");
+                let closed = match self.opens.remove(&file_id.persistent) {
+                    Some(open) => self.fs.close(open.handle, link),
+                    None => Err("it is not open".to_owned()),
+                };
+                if let Err(why) = closed {
+                    self.fault(format!("CloseFile of {file_id}: {why}"));
                 }
                 self.end_watches(file_id);
             }
@@ -330,7 +359,7 @@ impl Host {
             Progress::Ended { result, done } => {
                 let body = result.map(|outcome| match outcome {
                     Outcome::Nothing => Body::Nothing,
-                    Outcome::Read { data, .. } => Body::Read(data),
+                    Outcome::Read { data, unknown, .. } => Body::Read(Piece { octets: data, unknown }),
                     Outcome::Written(count) => Body::Written(count),
                 });
                 self.answer_with(request, body);
@@ -349,6 +378,10 @@ impl Host {
             Ok(body) => self.answer(request, Status::SUCCESS, body),
             Err(status) => self.answer(request, status, Body::Nothing),
         }
+    }
+
+    fn fault(&mut self, what: String) {
+        self.outputs.push_back(Output::Fault(what));
     }
 
     /// A request has come to nothing.

@@ -44,16 +44,12 @@ impl Host {
         let (key, handle, lease) = (open.key, open.handle, open.lease);
         let subject = Subject { origin: whence.origin, file_id, key, handle, lease };
         let progress = self.operations.begin(&mut self.fs, request, subject, kind);
-        // Nobody is asked, or first somebody else: the machine does not see whose operation it is.
-        if !progress.tells_of_use() {
-            let _ = self.feed(Event::Used { file_id });
-        }
         for event in self.progress(request, progress) {
             self.ask(request, event);
         }
     }
 
-    /// What the machine does not see of an open: it is used by it. The file system is asked at once.
+    /// What the machine does not see of an open: the file system is asked at once.
     ///
     /// # Errors
     ///
@@ -65,7 +61,6 @@ impl Host {
         look: impl FnOnce(&mut MemFs, Handle) -> Result<T, Status>,
     ) -> Result<T, Status> {
         let handle = self.open(whence.origin.session, file_id)?.handle;
-        let _ = self.feed(Event::Used { file_id });
         look(&mut self.fs, handle)
     }
 
@@ -87,8 +82,10 @@ impl Host {
         if let (Some(sequence), Some(open)) = (sequence, self.opens.get_mut(&file_id.persistent))
             && open.locks.seen(sequence)
         {
-            let _ = self.feed(Event::Used { file_id });
             return self.answer(request, Status::SUCCESS, Body::Nothing);
+        }
+        if let Err(status) = self.fs.lockable(handle) {
+            return self.answer(request, status, Body::Nothing);
         }
         let kind = AcceptingKind::Lock(sequence);
         self.accepting.insert(request, Accepting { conn: origin.conn, file_id, kind });
@@ -146,7 +143,7 @@ impl Host {
             return self.answer(request, Status::CANCELLED, Body::Nothing);
         }
         // One that does not wait, or not any more.
-        let _ = self.feed(Event::Cancel { request });
+        self.tell(Event::Cancel { request });
     }
 
     /// TREE_DISCONNECT (MS-SMB2 3.3.5.8).
@@ -156,7 +153,13 @@ impl Host {
     }
 
     /// Lease Break Acknowledgment (MS-SMB2 3.3.5.22.2).
-    pub fn acknowledge_lease(&mut self, request: RequestId, conn: ConnId, ack: LeaseAck) {
+    pub fn acknowledge_lease(&mut self, request: RequestId, whence: &Whence, ack: LeaseAck) {
+        // It uses the opens of the lease (MS-SMB2 3.3.5.9.10).
+        let lease = Some((whence.client, ack.key));
+        for open in self.opens.values_mut().filter(|open| open.lease == lease) {
+            open.guid = None;
+        }
+        let conn = whence.origin.conn;
         self.ask(request, Event::LeaseAck { request, conn, ack });
     }
 

@@ -1,28 +1,21 @@
-//! Feeds a recording to a server machine and writes down what comes of it.
+//! Feeds a recording to a [`Host`] and writes down what comes of it.
 //!
-//! A driver as small as can be: the recording is the network, [`MemFs`] the disk, and nothing takes time but what the
-//! recording says. Answers and notifications are written down beside the event that brought them about.
+//! The recording is the network, and nothing takes time but what the recording says. Answers and notifications are written
+//! down beside the event that brought them about.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
-use leasehold::server::{
-    Action, BreakId, ChannelSequence, Config, DurableGrant, Event, Grant, Misuse, Opened, RouteSeed, Server,
-};
+use leasehold::server::{BreakId, Config, DurableGrant, Event, Misuse, RouteSeed, Server};
 use leasehold::wire::{DurableHandleResponse, Lease, LeaseAck, LeaseBreak, OplockBreak};
-use leasehold::{
-    ClientGuid, ConnId, CreateAction, CreateGuid, FileId, FileKey, HashKey, Instant, LeaseKey, Machine,
-    OplockLevel, RequestId, SessionId, Status,
-};
+use leasehold::{ClientGuid, ConnId, CreateAction, FileId, HashKey, Instant, OplockLevel, RequestId, Status};
 
-use super::channels::Counted;
-use super::creates::{Pending, Returning};
 use super::peers::Peers;
 use super::profiles::Habits;
 use super::requests::Chain;
 use super::response::Response;
 use super::trace::{self, Moment, Trace};
-use crate::fs::operations::Operations;
-use crate::fs::{Handle, MemFs};
+use crate::fs::MemFs;
+use crate::host::{self, Created, Host};
 
 /// What came of a recording.
 #[derive(Debug)]
@@ -110,49 +103,24 @@ pub(super) struct CreateBody {
     pub(super) open: Option<String>,
 }
 
-/// An open, from the driver's side.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Open {
-    /// As it was granted last: a durable open that is given back has another volatile half.
-    pub(super) file_id: FileId,
-    pub(super) handle: Handle,
-    pub(super) key: FileKey,
-    pub(super) session: SessionId,
-    /// Once it is granted one.
-    pub(super) lease: Option<LeaseKey>,
-    /// What names its CREATE, until it is used.
-    pub(super) guid: Option<(ClientGuid, CreateGuid)>,
-    pub(super) sequence: ChannelSequence,
-}
-
 #[derive(Debug)]
 pub(super) struct Driver<'t> {
     pub(super) trace: &'t Trace,
     /// The recorded answer of each request.
     pub(super) recorded: BTreeMap<u64, &'t Response>,
     /// The CREATEs that each handle came from.
-    pub(super) creators: BTreeMap<&'t str, Vec<u64>>,
+    creators: BTreeMap<&'t str, Vec<u64>>,
     pub(super) peers: Peers,
-    pub(super) fs: MemFs,
-    pub(super) creates: BTreeMap<RequestId, Pending>,
-    pub(super) operations: Operations,
-    /// By the persistent half of the FileId.
-    pub(super) opens: BTreeMap<u64, Open>,
-    /// CREATEs that want an open back.
-    pub(super) returning: BTreeMap<RequestId, Returning>,
+    pub(super) host: Host,
     /// CREATEs that go on although nobody hears of it: the connection on which they came is lost, the session has others.
-    pub(super) unheard: BTreeSet<u64>,
-    /// Requests that their open counts until they are answered.
-    pub(super) counted: BTreeMap<u64, Counted>,
-    /// Requests that wait for a change: where they came from, and the directory.
-    pub(super) watches: BTreeMap<RequestId, (ConnId, FileId)>,
+    unheard: BTreeSet<u64>,
+    /// CREATEs that want an open back, with a DHnQ that is ignored.
+    pub(super) ignored: BTreeSet<u64>,
     /// What each CREATE got.
     pub(super) granted: BTreeMap<u64, FileId>,
     /// The compound that each connection is in.
     pub(super) chains: BTreeMap<String, Chain>,
     habits: Habits,
-    server: Server,
-    now: Instant,
     cause: Cause,
     outputs: Vec<Output>,
 }
@@ -160,7 +128,8 @@ pub(super) struct Driver<'t> {
 /// Feeds a recording to a server.
 pub(super) fn play(trace: &Trace, habits: Habits) -> Play {
     let mut driver = Driver::new(trace, habits);
-    if let Err(stop) = driver.feed(Event::Recovered) {
+    let begun = driver.host.stored(Event::Recovered).map_err(Stop::Misuse).and_then(|()| driver.drain());
+    if let Err(stop) = begun {
         return Play { outputs: driver.outputs, stopped: Some((0, stop)) };
     }
     for line in &trace.lines {
@@ -183,19 +152,12 @@ impl<'t> Driver<'t> {
             creators: trace.creators(),
             recorded: trace.responses().map(|(_, response)| (response.request, response)).collect(),
             peers: Peers::default(),
-            fs: MemFs::default(),
-            creates: BTreeMap::new(),
-            operations: Operations::default(),
-            opens: BTreeMap::new(),
-            returning: BTreeMap::new(),
+            host: Host::new(Server::new(config), MemFs::default()),
             unheard: BTreeSet::new(),
-            counted: BTreeMap::new(),
-            watches: BTreeMap::new(),
+            ignored: BTreeSet::new(),
             granted: BTreeMap::new(),
             chains: BTreeMap::new(),
             habits,
-            server: Server::new(config),
-            now: Instant::ZERO,
             cause: Cause::default(),
             outputs: Vec::new(),
         }
@@ -217,7 +179,8 @@ impl<'t> Driver<'t> {
             }
             trace::Event::Request(request) => {
                 self.happens(line);
-                self.request(line.seq, conn, request)
+                let done = self.request(line.seq, conn, request);
+                self.drain().and(done)
             }
             trace::Event::Interim(_) | trace::Event::Response(_) | trace::Event::Break(_) => Ok(()),
             trace::Event::Unknown(name) => Err(Stop::unsupported(format!("event {name}"))),
@@ -226,13 +189,13 @@ impl<'t> Driver<'t> {
 
     fn happens(&mut self, line: &trace::Line) {
         self.cause = Cause { after: line.seq, at: line.at, deadline: false };
-        self.now = self.now.max(Instant::from_millis(line.at.as_millis()));
+        self.host.set_time(Instant::from_millis(line.at.as_millis()));
     }
 
     /// Expires every deadline up to a moment, each at its own time.
     fn pass_time(&mut self, until: Moment) -> Result<(), Stop> {
         let mut before = None;
-        while let Some(due) = self.server.poll_timeout().filter(|due| due.as_millis() <= until.as_millis()) {
+        while let Some(due) = self.host.poll_timeout().filter(|due| due.as_millis() <= until.as_millis()) {
             if before == Some(due) {
                 return Err(Stop::Fault(format!(
                     "a deadline at {} ms that does not go away",
@@ -240,12 +203,11 @@ impl<'t> Driver<'t> {
                 )));
             }
             before = Some(due);
-            self.now = self.now.max(due);
+            self.host.set_time(due);
             let at = self.cause.at.max(Moment::from_millis(due.as_millis()));
             self.cause = Cause { at, deadline: true, ..self.cause };
-            let mut actions = Vec::new();
-            self.server.handle_timeout(self.now, &mut actions);
-            self.carry_out(actions)?;
+            self.host.handle_timeout();
+            self.drain()?;
         }
         Ok(())
     }
@@ -257,130 +219,78 @@ impl<'t> Driver<'t> {
         if deserted {
             self.pass_time(Moment::END)?;
         }
-        let anomalies = self.server.stats().anomalies;
+        let anomalies = self.host.server().stats().anomalies;
         if anomalies > 0 {
             return Ok(Some(format!("{anomalies} anomalies counted")));
         }
-        if deserted && !self.opens.is_empty() {
-            return Ok(Some(format!("{} files left open", self.opens.len())));
+        let left = self.host.left();
+        if deserted && left > 0 {
+            return Ok(Some(format!("{left} opens and requests left")));
         }
-        Ok((deserted && !self.server.idle()).then(|| "not idle after everybody has gone".to_owned()))
+        Ok((deserted && !self.host.server().idle()).then(|| "not idle after everybody has gone".to_owned()))
     }
 
     fn disconnect(&mut self, conn: &str) -> Result<(), Stop> {
         let id = self.peers.conn_id(conn);
         let known = self.peers.disconnect(conn);
         self.chains.remove(conn);
-        // Nobody waits for these any more; the machine drops them without a word.
-        let mut lost = Vec::new();
-        for (request, create) in self.creates.iter_mut().filter(|(_, create)| create.origin.conn == id) {
-            // MS-SMB2 3.3.7.1: what can be replayed goes on as long as there is another channel to do so.
-            match self.peers.channel(create.origin.session).filter(|_| create.guid.is_some()) {
-                Some(other) => {
-                    create.origin.conn = other;
-                    self.unheard.insert(request.get());
-                }
-                None => lost.push(*request),
-            }
-        }
-        self.watches.retain(|_, (conn, _)| *conn != id);
-        self.uncount(id);
-        let dropped = self.operations.of(id);
         if known {
-            self.feed(Event::Disconnected { conn: id })?;
+            let moved = self.host.disconnected(id, |session| self.peers.channel(session));
+            self.unheard.extend(moved.into_iter().map(RequestId::get));
         }
-        for request in lost {
-            self.forget_create(request);
-        }
-        for request in dropped {
-            for event in self.operations.give_up(request, Status::CONNECTION_DISCONNECTED) {
-                self.feed(event)?;
-            }
-        }
-        Ok(())
+        self.drain()
     }
 
-    /// Tells the machine of an event and does what it wants done.
+    /// Tells the machine of an event.
     pub(super) fn feed(&mut self, event: Event) -> Result<(), Stop> {
-        let mut actions = Vec::new();
-        self.server.handle(self.now, event, &mut actions).map_err(Stop::Misuse)?;
-        self.carry_out(actions)
+        self.host.feed(event).map_err(Stop::Misuse)
     }
 
-    /// Carries out actions in order. What follows from one is carried out behind those that are there already.
-    fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), Stop> {
-        let mut due = VecDeque::from(actions);
-        let mut more = Vec::new();
-        while let Some(action) = due.pop_front() {
-            for event in self.perform(action)? {
-                self.server.handle(self.now, event, &mut more).map_err(Stop::Misuse)?;
-                due.extend(more.drain(..));
+    /// Writes down what the server says, and does what else it wants done.
+    fn drain(&mut self) -> Result<(), Stop> {
+        while let Some(output) = self.host.next_output() {
+            match output {
+                host::Output::Answer { request, status, body } => {
+                    let body = self.body(request, body);
+                    self.say_answer(request, status, body);
+                }
+                // Whether and when it was sent depends on time: not judged.
+                host::Output::Interim(_) => {}
+                host::Output::LeaseBreak { id, conn, body } => self.notify(id, conn, Notice::Lease(body)),
+                host::Output::OplockBreak { id, conn, body, .. } => {
+                    let notice = Notice::Oplock(self.oplock_notice(body));
+                    self.notify(id, conn, notice);
+                }
+                // The store of a recording is as fast as its disk.
+                host::Output::Persist { seq, .. } => {
+                    self.host.stored(Event::Persisted { up_to: seq }).map_err(Stop::Misuse)?;
+                }
+                host::Output::Fault(what) => return Err(Stop::Fault(what)),
+                host::Output::NotTaken(misuse) => return Err(Stop::Misuse(misuse)),
             }
         }
         Ok(())
     }
 
-    /// Carries out one action. Returns what the machine has to hear of it.
-    fn perform(&mut self, action: Action) -> Result<Vec<Event>, Stop> {
-        match action {
-            // The store of a recording is as fast as its disk.
-            Action::Persist { seq, .. } => return Ok(vec![Event::Persisted { up_to: seq }]),
-            Action::OpenFile { request, file_id } => {
-                return self.open_file(request, file_id).map(|event| vec![event]);
-            }
-            Action::Resolve { request } => {
-                return self.resolve(request);
-            }
-            // Files are opened at once here, so no open can come to nothing behind the last close.
-            Action::Unlink { .. } => {
-                return Err(Stop::Fault("Unlink, and no file was being opened".to_owned()));
-            }
-            // Whether and when it was sent depends on time: not judged.
-            Action::Interim { .. } => {}
-            Action::Proceed { request, ticket } => return self.proceed(request, ticket),
-            Action::Granted { request, grant } => self.grant(request, grant)?,
-            Action::Refused { request, status } => {
-                self.forget_create(request);
-                self.returning.remove(&request);
-                self.answer(request.get(), status, Body::Nothing);
-                return Ok(self.operations.give_up(request, status));
-            }
-            Action::Closed { request } | Action::Accepted { request } => {
-                self.answer(request.get(), Status::SUCCESS, Body::Nothing);
-            }
-            Action::SendLeaseBreak { id, conn, body, .. } => {
-                return Ok(self.notify(id, conn, Notice::Lease(body)));
-            }
-            Action::SendOplockBreak { id, conn, body, .. } => {
-                let notice = Notice::Oplock(self.oplock_notice(body));
-                return Ok(self.notify(id, conn, notice));
-            }
-            Action::AnswerLeaseAck { request, result } => {
-                self.answer_with(request, result.map(Body::Ack));
-            }
-            Action::AnswerOplockAck { request, result } => {
-                let result = result.map(|ack| Body::OplockAck(self.oplock_notice(ack)));
-                self.answer_with(request, result);
-            }
-            Action::CloseFile { file_id, link } => {
-                let open = self.opens.remove(&file_id.persistent);
-                let open =
-                    open.ok_or_else(|| Stop::Fault(format!("CloseFile of {file_id}, which is not open")))?;
-                self.fs.close(open.handle, link).map_err(Stop::Fault)?;
-                self.end_watches(file_id);
-            }
+    /// What is compared of the body of an answer.
+    fn body(&mut self, request: RequestId, body: host::Body) -> Body {
+        match body {
+            host::Body::Nothing | host::Body::Closed(_) => Body::Nothing,
+            host::Body::Create(created) => Body::Create(self.created(request, *created)),
+            host::Body::Read(piece) => Body::Read { length: piece.octets.len() as u64, data: piece.known() },
+            host::Body::Written(count) => Body::Write { count },
+            host::Body::LeaseAck(ack) => Body::Ack(ack),
+            host::Body::OplockAck(ack) => Body::OplockAck(self.oplock_notice(ack)),
         }
-        Ok(Vec::new())
     }
 
     /// Sends a notification, or says that it cannot be sent.
-    fn notify(&mut self, id: BreakId, conn: ConnId, notice: Notice) -> Vec<Event> {
+    fn notify(&mut self, id: BreakId, conn: ConnId, notice: Notice) {
         let Some(label) = self.peers.conn_of(conn) else {
-            return vec![Event::Undelivered { id, conn }];
+            return self.host.undelivered(id, conn);
         };
         let client = self.peers.client_of(label);
         self.say(Said::Break { client, notice });
-        Vec::new()
     }
 
     fn oplock_notice(&self, body: OplockBreak) -> OplockNotice {
@@ -390,71 +300,17 @@ impl<'t> Driver<'t> {
         OplockNotice { level: body.level.to_wire(), handle }
     }
 
-    fn open_file(&mut self, request: RequestId, file_id: FileId) -> Result<Event, Stop> {
-        let Some(create) = self.creates.get(&request) else {
-            return Err(Stop::Fault(format!(
-                "OpenFile for seq {}, which is no CREATE in flight",
-                request.get()
-            )));
-        };
-        if !self.fs.leads_to(create.volume, &create.name, create.key) {
-            return Err(Stop::unsupported("a CREATE whose name leads elsewhere since it came"));
+    fn created(&mut self, request: RequestId, created: Created) -> CreateBody {
+        let Created { file_id, action, level, lease, mut durable, info } = created;
+        if self.habits.answers_ignored_request && self.ignored.contains(&request.get()) {
+            durable = Some(DurableGrant::V1(DurableHandleResponse));
         }
-        let result = self.fs.open(create.volume, &create.name, &create.wanted).map(|opened| {
-            let (key, session, guid) = (create.key, create.origin.session, create.guid);
-            let sequence = ChannelSequence::new(create.attempt.sequence);
-            let handle = opened.handle;
-            let open = Open { file_id, handle, key, session, lease: None, guid, sequence };
-            self.opens.insert(file_id.persistent, open);
-            Opened::new(opened.action, opened.kind, opened.allocation)
-        });
-        Ok(Event::Opened { file_id, result })
-    }
-
-    /// The name of a CREATE leads somewhere else by now, or an operation concerns somebody else.
-    fn resolve(&mut self, request: RequestId) -> Result<Vec<Event>, Stop> {
-        let Some(create) = self.creates.remove(&request) else {
-            return self.ask_again(request);
-        };
-        self.fs.settle(create.volume, &create.name, create.key);
-        self.admit(request, create).map(|event| event.into_iter().collect())
-    }
-
-    fn grant(&mut self, request: RequestId, grant: Grant) -> Result<(), Stop> {
-        let Grant { file_id, level, action, lease, mut durable, replayable, .. } = grant;
-        let (session, attempt) = match (self.returning.remove(&request), self.creates.get(&request)) {
-            (Some(Returning { session, requests, attempt }), _) => {
-                if requests && self.habits.answers_ignored_request {
-                    durable = Some(DurableGrant::V1(DurableHandleResponse));
-                }
-                (session, attempt)
-            }
-            (None, Some(create)) => (create.origin.session, create.attempt),
-            (None, None) => {
-                let seq = request.get();
-                return Err(Stop::Fault(format!("Granted for seq {seq}, which is no CREATE in flight")));
-            }
-        };
-        let Some(open) = self.opens.get_mut(&file_id.persistent) else {
-            return Err(Stop::Fault(format!("Granted {file_id}, which is not open")));
-        };
-        // Given back: the new session counts its channels anew.
-        if open.file_id != file_id {
-            (open.file_id, open.session) = (file_id, session);
-            open.sequence = ChannelSequence::new(attempt.sequence);
-        }
-        open.lease = lease.map(|lease| lease.key());
-        open.guid = open.guid.filter(|_| replayable);
-        let (end_of_file, attributes) = self.fs.shown(open.handle);
-        self.forget_create(request);
+        let (end_of_file, attributes) = (info.facts.end_of_file, info.facts.attributes);
         let handle = self.known_as(request, |response| response.handle.as_ref(), |other| other == file_id);
         let same = |other: FileId| other.persistent == file_id.persistent;
         let open = self.known_as(request, |response| response.open.as_ref(), same);
         self.granted.insert(request.get(), file_id);
-        let body = CreateBody { level, action, end_of_file, attributes, lease, durable, handle, open };
-        let body = Body::Create(body);
-        self.answer(request.get(), Status::SUCCESS, body);
-        Ok(())
+        CreateBody { level, action, end_of_file, attributes, lease, durable, handle, open }
     }
 
     /// The recorded label of what a CREATE got, if it was granted before; another, if it was not, and that label was.
@@ -474,34 +330,22 @@ impl<'t> Driver<'t> {
         })
     }
 
-    fn forget_create(&mut self, request: RequestId) {
-        if let Some(create) = self.creates.remove(&request) {
-            self.fs.settle(create.volume, &create.name, create.key);
-        }
-    }
-
     /// What a recorded handle is here.
     pub(super) fn file(&self, label: &str) -> Option<FileId> {
         let creates = self.creators.get(label)?;
         creates.iter().rev().find_map(|create| self.granted.get(create).copied())
     }
 
-    /// The open that has that FileId now.
-    pub(super) fn open(&self, file: FileId) -> Option<Open> {
-        self.opens.get(&file.persistent).filter(|open| open.file_id == file).copied()
+    /// Answers a request that the host has nothing to do with, or no more.
+    pub(super) fn answer(&mut self, request: RequestId, status: Status) {
+        self.host.answered(request);
+        self.say_answer(request, status, Body::Nothing);
     }
 
-    pub(super) fn answer(&mut self, request: u64, status: Status, body: Body) {
-        self.uncount_request(request);
+    fn say_answer(&mut self, request: RequestId, status: Status, body: Body) {
+        let request = request.get();
         if !self.unheard.remove(&request) {
             self.say(Said::Answer { request, status, body });
-        }
-    }
-
-    pub(super) fn answer_with(&mut self, request: RequestId, result: Result<Body, Status>) {
-        match result {
-            Ok(body) => self.answer(request.get(), Status::SUCCESS, body),
-            Err(status) => self.answer(request.get(), status, Body::Nothing),
         }
     }
 

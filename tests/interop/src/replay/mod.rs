@@ -1,7 +1,7 @@
-//! Feeds recorded traces to the server machine and compares what it says with what was recorded, request by request.
+//! Feeds recorded traces to a server and compares what it says with what was recorded, request by request.
 //!
 //! The schema of the traces is that of `tests/traces/README.md`; `trace` reads them. What the machine asks of a driver is
-//! done in memory.
+//! done by the [`Host`](crate::host::Host) that serves real clients, too.
 //!
 //! # What is compared
 //!
@@ -33,12 +33,10 @@
 
 mod answers;
 mod breaks;
-mod channels;
 mod compare;
 mod creates;
 mod driver;
 mod fields;
-mod operating;
 mod peers;
 mod profiles;
 mod request;

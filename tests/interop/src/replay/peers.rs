@@ -6,6 +6,7 @@ use leasehold::server::{Capabilities, Origin, Share, ShareFlags, Terms};
 use leasehold::{ClientGuid, ConnId, Dialect, SessionId, Status, TreeId, UserId};
 
 use crate::fs::VolumeId;
+use crate::host::Whence;
 
 /// SMB2_SHARE_CAP_CONTINUOUS_AVAILABILITY
 const CONTINUOUS_AVAILABILITY: u32 = 0x10;
@@ -47,17 +48,6 @@ struct Tree {
     session: String,
     volume: VolumeId,
     share: Share,
-}
-
-/// Whence a request comes, as far as it matters to anybody.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Whence {
-    pub(super) origin: Origin,
-    pub(super) volume: VolumeId,
-    pub(super) client: ClientGuid,
-    pub(super) user: UserId,
-    pub(super) dialect: Dialect,
-    pub(super) share: Share,
 }
 
 impl Peers {
@@ -143,7 +133,8 @@ impl Peers {
         let (conn, session) = (self.conn_id(conn), self.session_id(session));
         let tree = u32::try_from(self.number(Kind::Tree, tree)).unwrap_or(u32::MAX);
         let origin = Origin::new(conn, session, TreeId::new(tree));
-        Ok(Whence { origin, volume, client, user, dialect: terms.dialect, share })
+        let multi_channel = terms.capabilities.contains(Capabilities::MULTI_CHANNEL);
+        Ok(Whence { origin, volume, share, client, user, dialect: terms.dialect, multi_channel })
     }
 
     /// The session of a request, if it is valid on its connection (MS-SMB2 3.3.5.2.9).
@@ -154,11 +145,11 @@ impl Peers {
     }
 
     /// A connection on which a session is valid.
-    pub(super) fn channel(&mut self, session: SessionId) -> Option<ConnId> {
+    pub(super) fn channel(&self, session: SessionId) -> Option<ConnId> {
         let number = |label: &String| self.numbers.get(&(Kind::Session, label.clone())).copied();
         let found = self.sessions.iter().find(|(label, _)| number(label) == Some(session.get()));
         let conn = found?.1.channels.first()?.clone();
-        Some(self.conn_id(&conn))
+        self.numbers.get(&(Kind::Conn, conn)).copied().map(ConnId::new)
     }
 
     /// Whether nobody is connected.

@@ -5,6 +5,7 @@ use leasehold::{ClientGuid, CreateGuid, LeaseKey};
 
 use super::fields::{Fields, need};
 use crate::fs::{Basic, OldName};
+use crate::host::Attempt;
 
 /// A request with what its header says.
 #[derive(Clone, Debug)]
@@ -21,15 +22,6 @@ pub(super) struct Request {
     pub(super) attempt: Attempt,
     /// What is asked.
     pub(super) command: Command,
-}
-
-/// What the header says of channels that were lost.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Attempt {
-    /// SMB2_FLAGS_REPLAY_OPERATION
-    pub(super) replay: bool,
-    /// ChannelSequence
-    pub(super) sequence: u16,
 }
 
 /// What is asked. A handle is a label, or `None` where the client never got one.
@@ -140,6 +132,8 @@ pub(super) enum Command {
     Lock {
         /// Of which file.
         handle: Option<String>,
+        /// LockSequenceNumber and LockSequenceIndex
+        sequence: u32,
         /// Which, and how.
         elements: Vec<LockElement>,
     },
@@ -363,7 +357,8 @@ impl Command {
                 };
                 let elements = need("locks", fields.objects("locks"))?;
                 let elements = elements.into_iter().map(element).collect::<Result<_, String>>()?;
-                Self::Lock { handle, elements }
+                let sequence = fields.number("lock_sequence")?.unwrap_or_default();
+                Self::Lock { handle, sequence, elements }
             }
             "CHANGE_NOTIFY" => Self::ChangeNotify { handle },
             "CANCEL" => Self::Cancel { request: fields.number("cancels")? },

@@ -23,6 +23,8 @@ use crate::smb::signing::{Preauth, SigningKey};
 const ROOM: u64 = 1 << 20;
 /// How many messages one history has at most.
 const MOST: usize = 256;
+/// How many connections there are at most beside the two.
+const MOST_CHANNELS: usize = 8;
 /// In the first octet: the clients sign in as a user, and sign; both have the same ClientGuid.
 const USERS: u8 = 0x80;
 const ONE_CLIENT: u8 = 0x40;
@@ -41,7 +43,7 @@ const REVISIONS: [u16; 5] = [0x0202, 0x0210, 0x0300, 0x0302, 0x0311];
 /// | 1 | time passes: milliseconds in two octets |
 /// | 2 | the connection is lost |
 /// | 3, 4, 5 | a command and the body of its request; the open is the last one of the client, the one before, the last of the other |
-/// | 6 | 0: another connection signs in, in place of the session; 1: the connection is bound to the session of the other |
+/// | 6 | 0: another connection signs in, in place of the session; 1: the connection is bound to the session of the other; 2: another connection is bound to its own |
 /// | 7 | ChannelSequence, in one octet |
 ///
 /// and for requests
@@ -99,6 +101,8 @@ struct Trial {
     one_client: bool,
     clients: [Client; 2],
     conns: u64,
+    /// Channels that a client has left behind for a newer one.
+    others: Vec<u64>,
     heard: Vec<(Command, Status)>,
     now: Instant,
 }
@@ -119,7 +123,9 @@ struct Client {
     /// PreauthIntegrityHashValue of the connection, and of who signs in on it.
     negotiated: Preauth,
     preauth: Preauth,
+    /// Channel.SigningKey and Session.SigningKey
     key: Option<SigningKey>,
+    first_key: Option<SigningKey>,
     sequence: u16,
     /// The beginning of a compound.
     held: Vec<u8>,
@@ -166,6 +172,7 @@ impl Trial {
             one_client,
             clients,
             conns: 0,
+            others: Vec::new(),
             heard: Vec::new(),
             now: Instant::ZERO,
         };
@@ -189,8 +196,11 @@ impl Trial {
             3 => self.guided(who, bits, self.file(who, 0), octets),
             4 => self.guided(who, bits, self.file(who, 1), octets),
             5 => self.guided(who, bits, self.file(1 - who, 0), octets),
-            6 if octets.first().is_some_and(|octet| octet & 1 != 0) => self.bind(who),
-            6 => self.sign_in_again(who),
+            6 => match octets.first().map_or(0, |octet| octet % 3) {
+                0 => self.sign_in_again(who),
+                1 => self.bind(who),
+                _ => self.another_channel(who),
+            },
             _ => {
                 let client = self.clients.get_mut(who);
                 if let (Some(client), Some(&sequence)) = (client, octets.first()) {
@@ -298,10 +308,25 @@ impl Trial {
 
     /// NEGOTIATE, SESSION_SETUP, TREE_CONNECT; `previous` is the session to be replaced.
     fn sign_in(&mut self, who: usize, previous: u64) {
+        let files = self.clients.get(who).map(|client| client.files).unwrap_or_default();
+        self.negotiate(who, Client { files, ..Client::default() });
+        self.authenticate(who, 0, previous);
+        let path = to_utf16("\\\\server\\share");
+        let len = u16::try_from(path.len()).unwrap_or(0);
+        let mut body = [9, 0, 0, 0, 72, 0].to_vec();
+        body.extend(len.to_le_bytes());
+        body.extend(path);
+        self.send(who, Command::TreeConnect, Extras::default(), &body);
+        let tree = self.clients.get(who).map_or(0, |client| client.tree);
+        assert!(tree != 0, "signed in by {:#06x}", self.revision);
+    }
+
+    /// A new connection.
+    fn negotiate(&mut self, who: usize, client: Client) {
         self.conns += 1;
         let conn = self.conns;
-        if let Some(client) = self.clients.get_mut(who) {
-            *client = Client { conn, files: client.files, ..Client::default() };
+        if let Some(known) = self.clients.get_mut(who) {
+            *known = Client { conn, ..client };
         }
         self.engine.connected(ConnId::new(conn));
         let guid = if self.one_client { [1; 16] } else { [u8::try_from(who).unwrap_or(0) + 1; 16] };
@@ -321,15 +346,24 @@ impl Trial {
             negotiate.extend([7; 32]);
         }
         self.send(who, Command::Negotiate, Extras::default(), &negotiate);
-        self.authenticate(who, 0, previous);
-        let path = to_utf16("\\\\server\\share");
-        let len = u16::try_from(path.len()).unwrap_or(0);
-        let mut body = [9, 0, 0, 0, 72, 0].to_vec();
-        body.extend(len.to_le_bytes());
-        body.extend(path);
-        self.send(who, Command::TreeConnect, Extras::default(), &body);
-        let tree = self.clients.get(who).map_or(0, |client| client.tree);
-        assert!(tree != 0, "signed in by {:#06x}", self.revision);
+    }
+
+    /// A further channel of the session, which the client uses from now on.
+    fn another_channel(&mut self, who: usize) {
+        let conn = self.conn(who).get();
+        let Some(client) = self.clients.get(who).filter(|client| client.key.is_some()) else { return };
+        if self.revision < 0x0300 || self.others.len() >= MOST_CHANNELS {
+            return;
+        }
+        let Client { session, tree, files, first_key, .. } = *client;
+        self.negotiate(who, Client { session, tree, files, first_key, ..Client::default() });
+        self.others.push(conn);
+        if let Some(client) = self.clients.get_mut(who) {
+            client.key = first_key;
+        }
+        if !self.authenticate(who, 1, 0) {
+            self.lose(who);
+        }
     }
 
     /// A client connects again without having lost its connection.
@@ -347,16 +381,16 @@ impl Trial {
     fn bind(&mut self, who: usize) {
         self.conn(who);
         self.conn(1 - who);
-        let other = self.clients.get(1 - who).map(|other| (other.session, other.tree, other.key));
+        let other = self.clients.get(1 - who).map(|other| (other.session, other.tree, other.first_key));
         let (Some(client), Some((session, tree, key))) = (self.clients.get_mut(who), other) else { return };
-        let own = (client.session, client.key);
-        (client.session, client.key) = (session, key);
+        let own = (client.session, client.key, client.first_key);
+        (client.session, client.key, client.first_key) = (session, key, key);
         let done = self.authenticate(who, 1, 0);
         if let Some(client) = self.clients.get_mut(who) {
             if done {
                 client.tree = tree;
             } else {
-                (client.session, client.key) = own;
+                (client.session, client.key, client.first_key) = own;
             }
         }
     }
@@ -385,6 +419,7 @@ impl Trial {
         let dialect = Dialect::from_wire(self.revision);
         if let (Some(key), Some(dialect)) = (initiator.session_key(), dialect) {
             client.key = Some(SigningKey::derive(dialect, key, Some(&client.preauth.value())));
+            client.first_key = client.first_key.or(client.key);
         }
         true
     }
@@ -415,6 +450,12 @@ impl Trial {
         }
     }
 
+    fn lose_other(&mut self, conn: u64) {
+        self.others.retain(|other| *other != conn);
+        self.engine.disconnected(ConnId::new(conn));
+        self.work();
+    }
+
     fn pass(&mut self, time: Duration) {
         let end = self.now.saturating_add(time);
         while let Some(due) = self.engine.poll_timeout().filter(|due| *due <= end) {
@@ -431,11 +472,14 @@ impl Trial {
     fn work(&mut self) {
         while let Some(sent) = self.engine.next() {
             match sent {
-                Sent::Message(conn, octets) => self.hear(conn, octets.get(4..).unwrap_or_default()),
+                Sent::Message(conn, octets) | Sent::Notification(conn, _, octets) => {
+                    self.hear(conn, octets.get(4..).unwrap_or_default());
+                }
                 Sent::Close(conn) => {
                     let who = self.clients.iter().position(|client| client.conn == conn.get());
-                    if let Some(who) = who {
-                        self.lose(who);
+                    match who {
+                        Some(who) => self.lose(who),
+                        None => self.lose_other(conn.get()),
                     }
                 }
                 Sent::Persist(seq, _) => {
@@ -447,14 +491,15 @@ impl Trial {
     }
 
     fn hear(&mut self, conn: ConnId, mut message: &[u8]) {
-        let client = self.clients.iter_mut().find(|client| client.conn == conn.get());
-        let Some(client) = client else { return };
+        let mut client = self.clients.iter_mut().find(|client| client.conn == conn.get());
         loop {
             let header = Header::split(message).map(|(header, _)| header);
             assert!(header.is_ok(), "a whole message: {header:?}");
             let Ok(header) = header else { return };
             assert!(header.flags.contains(HeaderFlags::SERVER_TO_REDIR), "from a server");
-            client.learn(&header, Octets(message));
+            if let Some(client) = &mut client {
+                client.learn(&header, Octets(message));
+            }
             let command = Command::from_wire(header.command.to_wire());
             self.heard.extend(command.map(|command| (command, header.status)));
             let next = usize::try_from(header.next_command).unwrap_or(0);
@@ -470,6 +515,7 @@ impl Trial {
     fn end(&mut self) {
         self.lose(0);
         self.lose(1);
+        std::mem::take(&mut self.others).into_iter().for_each(|conn| self.lose_other(conn));
         self.pass(Duration::from_secs(3600));
         assert!(self.engine.host().server().idle(), "nothing is left in the machine");
         assert_eq!(self.engine.left(), 0, "nothing is left around it");
@@ -558,6 +604,44 @@ mod tests {
                 octets[at] = value;
                 hostile(&[vec![4], step(0x06, &octets), step(0x07, &create())].concat());
             }
+        }
+    }
+
+    #[test]
+    fn compounds_of_who_signs_on_one_channel_after_another() {
+        let named = |command: Command, size: u8| {
+            let mut body = vec![command as u8, size];
+            body.resize(65, 0);
+            body
+        };
+        let (close, query) = (named(Command::Close, 24), named(Command::QueryInfo, 41));
+        let watch = named(Command::ChangeNotify, 32);
+        for dialect in 0..5 {
+            let mut history = vec![dialect | USERS];
+            for _ in 0..3 {
+                // A batch oplock of one stands in the way of a CREATE with three more behind it.
+                history.extend(step(0x06, &create()));
+                history.extend(step(0x46 | 1, &create()));
+                history.extend(step(0xc6 | 1, &query));
+                history.extend(step(0xc6 | 1, &watch));
+                history.extend(step(0x86 | 1, &close));
+                history.extend(step(0x0d, &[2]));
+                history.extend(step(0x07, &create()));
+                history.extend(step(0x16, &close));
+            }
+            hostile(&history);
+        }
+    }
+
+    #[test]
+    fn whoever_has_a_name_can_have_channels() {
+        for dialect in 2..5 {
+            let mut trial = Trial::new(dialect | USERS);
+            for channels in 1..4 {
+                trial.another_channel(1);
+                assert!(!trial.clients[1].closed && trial.others.len() == channels, "{dialect}");
+            }
+            trial.end();
         }
     }
 

@@ -1,4 +1,4 @@
-//! Recordings made up of a client with two channels, and of another one.
+//! Recordings made up of a client with two channels, and of another one: replayed, they judge a host.
 
 use crate::replay::{Report, replay};
 
@@ -30,6 +30,7 @@ const COLLISION: u32 = 0xc000_0035;
 const DUPLICATE: u32 = 0xc000_022a;
 const SHARING: u32 = 0xc000_0043;
 const WRONG: u32 = 0xc000_000d;
+const NOT_GRANTED: u32 = 0xc000_0055;
 
 /// A recording, line by line.
 struct Story {
@@ -171,6 +172,38 @@ fn what_waits_counts_until_its_connection_is_lost() {
     story.step("c2", set, NO_LATER);
     story.loses("c1");
     story.step("c2", set, 0);
+    story.passes();
+}
+
+#[test]
+fn an_acknowledgment_uses_the_opens_of_its_lease() {
+    let key = "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf";
+    let lease = format!(r#",{{"tag":"RqLs","v":2,"key":"{key}","state":7,"flags":0,"epoch":0}}"#);
+    let create = |header: &str| create("a", 2, header, &lease).replace(r#""oplock":9"#, r#""oplock":255"#);
+    let mut story = Story::new();
+    story.opens("c1", &create(""), "h1");
+    let other = r#""cmd":"CREATE","name":"a","oplock":0,"access":1,"share":7,"disposition":1,"options":64"#;
+    let other = story.asks("c3", other);
+    story
+        .lines
+        .push(format!(r#""ev":"break","conn":"c1","client":"g1","kind":"lease","key":"{key}","new":5"#));
+    story.step("c1", &format!(r#""cmd":"OPLOCK_BREAK","kind":"lease","key":"{key}","state":5"#), 0);
+    story.answers(other, SHARING, "");
+    story.step("c1", &create(AGAIN), COLLISION);
+    story.passes();
+}
+
+#[test]
+fn a_lock_that_is_sent_again_was_carried_out() {
+    let lock = |sequence: u32| {
+        let locks = r#""locks":[{"offset":0,"length":1,"flags":18}]"#;
+        format!(r#""cmd":"LOCK","h":"h1","lock_sequence":{sequence},{locks}"#)
+    };
+    let mut story = Story::new();
+    story.opens("c1", &create("a", 2, "", ""), "h1");
+    story.step("c1", &lock(0x11), 0);
+    story.step("c1", &lock(0x11), 0);
+    story.step("c1", &lock(0x12), NOT_GRANTED);
     story.passes();
 }
 
