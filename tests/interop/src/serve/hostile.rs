@@ -104,6 +104,8 @@ struct Trial {
     /// Channels that a client has left behind for a newer one.
     others: Vec<u64>,
     heard: Vec<(Command, Status)>,
+    /// Whether a message was sent as it is, so that nobody knows what is to be answered.
+    raw: bool,
     now: Instant,
 }
 
@@ -129,6 +131,8 @@ struct Client {
     sequence: u16,
     /// The beginning of a compound.
     held: Vec<u8>,
+    /// What was asked and is not answered, by its MessageId.
+    asked: BTreeMap<u64, Command>,
     closed: bool,
 }
 
@@ -174,6 +178,7 @@ impl Trial {
             conns: 0,
             others: Vec::new(),
             heard: Vec::new(),
+            raw: false,
             now: Instant::ZERO,
         };
         trial.work();
@@ -223,6 +228,7 @@ impl Trial {
 
     fn raw(&mut self, who: usize, octets: &[u8]) {
         let conn = self.conn(who);
+        self.raw = true;
         self.engine.received(conn, octets);
         self.work();
     }
@@ -282,6 +288,7 @@ impl Trial {
             signature: [0; 16],
         };
         if command != Command::Cancel {
+            client.asked.insert(client.message_id, command);
             client.message_id += 1;
         }
         let mut message = Vec::new();
@@ -498,6 +505,9 @@ impl Trial {
             let Ok(header) = header else { return };
             assert!(header.flags.contains(HeaderFlags::SERVER_TO_REDIR), "from a server");
             if let Some(client) = &mut client {
+                let ends = header.status != Status::PENDING && header.message_id != u64::MAX;
+                let known = !ends || client.asked.remove(&header.message_id).is_some();
+                assert!(known || self.raw, "answered twice: {header:?}");
                 client.learn(&header, Octets(message));
             }
             let command = Command::from_wire(header.command.to_wire());
@@ -511,8 +521,20 @@ impl Trial {
         }
     }
 
-    /// Everybody goes, and time passes: nothing may be left.
+    /// Time passes: what is not answered then waits for others, or behind something that does. Everybody goes, and time passes
+    /// again: nothing may be left.
     fn end(&mut self) {
+        for who in 0..self.clients.len() {
+            if self.clients.get(who).is_some_and(|client| !client.closed && !client.held.is_empty()) {
+                self.send(who, Command::Echo, Extras::default(), &[4, 0, 0, 0]);
+            }
+        }
+        self.pass(Duration::from_secs(3600));
+        for client in self.clients.iter().filter(|client| !client.closed && !self.raw) {
+            let mut asked = client.asked.values();
+            let waits = asked.any(|command| matches!(command, Command::Lock | Command::ChangeNotify));
+            assert!(waits || client.asked.is_empty(), "not answered: {:?}", client.asked);
+        }
         self.lose(0);
         self.lose(1);
         std::mem::take(&mut self.others).into_iter().for_each(|conn| self.lose_other(conn));
