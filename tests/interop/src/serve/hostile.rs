@@ -217,11 +217,18 @@ impl Trial {
 
     /// As [`step`](Self::step), with a request that is drawn.
     fn drawn(&mut self, kind: u8, choices: [u8; CHOICES]) {
-        let kind = if kind & 0xe == 0 { kind | 3 << 1 } else { kind };
+        let [first, ..] = choices;
+        // Connections come and go, but seldom.
+        let kind = match kind >> 1 & 7 {
+            2 | 6 if first & 3 != 0 => kind & !0xe | 3 << 1,
+            0 => kind | 3 << 1,
+            _ => kind,
+        };
         // Related requests have the open of the one before.
         let kind = if kind & 0x80 == 0 { kind | 0x10 } else { kind };
         match kind >> 1 & 7 {
             3..=5 => self.step(kind, &drawn::request(choices)),
+            6 => self.step(kind, &[first >> 2]),
             _ => self.step(kind, &choices),
         }
     }

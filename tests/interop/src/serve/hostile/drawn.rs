@@ -18,8 +18,8 @@ const ACCESSES: [u32; 4] = [0x001f_01ff, 0x0000_0001, 0x0010_0080, 0x0001_0002];
 const SHARINGS: [u32; 4] = [7, 0, 1, 3];
 /// FILE_NON_DIRECTORY_FILE, FILE_DIRECTORY_FILE, FILE_DELETE_ON_CLOSE
 const OPTIONS: [u32; 4] = [0x40, 0x1, 0x1000, 0];
-/// FSCTL_LMR_REQUEST_RESILIENCY, FSCTL_CREATE_OR_GET_OBJECT_ID, the control of tests, FSCTL_VALIDATE_NEGOTIATE_INFO
-const CONTROLS: [u32; 4] = [0x0014_01d4, 0x0009_00c0, 0x8384_8003, 0x0014_0204];
+/// FSCTL_LMR_REQUEST_RESILIENCY, FSCTL_CREATE_OR_GET_OBJECT_ID, the control of tests, FSCTL_DFS_GET_REFERRALS
+const CONTROLS: [u32; 4] = [0x0014_01d4, 0x0009_00c0, 0x8384_8003, 0x0006_0194];
 const SET: [u8; 10] = [4, 10, 11, 13, 14, 16, 19, 20, 64, 65];
 const LISTED: [u8; 4] = [1, 12, 37, 38];
 const LOCKS: [u32; 8] = [0x1, 0x2, 0x4, 0x11, 0x12, 0x2, 0x4, 0x14];
@@ -28,7 +28,14 @@ const FILE: FileId = FileId::PREVIOUS;
 
 /// The request that four octets choose, as its command and body. [`FileId::PREVIOUS`] stands for its open.
 pub(super) fn request([what, a, b, c]: [u8; CHOICES]) -> Vec<u8> {
-    let command = Command::from_wire(u16::from(what) % 19).unwrap_or(Command::Echo);
+    let command = match Command::from_wire(u16::from(what) % 19) {
+        // What ends a session or more is rare, or histories would not get far.
+        Some(Command::SessionSetup | Command::Logoff | Command::TreeDisconnect) if c & 7 != 0 => {
+            Command::Create
+        }
+        Some(Command::Negotiate) | None => Command::Create,
+        Some(command) => command,
+    };
     let mut message = vec![0; Header::LEN];
     let (offset, length) = (u64::from(a), u32::from(b));
     let text = to_utf16(pick(&NAMES, b));
