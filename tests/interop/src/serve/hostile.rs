@@ -64,7 +64,8 @@ pub fn hostile(input: &[u8]) {
     answers(input);
 }
 
-/// As [`hostile`]. Returns what both clients heard once they had signed in: which command, and the status.
+/// As [`hostile`]. Returns what both clients heard once they had signed in, until an hour later: which
+/// command, and the status.
 ///
 /// # Panics
 ///

@@ -430,7 +430,7 @@ fn durable() -> Vec<Named> {
                 .ask(0, &lock_numbered(0x15, 0, 1, LockFlags::EXCLUSIVE))
                 .wait(60_000)
                 .0,
-            "Create, Lock, Create STATUS_PENDING, Negotiate, SessionSetup NTSTATUS 0xc0000016, SessionSetup, TreeConnect, Create, OplockBreak, Lock",
+            "Create, Lock, Create STATUS_PENDING, Negotiate, SessionSetup NTSTATUS 0xc0000016, SessionSetup, TreeConnect, Create, OplockBreak, Lock, Create",
         ),
         (
             "create-replayed",
