@@ -192,7 +192,10 @@ impl World {
         let (request, key) =
             (RequestId::new(u64::from(disposition.to_wire())), LeaseKey::new([0xa0 + who as u8; 16]));
         self.clients[who].ready = None;
-        self.tell_client(who, client::Event::Open { request, file: PAGE, key, want })?;
+        self.tell_client(
+            who,
+            client::Event::Open(client::Opening::new(request, PAGE, key).want(client::Want::State(want))),
+        )?;
         self.run()?;
         if self.clients[who].ready.is_none() {
             self.pass_time()?;
@@ -513,10 +516,10 @@ impl World {
 
     fn perform_client(&mut self, who: usize, action: client::Action) -> Outcome {
         match action {
-            client::Action::SendCreate { request, open, level, lease, .. } => {
+            client::Action::SendCreate { request, open, level, contexts, .. } => {
                 let mut buf = [0; 256];
                 let mut writer = ContextWriter::new(&mut buf);
-                client::Action::contexts(lease).write(&mut writer)?;
+                contexts.write(&mut writer)?;
                 let len = writer.finish();
                 let name: Vec<u8> = NAME.encode_utf16().flat_map(u16::to_le_bytes).collect();
                 let create = CreateRequest {
@@ -567,6 +570,7 @@ impl World {
             }
             client::Action::Ready { open, .. } => self.clients[who].ready = Some(open),
             client::Action::Failed { status, .. } => return Err(status.to_string().into()),
+            client::Action::SendOplockAck { .. } => return Err("nobody has an oplock here".into()),
             client::Action::Lost { .. } => return Err("no connection is lost here".into()),
         }
         Ok(())

@@ -3,16 +3,27 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
-use leasehold::client::{AckId, Action, Client, ClientConfig, CreateReply, Event, FileRef, Misuse, OpenRef};
+use leasehold::client::{
+    AckId, Action, Client, ClientConfig, CreateReply, Event, FileRef, Misuse, OpenRef, Opening, Served, Want,
+};
 use leasehold::server::{Capabilities, Terms};
 use leasehold::wire::{
-    BreakFlags, Lease, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2, ResponseContexts,
+    BreakFlags, Lease, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2, OplockBreak, RequestContexts,
+    ResponseContexts,
 };
 use leasehold::{
     ConnId, Dialect, Epoch, FileId, HashKey, Instant, LeaseKey, LeaseState, Machine, OplockLevel, RequestId,
-    Status,
+    SessionId, Status,
 };
 
+#[path = "client/directories.rs"]
+mod directories;
+#[path = "client/kept.rs"]
+mod kept;
+#[path = "client/oplocks.rs"]
+mod oplocks;
+#[path = "client/policy.rs"]
+mod policy;
 #[path = "client/races.rs"]
 mod races;
 
@@ -28,23 +39,33 @@ const RWH: LeaseState = LeaseState::RWH;
 struct Story {
     client: Client,
     requests: u64,
+    answers: u64,
+    now: u64,
 }
 
 impl Story {
     fn new(dialect: Dialect) -> Self {
-        let mut story = Self { client: Client::new(ClientConfig::new(HashKey::new([1; 16]))), requests: 0 };
+        Self::with(ClientConfig::new(HashKey::new([1; 16])), dialect)
+    }
+
+    fn with(config: ClientConfig, dialect: Dialect) -> Self {
+        let mut story = Self { client: Client::new(config), requests: 0, answers: 1000, now: 0 };
         story.connect(CONN, dialect);
         story
     }
 
     fn connect(&mut self, conn: ConnId, dialect: Dialect) {
-        let terms = Terms::new(dialect, Capabilities::LEASING);
+        let leases = if dialect == Dialect::Smb202 { Capabilities::empty() } else { Capabilities::LEASING };
+        self.connect_with(conn, Terms::new(dialect, leases));
+    }
+
+    fn connect_with(&mut self, conn: ConnId, terms: Terms) {
         assert_eq!(self.tell(Event::Connected { conn, terms }), []);
     }
 
     fn tell(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.client.handle(Instant::ZERO, event, &mut actions).unwrap();
+        self.client.handle(Instant::from_millis(self.now), event, &mut actions).unwrap();
         actions
     }
 
@@ -52,17 +73,49 @@ impl Story {
     fn ask(&mut self, want: LeaseState) -> OpenRef {
         self.requests += 1;
         let request = RequestId::new(self.requests);
-        match self.tell(Event::Open { request, file: FILE, key: KEY, want })[..] {
+        match self.tell(Event::Open(Opening::new(request, FILE, KEY).want(Want::State(want))))[..] {
             [Action::SendCreate { open, .. }] => open,
             ref other => panic!("{other:?}"),
         }
+    }
+
+    /// The CREATE that an opening brings about.
+    fn create(&mut self, opening: Opening) -> Created {
+        match self.tell(Event::Open(opening))[..] {
+            [Action::SendCreate { open, level, contexts, .. }] => Created { open, level, contexts },
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId::new(self.requests)
+    }
+
+    /// An opening of the file under test.
+    fn opening(&mut self) -> Opening {
+        Opening::new(self.next_request(), FILE, KEY)
+    }
+
+    /// Answers a CREATE with an oplock; the FileId too.
+    fn grant(&mut self, open: OpenRef, level: OplockLevel) -> (FileId, Vec<Action>) {
+        self.answers += 1;
+        let file_id = FileId::new(self.answers, self.answers);
+        let reply = CreateReply::new(file_id, level, ResponseContexts::default());
+        (file_id, self.tell(Event::Created { open, result: Ok(reply) }))
+    }
+
+    fn oplock_broken(&mut self, file_id: FileId, level: OplockLevel) -> Vec<Action> {
+        let (conn, session) = (CONN, SessionId::new(0));
+        self.tell(Event::OplockBroken { conn, session, body: OplockBreak { level, file_id } })
     }
 
     fn answer(&mut self, open: OpenRef, lease: Option<Lease>) -> Vec<Action> {
         let level = if lease.is_some() { OplockLevel::Lease } else { OplockLevel::None };
         let mut contexts = ResponseContexts::default();
         contexts.lease = lease;
-        let file_id = FileId::new(self.requests, self.requests);
+        self.answers += 1;
+        let file_id = FileId::new(self.answers, self.answers);
         self.tell(Event::Created { open, result: Ok(CreateReply::new(file_id, level, contexts)) })
     }
 
@@ -78,6 +131,13 @@ impl Story {
         let epoch = Epoch::new(epoch);
         self.tell(Event::LeaseBroken { body: LeaseBreak { epoch, flags, key: KEY, current, new } })
     }
+}
+
+/// What a CREATE asked for.
+struct Created {
+    open: OpenRef,
+    level: OplockLevel,
+    contexts: RequestContexts,
 }
 
 fn granted(state: LeaseState, epoch: u16) -> Lease {
@@ -106,7 +166,10 @@ fn a_grant_is_allowed_before_the_application_has_its_file() {
     let mut story = Story::new(Dialect::Smb311);
     let open = story.ask(RWH);
     let actions = story.answer(open, Some(granted(RWH, 1)));
-    assert_eq!(actions, [Action::Ready { request: RequestId::new(1), open }, allow(RWH)]);
+    assert_eq!(
+        actions,
+        [Action::Ready { request: RequestId::new(1), open, served: Served::Server }, allow(RWH)]
+    );
     assert_eq!(story.client.epoch(FILE), Epoch::new(1));
 }
 
@@ -118,8 +181,9 @@ fn the_context_follows_the_dialect() {
     {
         let mut story = Story::new(dialect);
         let request = RequestId::new(1);
-        let actions = story.tell(Event::Open { request, file: FILE, key: KEY, want: RWH });
-        let [Action::SendCreate { level, lease, .. }] = actions[..] else { panic!("{actions:?}") };
+        let actions = story.tell(Event::Open(Opening::new(request, FILE, KEY).want(Want::State(RWH))));
+        let [Action::SendCreate { level, contexts, .. }] = actions[..] else { panic!("{actions:?}") };
+        let lease = contexts.lease;
         assert_eq!(level == OplockLevel::Lease, version.is_some());
         assert_eq!(lease.map(|lease| if matches!(lease, Lease::V1(_)) { 1 } else { 2 }), version);
     }
@@ -385,8 +449,14 @@ fn a_misuse_changes_nothing() {
     assert_eq!(misuse(Event::Closed { open }), Misuse::UnknownOpen);
     let (request, want) = (RequestId::new(9), R);
     let other = FileRef::new(2);
-    assert_eq!(misuse(Event::Open { request, file: other, key: KEY, want }), Misuse::LeaseKey);
-    assert_eq!(misuse(Event::Open { request, file: other, key: LeaseKey::ZERO, want }), Misuse::LeaseKey);
+    assert_eq!(
+        misuse(Event::Open(Opening::new(request, other, KEY).want(Want::State(want)))),
+        Misuse::LeaseKey
+    );
+    assert_eq!(
+        misuse(Event::Open(Opening::new(request, other, LeaseKey::ZERO).want(Want::State(want)))),
+        Misuse::LeaseKey
+    );
     assert_eq!(actions, []);
     assert_eq!(story.client.state(FILE), RWH);
 }

@@ -29,15 +29,20 @@ const PAGE: FileRef = FileRef::new(1);
 fn no_read_is_stale_and_no_write_is_lost() {
     let mut reads = 0;
     let mut cached = 0;
+    let mut taken_up = 0;
     let mut breaks = 0;
     for seed in 0..400 {
         let world = World::run(seed, 400);
         reads += world.reads;
         cached += world.cached;
+        taken_up += world.taken_up;
         breaks += world.server.stats().lease_breaks_sent;
     }
     println!("{reads} reads, {cached} of them from a cache, {breaks} breaks");
-    assert!(cached > 1_000 && reads > cached + 1_000 && breaks > 1_000, "too quiet to mean anything");
+    assert!(
+        cached > 1_000 && taken_up > 100 && reads > cached + 1_000 && breaks > 1_000,
+        "too quiet to mean anything"
+    );
 }
 
 /// To the server.
@@ -98,6 +103,8 @@ struct World {
     writing: Option<usize>,
     reads: u64,
     cached: u64,
+    /// Opens that were served from a handle that was kept.
+    taken_up: u64,
 }
 
 impl World {
@@ -117,6 +124,7 @@ impl World {
             writing: None,
             reads: 0,
             cached: 0,
+            taken_up: 0,
         };
         for _ in 0..steps {
             world.step();
@@ -172,7 +180,10 @@ impl World {
         peer.requests += 1;
         let request = RequestId::new(peer.requests);
         let key = LeaseKey::new([1 + u8::try_from(who).unwrap(); 16]);
-        self.tell_client(who, client::Event::Open { request, file: PAGE, key, want });
+        let opening = client::Opening::new(request, PAGE, key)
+            .access(Access::READ_DATA | Access::WRITE_DATA, ShareMode::ALL)
+            .disposition(Disposition::OpenIf, CreateOptions::empty());
+        self.tell_client(who, client::Event::Open(opening.want(client::Want::State(want))));
     }
 
     fn connect(&mut self, who: usize) {
@@ -427,7 +438,8 @@ impl World {
 
     fn perform_client(&mut self, who: usize, action: client::Action) {
         match action {
-            client::Action::SendCreate { open, level, lease, .. } => {
+            client::Action::SendCreate { open, level, contexts, .. } => {
+                let lease = contexts.lease;
                 self.peers[who].up.push_back(Ask::Create { open, level, lease });
             }
             client::Action::SendClose { open, file_id, .. } => {
@@ -455,7 +467,13 @@ impl World {
                 self.peers[who].page = None;
                 self.tell_client(who, client::Event::Purged { file });
             }
+            client::Action::Ready { open, served: client::Served::Kept, .. } => {
+                let peer = &mut self.peers[who];
+                (peer.used, peer.opening) = (Some(open), false);
+                self.taken_up += 1;
+            }
             client::Action::Ready { .. } | client::Action::Lost { .. } => {}
+            client::Action::SendOplockAck { .. } => panic!("nobody has an oplock"),
             client::Action::Failed { .. } => self.peers[who].opening = false,
         }
     }

@@ -4,7 +4,7 @@ use super::{AckId, FileRef, OpenRef};
 use crate::state::{LeaseState, OplockLevel};
 use crate::status::Status;
 use crate::types::{ConnId, FileId, RequestId};
-use crate::wire::{Lease, LeaseAck, RequestContexts};
+use crate::wire::{LeaseAck, OplockBreak, RequestContexts};
 
 /// An action of [`Client`](super::Client). Exhaustive on purpose: a new duty must not compile unnoticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub enum Action {
         conn: ConnId,
         /// RequestedOplockLevel
         level: OplockLevel,
-        /// The lease context, if there is one to send; see [`Action::contexts`].
-        lease: Option<Lease>,
+        /// The create contexts that are ours; the application's go beside them.
+        contexts: RequestContexts,
     },
     /// Send a CLOSE; answer with `Event::Closed`.
     SendClose {
@@ -42,6 +42,17 @@ pub enum Action {
         via: OpenRef,
         /// The body.
         body: LeaseAck,
+    },
+    /// Send an Oplock Break Acknowledgment; answer with `Event::AckAnswered`.
+    SendOplockAck {
+        /// For the answer.
+        ack: AckId,
+        /// The connection to send it on.
+        conn: ConnId,
+        /// The open: its session and tree connect go into the header.
+        via: OpenRef,
+        /// The body.
+        body: OplockBreak,
     },
     /// The cache may now do this much, and no more.
     Allow {
@@ -68,6 +79,8 @@ pub enum Action {
         request: RequestId,
         /// The open.
         open: OpenRef,
+        /// Where it comes from.
+        served: Served,
     },
     /// The application does not get its file.
     Failed {
@@ -85,9 +98,12 @@ pub enum Action {
     },
 }
 
-impl Action {
-    /// The create contexts of a `SendCreate` that are ours.
-    pub fn contexts(lease: Option<Lease>) -> RequestContexts {
-        RequestContexts { lease, ..RequestContexts::default() }
-    }
+/// Where an open comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Served {
+    /// From the server, by a CREATE.
+    Server,
+    /// From a handle that was kept: the file is open as it was before, as if by FILE_OPENED.
+    Kept,
 }

@@ -1,11 +1,11 @@
 //! What a client machine is told.
 
-use super::{AckId, FileRef, OpenRef};
+use super::{AckId, FileRef, OpenRef, Opening};
 use crate::server::Terms;
-use crate::state::{LeaseState, OplockLevel};
+use crate::state::OplockLevel;
 use crate::status::Status;
-use crate::types::{ConnId, FileId, LeaseKey, RequestId};
-use crate::wire::{LeaseBreak, ResponseContexts};
+use crate::types::{ConnId, FileId, SessionId};
+use crate::wire::{LeaseBreak, OplockBreak, ResponseContexts};
 
 /// An event of [`Client`](super::Client).
 #[derive(Clone, Copy, Debug)]
@@ -25,16 +25,7 @@ pub enum Event {
         conn: ConnId,
     },
     /// The application wants a file. Answered by `Ready` or `Failed`.
-    Open {
-        /// The request.
-        request: RequestId,
-        /// The *name* that it wants: two names of one file have two keys (MS-SMB2 3.2.1.5).
-        file: FileRef,
-        /// A new lease key, random; used if the name has none yet. The machine has no entropy of its own.
-        key: LeaseKey,
-        /// What the cache would like to do.
-        want: LeaseState,
-    },
+    Open(Opening),
     /// A CREATE was answered.
     Created {
         /// From the action.
@@ -67,7 +58,16 @@ pub enum Event {
         /// The body.
         body: LeaseBreak,
     },
-    /// A Lease Break Acknowledgment was answered.
+    /// An Oplock Break Notification arrived on any connection.
+    OplockBroken {
+        /// The connection.
+        conn: ConnId,
+        /// SessionId of the header; 0 is legal (MS-SMB2 3.2.5.19).
+        session: SessionId,
+        /// The body.
+        body: OplockBreak,
+    },
+    /// An acknowledgment of either kind was answered.
     AckAnswered {
         /// From the action.
         ack: AckId,
