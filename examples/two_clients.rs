@@ -173,7 +173,8 @@ impl World {
             let client = ClientGuid::new(Uuid::from_u128(0xc11e + u128::from(who)));
             world.tell_server(server::Event::Connected { conn, client, terms })?;
             world.tell_server(server::Event::SessionBound { conn, session })?;
-            world.tell_client(who as usize, client::Event::Connected { conn, terms })?;
+            let previous = client::PreviousSession::Ended;
+            world.tell_client(who as usize, client::Event::Connected { conn, session, previous, terms })?;
         }
         Ok(world)
     }
@@ -571,6 +572,10 @@ impl World {
             client::Action::Ready { open, .. } => self.clients[who].ready = Some(open),
             client::Action::Failed { status, .. } => return Err(status.to_string().into()),
             client::Action::SendOplockAck { .. } => return Err("nobody has an oplock here".into()),
+            client::Action::SendReconnect { .. }
+            | client::Action::RenewSession { .. }
+            | client::Action::Away { .. }
+            | client::Action::Regained { .. } => return Err("nothing comes back here".into()),
             client::Action::Lost { .. } => return Err("no connection is lost here".into()),
         }
         Ok(())

@@ -4,7 +4,8 @@
 #![allow(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
 use leasehold::client::{
-    AckId, Action, Client, ClientConfig, CreateReply, Event, FileRef, Misuse, OpenRef, Opening, Served, Want,
+    AckId, Action, Client, ClientConfig, CreateReply, Event, FileRef, LossReason, Misuse, OpenRef, Opening,
+    PreviousSession, Served, Want,
 };
 use leasehold::server::{Capabilities, Terms};
 use leasehold::wire::{
@@ -16,6 +17,8 @@ use leasehold::{
     SessionId, Status,
 };
 
+#[path = "client/coming_back.rs"]
+mod coming_back;
 #[path = "client/directories.rs"]
 mod directories;
 #[path = "client/kept.rs"]
@@ -26,10 +29,13 @@ mod oplocks;
 mod policy;
 #[path = "client/races.rs"]
 mod races;
+#[path = "client/replay.rs"]
+mod replay;
 
 const FILE: FileRef = FileRef::new(1);
 const KEY: LeaseKey = LeaseKey::new([0x11; 16]);
 const CONN: ConnId = ConnId::new(1);
+const SESSION: SessionId = SessionId::new(0x19);
 const NONE: LeaseState = LeaseState::NONE;
 const R: LeaseState = LeaseState::R;
 const RH: LeaseState = LeaseState::RH;
@@ -60,7 +66,10 @@ impl Story {
     }
 
     fn connect_with(&mut self, conn: ConnId, terms: Terms) {
-        assert_eq!(self.tell(Event::Connected { conn, terms }), []);
+        assert_eq!(
+            self.tell(Event::Connected { conn, session: SESSION, previous: PreviousSession::Ended, terms }),
+            []
+        );
     }
 
     fn tell(&mut self, event: Event) -> Vec<Action> {
@@ -147,6 +156,12 @@ fn granted(state: LeaseState, epoch: u16) -> Lease {
 
 fn allow(state: LeaseState) -> Action {
     Action::Allow { file: FILE, state }
+}
+
+/// An open that was not promised to outlive its connection.
+fn cut_off(open: OpenRef, held: LeaseState) -> Action {
+    let status = Status::CONNECTION_DISCONNECTED;
+    Action::Lost { open, reason: LossReason::Network, status, held }
 }
 
 const FLUSH: Action = Action::Flush { file: FILE };
@@ -422,7 +437,7 @@ fn with_the_last_connection_everything_is_lost() {
     let mut story = Story::new(Dialect::Smb311);
     let open = story.open(RWH, 1);
     let actions = story.tell(Event::Disconnected { conn: CONN });
-    assert_eq!(actions, [Action::Lost { open, held: RWH }, allow(NONE), PURGE]);
+    assert_eq!(actions, [cut_off(open, RWH), allow(NONE), PURGE]);
     assert_eq!(story.tell(Event::Purged { file: FILE }), []);
 }
 
@@ -443,7 +458,10 @@ fn a_misuse_changes_nothing() {
     let mut actions = Vec::new();
     let mut misuse = |event| story.client.handle(Instant::ZERO, event, &mut actions).unwrap_err();
     let terms = Terms::new(Dialect::Smb311, Capabilities::LEASING);
-    assert_eq!(misuse(Event::Connected { conn: CONN, terms }), Misuse::DuplicateConnection);
+    assert_eq!(
+        misuse(Event::Connected { conn: CONN, session: SESSION, previous: PreviousSession::Ended, terms }),
+        Misuse::DuplicateConnection
+    );
     assert_eq!(misuse(Event::Disconnected { conn: ConnId::new(7) }), Misuse::UnknownConnection);
     assert_eq!(misuse(Event::Flushed { file: FILE }), Misuse::UnknownFile);
     assert_eq!(misuse(Event::Closed { open }), Misuse::UnknownOpen);

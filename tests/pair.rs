@@ -194,7 +194,8 @@ impl World {
         self.tell_server(server::Event::Connected { conn, client: guid, terms });
         self.tell_server(server::Event::SessionBound { conn, session });
         self.peers[who].conn = Some(conn);
-        self.tell_client(who, client::Event::Connected { conn, terms });
+        let previous = client::PreviousSession::Unknown;
+        self.tell_client(who, client::Event::Connected { conn, session, previous, terms });
     }
 
     fn read(&mut self, who: usize) {
@@ -474,6 +475,10 @@ impl World {
             }
             client::Action::Ready { .. } | client::Action::Lost { .. } => {}
             client::Action::SendOplockAck { .. } => panic!("nobody has an oplock"),
+            client::Action::SendReconnect { .. }
+            | client::Action::RenewSession { .. }
+            | client::Action::Away { .. }
+            | client::Action::Regained { .. } => panic!("nobody asked for a durable handle"),
             client::Action::Failed { .. } => self.peers[who].opening = false,
         }
     }

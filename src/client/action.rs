@@ -1,6 +1,6 @@
 //! What a client machine has its driver do.
 
-use super::{AckId, FileRef, OpenRef};
+use super::{AckId, FileRef, LossReason, OpenRef, Renewal};
 use crate::state::{LeaseState, OplockLevel};
 use crate::status::Status;
 use crate::types::{ConnId, FileId, RequestId};
@@ -20,8 +20,30 @@ pub enum Action {
         conn: ConnId,
         /// RequestedOplockLevel
         level: OplockLevel,
+        /// Whether SMB2_FLAGS_REPLAY_OPERATION goes into the header.
+        replay: Replay,
         /// The create contexts that are ours; the application's go beside them.
         contexts: RequestContexts,
+    },
+    /// Send a CREATE that asks for an open again; answer with `Event::Reconnected` (MS-SMB2 3.2.4.4). SecurityFlags and
+    /// ImpersonationLevel are 0; name, access, attributes, share mode, disposition and options are those of the first CREATE;
+    /// no other contexts; the REPLAY flag is clear. Then locks that were under way go out again, with their numbers.
+    SendReconnect {
+        /// The open.
+        open: OpenRef,
+        /// The connection to send it on.
+        conn: ConnId,
+        /// RequestedOplockLevel
+        level: OplockLevel,
+        /// All create contexts.
+        contexts: RequestContexts,
+    },
+    /// Renew the session or the tree connects; answer with `Event::SessionReady`, or disconnect. Reconnects and CREATEs wait.
+    RenewSession {
+        /// A connection that is there.
+        conn: ConnId,
+        /// What is to be renewed.
+        renewal: Renewal,
     },
     /// Send a CLOSE; answer with `Event::Closed`.
     SendClose {
@@ -89,13 +111,40 @@ pub enum Action {
         /// Why.
         status: Status,
     },
-    /// An open is gone with its connection.
+    /// An open has no connection, and may come back: `Regained` or `Lost` follows. Nothing can be read or written through it; what
+    /// the cache has, dirty data too, it keeps.
+    Away {
+        /// The open.
+        open: OpenRef,
+    },
+    /// An open is back, with the FileId of the answer.
+    Regained {
+        /// The open.
+        open: OpenRef,
+    },
+    /// An open is gone, and with it its locks. It is not opened anew: others may have changed the file.
     Lost {
         /// The open.
         open: OpenRef,
-        /// What the cache was allowed until now: with W, what it had not written back is lost.
+        /// Why.
+        reason: LossReason,
+        /// The last answer of the server, or STATUS_CONNECTION_DISCONNECTED.
+        status: Status,
+        /// What the cache was allowed before: with W, what it had not written back is lost with the last open of the name, which
+        /// the `Purge` that follows says.
         held: LeaseState,
     },
+}
+
+/// Whether a CREATE goes out for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "a flag of the header")]
+pub enum Replay {
+    /// The flag is clear.
+    First,
+    /// SMB2_FLAGS_REPLAY_OPERATION: it may have been carried out already; its CreateGuid is the same.
+    Again,
 }
 
 /// Where an open comes from.

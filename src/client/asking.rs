@@ -58,6 +58,10 @@ pub(super) fn ask(terms: Terms, opening: &Opening, usual: LeaseState, held: Leas
     let level = match opening.want {
         _ if !plain => Level::None,
         Want::Level(level) => Level::granted(level),
+        // On 2.0.2 only BATCH is durable (MS-SMB2 3.2.4.3.5).
+        Want::Usual | Want::State(_) if opening.durable.is_some() && wanted.contains(LeaseState::HANDLE) => {
+            Level::Batch
+        }
         Want::Usual | Want::State(_) => Level::wanted(wanted),
     };
     Ask { under: Under::Oplock(level), state: LeaseState::NONE }

@@ -51,14 +51,15 @@ impl Client {
     /// MS-SMB2 3.2.5.19.1. The FileId alone names the open: the session in the header may be zero.
     ///
     /// Choice: by the text a break of an unknown FileId is dropped. It may have overtaken, on another channel, the answer that
-    /// makes the open known; dropped, it would leave a cache that nobody invalidates. So it waits as long as a CREATE is under way.
+    /// makes the open known; dropped, it would leave a cache that nobody invalidates. So it waits as long as a CREATE or
+    /// a reconnect is under way.
     pub(super) fn oplock_broken(&mut self, body: &OplockBreak, out: Out<'_>) {
         if let Some(open) = self.identified(body.file_id) {
             self.oplock_lowered(open, body);
             if let Some(file) = self.opens.get(open).map(|open| open.file) {
                 self.descend(file, out);
             }
-        } else if self.creating > 0 {
+        } else if self.creating > 0 || self.in_flight > 0 {
             if self.early.len() >= self.config.early_breaks.max(1) {
                 self.early.remove(0);
             }
@@ -98,9 +99,9 @@ impl Client {
         }
     }
 
-    /// A CREATE less is under way: with the last one nobody is left whom an unknown FileId could mean.
-    pub(super) fn creates_less(&mut self) {
-        if self.creating == 0 {
+    /// A CREATE or reconnect less is under way: with the last one nobody is left whom an unknown FileId could mean.
+    pub(super) fn forget_early(&mut self) {
+        if self.creating == 0 && self.in_flight == 0 {
             self.early.clear();
         }
     }

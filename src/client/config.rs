@@ -1,6 +1,8 @@
 //! How a client behaves.
 
-use super::Policy;
+use core::time::Duration;
+
+use super::{Policy, Retry};
 use crate::store::hash::HashKey;
 
 /// How a client behaves, and how much it is willing to hold.
@@ -22,6 +24,16 @@ pub struct ClientConfig {
     pub acknowledgments: usize,
     /// Breaks of oplocks that came before the answer which makes their open known. At the limit the oldest is dropped.
     pub early_breaks: usize,
+    /// Reconnects that are under way at once. The others wait in line.
+    pub reconnects: usize,
+    /// When a reconnect is tried again.
+    pub retry: Retry,
+    /// How often a CREATE is sent again with the REPLAY flag (MS-SMB2 <193>).
+    pub replays: u32,
+    /// How long a CREATE waits for a connection, a session, or the opens of its name that are away (<203>).
+    pub create_timeout: Duration,
+    /// How long a server keeps a durable open that has no time on the wire: the longest that is known (<335>).
+    pub durable_timeout: Duration,
     /// What to ask for.
     pub policy: Policy,
 }
@@ -37,6 +49,11 @@ impl ClientConfig {
             kept_per_file: 8,
             acknowledgments: 1 << 10,
             early_breaks: 1 << 6,
+            reconnects: 16,
+            retry: Retry::WINDOWS,
+            replays: 3,
+            create_timeout: Duration::from_secs(60),
+            durable_timeout: Duration::from_secs(16 * 60),
             policy: Policy::Windows,
         }
     }

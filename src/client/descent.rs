@@ -1,6 +1,6 @@
 //! The way down from what is held: less is allowed, then written back, dropped, closed, answered (MS-SMB2 3.2.5.19).
 
-use super::file::{Answer, Cache, File, Task, Turn};
+use super::file::{Answer, Cache, File, Presence, Task, Turn};
 use super::open::{Debt, Stage, Under};
 use super::open_ref;
 use super::{AckId, Acked, Action, Client, FileRef, FileSlot, Misuse, Out, Sent};
@@ -29,12 +29,17 @@ impl Client {
     /// Does the next thing that a file needs, as far as it can go: allow less, write back, drop, close, answer, allow more.
     pub(super) fn descend(&mut self, slot: FileSlot, out: Out<'_>) {
         self.part(slot);
+        let away = self.away(slot);
         let Some(file) = self.files.get_mut(slot) else { return };
         let name = file.name;
+        file.presence = if away { Presence::Away } else { Presence::Here };
         let less = file.allowed.intersection(file.permitted());
         if less != file.allowed {
             file.allowed = less;
             out.push(Action::Allow { file: name, state: less });
+        }
+        if away {
+            return;
         }
         if file.descent.flush == Task::Due {
             file.descent.flush = Task::Running;
@@ -59,6 +64,7 @@ impl Client {
             file.allowed = file.held();
             out.push(Action::Allow { file: name, state: file.allowed });
         }
+        self.enqueue_creates(slot);
         self.dismiss(slot);
     }
 
@@ -89,7 +95,7 @@ impl Client {
         let Some(file) = self.files.get(slot) else { return };
         let mut next = file.opens.head();
         let (mut held, mut state, mut oplocks) = (file.creating > 0, file.state, LeaseState::NONE);
-        while let Some((open_slot, open)) = next.and_then(|slot| Some((slot, self.opens.get(slot)?))) {
+        while let Some((open_slot, open)) = next.and_then(|slot| Some((slot, self.opens.get_mut(slot)?))) {
             next = open.in_file.next();
             if matches!(open.stage, Stage::Kept { .. }) && !open.may_stay(state) {
                 self.part_with(open_slot);
@@ -97,6 +103,10 @@ impl Client {
             }
             held |= open.holds_lease();
             oplocks |= open.oplock();
+            // Sheet durable 5.2: without BATCH or H the server will not keep it.
+            if open.stage != Stage::Creating {
+                open.durability = open.durability.beside(open.caches(state));
+            }
         }
         if !held {
             state = LeaseState::NONE;

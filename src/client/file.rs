@@ -31,6 +31,9 @@ pub(super) struct File {
     pub(super) descent: Descent,
     /// Of the acknowledgment that is due next.
     pub(super) turn: Turn,
+    pub(super) presence: Presence,
+    /// In which order names came.
+    pub(super) serial: u64,
 }
 
 /// Whether an acknowledgment goes out for the first time.
@@ -55,6 +58,13 @@ pub(super) struct Descent {
     pub(super) purge: Task,
     pub(super) cache: Cache,
     pub(super) answer: Answer,
+}
+
+/// Whether all opens of a name have a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Here,
+    Away,
 }
 
 /// Whether what is cached can be trusted.
@@ -113,7 +123,7 @@ impl Descent {
 }
 
 impl File {
-    pub(super) fn new(name: FileRef, key: LeaseKey) -> Self {
+    pub(super) fn new(name: FileRef, key: LeaseKey, serial: u64) -> Self {
         Self {
             name,
             key,
@@ -129,6 +139,8 @@ impl File {
             creating: 0,
             descent: Descent::DONE,
             turn: Turn::First,
+            presence: Presence::Here,
+            serial,
         }
     }
 
@@ -177,9 +189,10 @@ impl File {
 
     /// What the cache may do now.
     pub(super) fn permitted(&self) -> LeaseState {
-        match self.descent.cache {
-            Cache::Valid => self.held(),
-            Cache::Void => LeaseState::NONE,
+        match (self.descent.cache, self.presence) {
+            (Cache::Valid, Presence::Here) => self.held(),
+            // Choice: while a handle is away its server may give it up untold, so that what is cached is only kept.
+            (Cache::Void, _) | (_, Presence::Away) => LeaseState::NONE,
         }
     }
 
@@ -188,6 +201,16 @@ impl File {
         match self.descent.flush {
             Task::Idle => self.allowed,
             Task::Due | Task::Running | Task::Again => self.allowed.union(LeaseState::RW),
+        }
+    }
+
+    /// The last connection is gone, and opens will come back: what was being written back is dirty still, and nobody waits for an
+    /// answer.
+    pub(super) fn interrupted(&mut self) {
+        self.descent.answer = Answer::None;
+        self.turn = Turn::First;
+        if self.descent.flush == Task::Running {
+            self.descent.flush = Task::Again;
         }
     }
 

@@ -69,7 +69,9 @@ impl Client {
         let state = file.state;
         let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
         let found = opens.find_map(|(slot, open)| match open.stage {
-            Stage::Kept { file_id, .. } if open.may_stay(state) && opening.served_by(&open.asked) => {
+            Stage::Kept { file_id, .. }
+                if open.away.is_none() && open.may_stay(state) && opening.served_by(&open.asked) =>
+            {
                 Some((slot, file_id))
             }
             Stage::Kept { .. }

@@ -60,6 +60,11 @@ impl Level {
         }
     }
 
+    /// The lower one of two.
+    pub(super) fn lower(self, other: Self) -> Self {
+        if self.permits().contains(other.permits()) { other } else { self }
+    }
+
     /// The level to ask for where there are no leases. Windows asks for BATCH where EXCLUSIVE would do (MS-SMB2 3.2.4.3 <151>).
     pub(super) fn wanted(state: LeaseState) -> Self {
         if state.contains(LeaseState::WRITE) {

@@ -6,10 +6,13 @@
 
 mod action;
 mod asking;
+mod away;
 mod breaking;
+mod buckets;
 mod config;
 mod creating;
 mod descent;
+mod durability;
 mod event;
 mod file;
 mod grant;
@@ -20,25 +23,32 @@ mod open;
 mod opening;
 mod policy;
 mod refs;
+mod retry;
+mod returning;
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use slotmap::{Key, KeyData, SlotMap, new_key_type};
 
-pub use action::{Action, Served};
+pub use action::{Action, Replay, Served};
+pub use away::LossReason;
+pub use buckets::LockBuckets;
 pub use config::ClientConfig;
-pub use event::{CreateReply, Event};
+pub use event::{CreateReply, Event, PreviousSession, SessionLoss};
 pub use opening::{Object, Opening, Want};
 pub use policy::{Adaptive, Policy};
 pub use refs::{AckId, FileRef, OpenRef};
+pub use retry::{Renewal, Retry};
 
 use crate::machine::Machine;
-use crate::server::Terms;
+use crate::server::{Capabilities, Terms};
 use crate::state::LeaseState;
 use crate::store::list::List;
 use crate::store::table::{Keyed, Table};
+use crate::store::timer::Timers;
 use crate::time::Instant;
-use crate::types::{ConnId, Epoch, FileId, LeaseKey};
+use crate::types::{ConnId, Epoch, FileId, LeaseKey, SessionId};
 use crate::wire::OplockBreak;
 use file::{File, Turn};
 use open::Open;
@@ -65,6 +75,9 @@ pub enum Misuse {
     /// A new name comes with a lease key that another name has, or with zeros.
     #[error("this lease key is no new one")]
     LeaseKey,
+    /// A session that is not the machine's, or another one beside it.
+    #[error("all connections of a client carry one session")]
+    OtherSession,
     /// A directory that is the name itself, or inside of it.
     #[error("no name is its own directory")]
     Parent,
@@ -93,6 +106,28 @@ struct Identified {
 /// The break of an oplock whose open is not known as yet.
 #[derive(Clone, Copy, Debug)]
 struct Early(OplockBreak);
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    /// The server keeps the open no longer, or the application waits no longer.
+    Deadline(OpenSlot),
+    /// The next try.
+    Retry(OpenSlot),
+}
+
+/// The one session of the connections.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    id: Option<SessionId>,
+    valid: bool,
+    previous: PreviousSession,
+    channel_sequence: u16,
+}
+
+impl Session {
+    const NONE: Self = Self { id: None, valid: false, previous: PreviousSession::Ended, channel_sequence: 0 };
+}
 
 /// An acknowledgment without an answer.
 #[derive(Clone, Copy, Debug)]
@@ -138,6 +173,14 @@ pub struct Client {
     creating: usize,
     early: Vec<Early>,
     now: Instant,
+    session: Session,
+    /// Of the next name or open.
+    serial: u64,
+    /// Opens and CREATEs that wait for their turn, in the order of names and opens.
+    queue: BTreeMap<(u64, u64), OpenSlot>,
+    /// Reconnects without an answer.
+    in_flight: usize,
+    timers: Timers<Due>,
     /// Oldest first.
     acks: Vec<Sent>,
     next_ack: u64,
@@ -160,6 +203,11 @@ impl Client {
             creating: 0,
             early: Vec::new(),
             now: Instant::ZERO,
+            session: Session::NONE,
+            serial: 0,
+            queue: BTreeMap::new(),
+            in_flight: 0,
+            timers: Timers::default(),
             acks: Vec::new(),
             next_ack: 0,
             config,
@@ -172,6 +220,19 @@ impl Client {
             .find(file)
             .and_then(|slot| self.files.get(slot))
             .map_or(LeaseState::NONE, |file| file.state)
+    }
+
+    /// ChannelSequence for the headers of the session (MS-SMB2 3.2.4.1.4): one more after each channel that is lost beside others.
+    pub fn channel_sequence(&self) -> u16 {
+        self.session.channel_sequence
+    }
+
+    /// Whether LOCK requests of an open have numbers (MS-SMB2 3.2.4.19): see [`LockBuckets`].
+    pub fn sequences_locks(&self, open: OpenRef) -> bool {
+        let channels =
+            self.conns.iter().any(|(_, terms)| terms.capabilities.contains(Capabilities::MULTI_CHANNEL));
+        let insists = |open: &Open| channels || open.durability.insists();
+        self.opens.get(open_slot(open)).is_some_and(insists)
     }
 
     /// The epoch of the lease of a name.
@@ -187,16 +248,53 @@ impl Machine for Client {
 
     fn handle(&mut self, now: Instant, event: Event, out: Out<'_>) -> Result<(), Misuse> {
         self.now = self.now.max(now);
+        self.take(event, out)?;
+        self.pump(out);
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, now: Instant, out: Out<'_>) {
+        self.now = self.now.max(now);
+        while let Some(due) = self.timers.expire(self.now) {
+            self.due(due, out);
+        }
+        self.pump(out);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next_due()
+    }
+}
+
+impl Client {
+    fn take(&mut self, event: Event, out: Out<'_>) -> Result<(), Misuse> {
         match event {
-            Event::Connected { conn, terms } => {
+            Event::Connected { conn, session, previous, terms } => {
                 if self.conns.iter().any(|(other, _)| *other == conn) {
                     return Err(Misuse::DuplicateConnection);
                 }
+                let other = self.session.valid && self.session.id != Some(session);
+                if other && !self.conns.is_empty() {
+                    return Err(Misuse::OtherSession);
+                }
                 self.conns.push((conn, terms));
+                self.session_ready(session, previous);
             }
+            Event::SessionReady { session, previous } => {
+                if self.conns.is_empty() {
+                    return Err(Misuse::UnknownConnection);
+                }
+                if self.session.valid && self.session.id != Some(session) {
+                    return Err(Misuse::OtherSession);
+                }
+                self.session_ready(session, previous);
+            }
+            Event::SessionLost { session, reason } => return self.session_lost(session, reason, out),
             Event::Disconnected { conn } => return self.disconnected(conn, out),
             Event::Open(opening) => return self.open(opening, out),
             Event::Created { open, result } => return self.created(open, result, out),
+            Event::Reconnected { open, result } => return self.reconnected(open, result, out),
+            Event::Resilient { open, timeout } => return self.resilient(open, timeout),
             Event::Release { open } => return self.release(open, out),
             Event::Closed { open } => return self.closed(open, out),
             Event::Flushed { file } => {
@@ -210,12 +308,6 @@ impl Machine for Client {
             Event::AckAnswered { ack, result } => self.answered(ack, result, out),
         }
         Ok(())
-    }
-
-    fn handle_timeout(&mut self, _: Instant, _: Out<'_>) {}
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
     }
 }
 

@@ -1,5 +1,8 @@
 //! An open, from the moment when its CREATE goes out.
 
+use super::asking::Ask;
+use super::away::Away;
+use super::durability::Durability;
 use super::level::Level;
 use super::opening::Opening;
 use super::{FileSlot, OpenSlot};
@@ -10,14 +13,25 @@ use crate::types::{ConnId, FileId};
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) file: FileSlot,
+    /// Of no meaning while it is away.
     pub(super) conn: ConnId,
+    pub(super) away: Option<Away>,
     pub(super) asked: Opening,
     pub(super) under: Under,
     pub(super) stage: Stage,
+    pub(super) durability: Durability,
+    /// In which order opens were made.
+    pub(super) serial: u64,
+    /// CREATEs sent again, or reconnects in vain since the last success.
+    pub(super) tries: u32,
+    /// How the CREATE asked for caching: one that is sent again asks for the same.
+    pub(super) ask: Option<Ask>,
     pub(super) in_file: Links<OpenSlot>,
     pub(super) in_kept: Links<OpenSlot>,
 }
 
+/// Each of these may be away: see [`Away`].
+///
 /// ```text
 /// Creating ──► Live ──Release, H──► Kept ──H lost, or too many──► Parting ──written back──► Closing
 ///    │          ▲ └──────────────────┼──Release, no H───────────────►┘                         ▲
@@ -74,13 +88,17 @@ impl Open {
         }
     }
 
-    /// Whether its close may be kept back, beside a lease in this state.
-    pub(super) fn may_stay(&self, lease: LeaseState) -> bool {
-        let state = match self.under {
+    /// What it may cache, beside a lease in this state.
+    pub(super) fn caches(&self, lease: LeaseState) -> LeaseState {
+        match self.under {
             Under::Lease => lease,
             Under::Oplock(level) => level.permits(),
-        };
-        state.contains(LeaseState::HANDLE) && self.asked.may_be_kept()
+        }
+    }
+
+    /// Whether its close may be kept back, beside a lease in this state.
+    pub(super) fn may_stay(&self, lease: LeaseState) -> bool {
+        self.caches(lease).contains(LeaseState::HANDLE) && self.asked.may_be_kept()
     }
 }
 
@@ -89,6 +107,25 @@ impl Stage {
         match self {
             Self::Live { .. } | Self::Kept { .. } => true,
             Self::Creating | Self::Parting { .. } | Self::Closing { .. } => false,
+        }
+    }
+
+    /// Whether there is a handle, or will be again, through which data can be written.
+    pub(super) fn usable(self) -> bool {
+        match self {
+            Self::Live { .. } | Self::Kept { .. } | Self::Parting { .. } => true,
+            Self::Creating | Self::Closing { .. } => false,
+        }
+    }
+
+    /// The same stage after a reconnect: the FileId is a new one, and what was to be acknowledged is asked anew.
+    pub(super) fn again(self, file_id: FileId) -> Self {
+        match self {
+            Self::Creating => Self::Creating,
+            Self::Live { .. } => Self::Live { file_id, oplock: Debt::None },
+            Self::Kept { turn, .. } => Self::Kept { file_id, turn },
+            Self::Parting { .. } => Self::Parting { file_id },
+            Self::Closing { .. } => Self::Closing { file_id },
         }
     }
 
