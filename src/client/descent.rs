@@ -103,8 +103,8 @@ impl Client {
             }
             held |= open.holds_lease();
             oplocks |= open.oplock();
-            // Sheet durable 5.2: without BATCH or H the server will not keep it.
-            if open.stage != Stage::Creating {
+            // Sheet durable 5.2: without BATCH or H the server will not keep it. Of one that is away, its answer says so.
+            if open.stage != Stage::Creating && open.away.is_none() {
                 open.durability = open.durability.beside(open.caches(state));
             }
         }

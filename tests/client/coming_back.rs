@@ -510,6 +510,22 @@ fn the_cache_is_allowed_nothing_before_all_opens_of_the_name_are_settled() {
 }
 
 #[test]
+fn an_open_that_is_away_is_asked_for_by_its_guid_whatever_others_of_its_name_have_lost() {
+    let mut story = Story::on(Dialect::Smb311, config());
+    let (first, _) = story.durable(RH);
+    let (second, _) = story.durable(RH);
+    story.lose_connection();
+    story.reconnect();
+    story.regain(first, Some(granted(R, 2)));
+    let actions = story.tell(Event::Disconnected { conn: AGAIN });
+    assert_eq!(lost(&actions).map(|(reason, ..)| reason), Some(LossReason::Network), "the first has no H");
+    let actions = story.reconnect();
+    let [Action::SendReconnect { open, contexts, .. }] = actions[..] else { panic!("{actions:?}") };
+    assert_eq!(open, second);
+    assert_eq!(contexts.durable.dh2c.map(|dh2c| dh2c.create_guid), Some(GUID));
+}
+
+#[test]
 fn an_open_of_a_name_that_is_away_waits_for_it() {
     let mut story = Story::on(Dialect::Smb311, config());
     let (open, _) = story.durable(RWH);
