@@ -17,6 +17,8 @@ use leasehold::{
     SessionId, Status,
 };
 
+#[path = "client/chaos.rs"]
+mod chaos;
 #[path = "client/coming_back.rs"]
 mod coming_back;
 #[path = "client/directories.rs"]

@@ -159,7 +159,7 @@ impl Client {
     pub(super) fn away(&self, slot: FileSlot) -> bool {
         let Some(file) = self.files.get(slot) else { return false };
         let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
-        opens.any(|(_, open)| open.away.is_some() && open.stage != Stage::Creating)
+        opens.any(|(_, open)| open.away.is_some() && open.stage.usable())
     }
 
     /// CREATEs that waited for opens of their name may go out.

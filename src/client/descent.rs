@@ -41,7 +41,9 @@ impl Client {
         if away {
             return;
         }
-        if file.descent.flush == Task::Due {
+        // What is being dropped is not written back meanwhile: nothing is dirty while a purge goes on.
+        let purging = matches!(file.descent.purge, Task::Running | Task::Again);
+        if file.descent.flush == Task::Due && !purging {
             file.descent.flush = Task::Running;
             out.push(Action::Flush { file: name });
         }

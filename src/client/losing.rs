@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::away::{LossReason, Phase};
+use super::away::{LossReason, Overdue, Phase};
 use super::event::SessionLoss;
 use super::file::{File, Turn};
 use super::open::{Debt, Open, Stage};
@@ -63,11 +63,8 @@ impl Client {
             None => open.conn == conn,
         };
         let (opens, files) = self.affected(on_it);
-        for (slot, open) in opens {
-            if open.away.is_some() {
-                self.waits(slot, Phase::Waiting);
-                continue;
-            }
+        let (away, here): (Vec<_>, Vec<_>) = opens.into_iter().partition(|(_, open)| open.away.is_some());
+        for (slot, open) in here {
             match open.stage {
                 Stage::Creating => self.create_lost(slot, &open, Some(instead), out),
                 Stage::Closing { file_id } => {
@@ -85,6 +82,14 @@ impl Client {
         for slot in files {
             self.descend(slot, out);
         }
+        // After the others: what is lost has its file come down, and that on a connection which is there.
+        for (slot, open) in away {
+            if let Some(Phase::Sent { overdue: Overdue::Yes, .. }) = open.away.map(|away| away.phase) {
+                self.lost(slot, LossReason::Expired, Status::CONNECTION_DISCONNECTED, out);
+            } else {
+                self.waits(slot, Phase::Waiting);
+            }
+        }
     }
 
     /// The last connection, or the session: every open is away or gone.
@@ -92,19 +97,13 @@ impl Client {
         let (opens, files) = self.affected(|_| true);
         self.acks.clear();
         // What is at stake is said of every open before anything is given up.
-        for (slot, open) in opens {
-            let stays = reason != LossReason::ServerRestart || open.durability.outlives_the_server();
-            if let Some(away) = open.away {
-                match away.phase {
-                    _ if !stays && open.stage != Stage::Creating => self.gone(slot, reason, away.held, out),
-                    Phase::Sent { .. } => self.try_again(slot, Status::CONNECTION_DISCONNECTED, out),
-                    Phase::Waiting | Phase::Delayed { .. } => {}
-                }
-                continue;
-            }
+        let stays =
+            |open: &Open| reason != LossReason::ServerRestart || open.durability.outlives_the_server();
+        let (away, here): (Vec<_>, Vec<_>) = opens.into_iter().partition(|(_, open)| open.away.is_some());
+        for (slot, open) in here {
             let state = self.files.get(open.file).map_or(LeaseState::NONE, |file| file.state);
             let held = self.files.get(open.file).map_or(LeaseState::NONE, File::at_stake);
-            let promised = open.durability.beside(open.caches(state)).timeout().filter(|_| stays);
+            let promised = open.durability.beside(open.caches(state)).timeout().filter(|_| stays(&open));
             match (open.stage, promised) {
                 (Stage::Creating, _) => self.create_lost(slot, &open, None, out),
                 // A CLOSE that may not have arrived: only a persistent open would be in the way of others for long.
@@ -131,16 +130,22 @@ impl Client {
             }
             self.descend(slot, out);
         }
+        // What was away already is no worse off, unless the server has it no more.
+        for (slot, open) in away {
+            match open.away.map(|away| away.phase) {
+                Some(_) if !stays(&open) && open.stage != Stage::Creating => {
+                    self.lost(slot, reason, Status::CONNECTION_DISCONNECTED, out);
+                }
+                Some(Phase::Sent { .. }) => self.try_again(slot, Status::CONNECTION_DISCONNECTED, out),
+                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {}
+            }
+        }
     }
 
     fn gone(&mut self, slot: OpenSlot, reason: LossReason, held: LeaseState, out: Out<'_>) {
-        let stage = self.opens.get(slot).map(|open| open.stage);
-        self.stop_waiting(slot);
         self.forget(slot);
-        if !matches!(stage, Some(Stage::Closing { .. })) {
-            let status = Status::CONNECTION_DISCONNECTED;
-            out.push(Action::Lost { open: open_ref(slot), reason, status, held });
-        }
+        let status = Status::CONNECTION_DISCONNECTED;
+        out.push(Action::Lost { open: open_ref(slot), reason, status, held });
     }
 
     /// A CREATE whose answer is lost is sent again if it has a CreateGuid, and then with the REPLAY flag (sheet durable 5.6).

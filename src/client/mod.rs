@@ -222,6 +222,11 @@ impl Client {
             .map_or(LeaseState::NONE, |file| file.state)
     }
 
+    /// How many names the machine knows: those that are open or being opened, and their directories.
+    pub fn names(&self) -> usize {
+        self.files.len()
+    }
+
     /// ChannelSequence for the headers of the session (MS-SMB2 3.2.4.1.4): one more after each channel that is lost beside others.
     pub fn channel_sequence(&self) -> u16 {
         self.session.channel_sequence

@@ -10,7 +10,7 @@ use super::{Action, Client, Due, Misuse, OpenRef, OpenSlot, Out};
 use super::{open_ref, open_slot};
 use crate::state::{LeaseState, OplockLevel};
 use crate::status::Status;
-use crate::types::{ConnId, LeaseKey, SessionId};
+use crate::types::{ConnId, FileId, LeaseKey, SessionId};
 use crate::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2, RequestContexts};
 
 impl Client {
@@ -96,11 +96,7 @@ impl Client {
         };
         if !self.fits(file, under, lease) {
             // Somebody else's lease: the handle is of no use, and is the server's to close.
-            out.push(Action::SendClose { open: open_ref(slot), conn, file_id: reply.file_id });
-            if let Some(stage) = self.opens.get(slot).map(|open| open.stage.again(reply.file_id)) {
-                self.abandon(slot, stage, out);
-            }
-            return;
+            return self.abandon(slot, conn, reply.file_id, out);
         }
         self.stop_waiting(slot);
         let Some(open) = self.opens.get_mut(slot) else { return };
@@ -125,19 +121,19 @@ impl Client {
         self.descend(file, out);
     }
 
-    /// An open that is given up while its handle is open at the server: the CLOSE is on its way.
-    fn abandon(&mut self, slot: OpenSlot, stage: Stage, out: Out<'_>) {
+    /// Gives up an open whose handle is open at the server.
+    fn abandon(&mut self, slot: OpenSlot, conn: ConnId, file_id: FileId, out: Out<'_>) {
         let held = self.stop_waiting(slot).map_or(LeaseState::NONE, |away| away.held);
         self.no_longer_kept(slot);
-        let Some(open) = self.opens.get_mut(slot) else { return };
-        if let Some(file_id) = stage.file_id() {
-            open.stage = Stage::Closing { file_id };
-        }
-        let file = open.file;
-        let (reason, status) = (LossReason::Refused, Status::INVALID_NETWORK_RESPONSE);
+        let Some(record) = self.opens.get_mut(slot) else { return };
+        let stage = core::mem::replace(&mut record.stage, Stage::Closing { file_id });
+        record.conn = conn;
+        let (file, open) = (record.file, open_ref(slot));
         if !matches!(stage, Stage::Closing { .. }) {
-            out.push(Action::Lost { open: open_ref(slot), reason, status, held });
+            let (reason, status) = (LossReason::Refused, Status::INVALID_NETWORK_RESPONSE);
+            out.push(Action::Lost { open, reason, status, held });
         }
+        out.push(Action::SendClose { open, conn, file_id });
         self.bereaved(file);
         self.descend(file, out);
     }

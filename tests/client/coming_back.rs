@@ -319,7 +319,7 @@ fn the_lease_of_another_key_is_given_back() {
     let (flags, key) = (LeaseFlags::empty(), LeaseKey::new([9; 16]));
     let foreign = LeaseV2 { key, state: RWH, flags, parent: None, epoch: Epoch::new(1) };
     let actions = story.regain(open, Some(Lease::V2(foreign)));
-    assert!(matches!(actions[0], Action::SendClose { .. }), "{actions:?}");
+    assert!(matches!(actions[1], Action::SendClose { conn: AGAIN, .. }), "{actions:?}");
     assert_eq!(lost(&actions), Some((LossReason::Refused, Status::INVALID_NETWORK_RESPONSE, RWH)));
     assert_eq!(actions[2..], [PURGE]);
 }
