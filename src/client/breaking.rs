@@ -17,6 +17,11 @@ impl Client {
         else {
             return;
         };
+        // A second answer would be refused, and cost the lease: a notification that comes twice is one. The next of the same epoch, of
+        // a server that counts so, leaves less.
+        if file.version == Version::V2 && file.heard == Some((body.epoch, body.new)) {
+            return;
+        }
         let held = file.held();
         let answer = body.flags.contains(BreakFlags::ACK_REQUIRED);
         let steps = match file.version {
@@ -42,6 +47,7 @@ impl Client {
         }
         if answer {
             file.answer_due(body.new);
+            file.heard = Some((body.epoch, body.new));
         }
         let (name, lost) = (file.name, held.difference(file.held()));
         self.habits.note(self.now, name, lost);

@@ -31,6 +31,8 @@ pub(super) struct File {
     pub(super) descent: Descent,
     /// Of the acknowledgment that is due next.
     pub(super) turn: Turn,
+    /// The notification that was answered last, or is to be: it may come twice, on two channels.
+    pub(super) heard: Option<(Epoch, LeaseState)>,
     pub(super) presence: Presence,
     /// In which order names came.
     pub(super) serial: u64,
@@ -139,6 +141,7 @@ impl File {
             creating: 0,
             descent: Descent::DONE,
             turn: Turn::First,
+            heard: None,
             presence: Presence::Here,
             serial,
         }
@@ -208,7 +211,7 @@ impl File {
     /// answer.
     pub(super) fn interrupted(&mut self) {
         self.descent.answer = Answer::None;
-        self.turn = Turn::First;
+        (self.turn, self.heard) = (Turn::First, None);
         if self.descent.flush == Task::Running {
             self.descent.flush = Task::Again;
         }
@@ -221,6 +224,7 @@ impl File {
         }
         (self.state, self.oplocks) = (LeaseState::NONE, LeaseState::NONE);
         self.descent.answer = Answer::None;
+        self.heard = None;
         self.descent.flush.forgo();
     }
 

@@ -151,8 +151,40 @@ impl Chaos {
         self.sent.push((conn, sent));
     }
 
+    /// The driver breaks the contract: the machine is as it was before, and has nothing to do.
+    fn misuse(&mut self) {
+        let result = self.result();
+        let (previous, terms) = (PreviousSession::Ended, Terms::new(Dialect::Smb311, Capabilities::LEASING));
+        let mut events = vec![
+            Event::Flushed { file: FileRef::new(999) },
+            Event::Purged { file: FileRef::new(100) },
+            Event::Disconnected { conn: ConnId::new(0) },
+            Event::SessionLost { session: SessionId::new(0), reason: SessionLoss::Deleted },
+            Event::Open(Opening::new(RequestId::new(0), FileRef::new(77), LeaseKey::ZERO)),
+        ];
+        if let Some(conn) = self.conns.last().copied() {
+            events.push(Event::Connected { conn, session: self.session, previous, terms });
+        }
+        if let Some(open) = self.used.difference(&self.away).next().copied() {
+            events.push(Event::Closed { open });
+            events.push(Event::Created { open, result });
+            events.push(Event::Reconnected { open, result });
+        }
+        for event in events {
+            let before = format!("{:?}", self.client);
+            let mut actions = Vec::new();
+            let refused = self.client.handle(Instant::from_millis(self.now), event, &mut actions);
+            assert!(refused.is_err() && actions.is_empty(), "{event:?}: {actions:?}");
+            assert_eq!(format!("{:?}", self.client), before, "{event:?}");
+        }
+    }
+
     fn step(&mut self) {
         self.now += self.chance(20);
+        if self.chance(500) == 0 {
+            self.pass();
+            self.misuse();
+        }
         match self.chance(24) {
             0..=3 => self.open(),
             4..=9 => self.answer(),

@@ -207,6 +207,23 @@ fn the_answer_goes_to_a_connection_that_is_there() {
         "{actions:?}"
     );
 }
+/// A server that does not know whether the first arrived sends it again, on another channel.
+#[test]
+fn a_notification_that_comes_twice_is_answered_once() {
+    let mut story = Story::new(Dialect::Smb311);
+    story.open(RWH, 1);
+    story.broken(RWH, RH, 2, ACK);
+    assert_eq!(story.broken(RWH, RH, 2, ACK), [], "while it is written back");
+    let (ack, _) = acknowledged(&story.tell(Event::Flushed { file: FILE }));
+    assert_eq!(story.broken(RWH, RH, 2, ACK), [], "while the answer is on its way");
+    story.tell(Event::AckAnswered { ack, result: Ok(()) });
+    assert_eq!(story.broken(RWH, RH, 2, ACK), [], "and afterwards");
+    assert_eq!(
+        acknowledged(&story.broken(RH, R, 2, ACK)).1,
+        R,
+        "but a follow-up of the same epoch is another"
+    );
+}
 /// ack / close in flight on a channel that dies
 #[test]
 fn ack_in_flight_is_sent_again() {
