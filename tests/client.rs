@@ -25,6 +25,8 @@ mod coming_back;
 mod directories;
 #[path = "client/kept.rs"]
 mod kept;
+#[path = "client/limits.rs"]
+mod limits;
 #[path = "client/oplocks.rs"]
 mod oplocks;
 #[path = "client/policy.rs"]
