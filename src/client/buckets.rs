@@ -57,8 +57,8 @@ mod tests {
         assert_eq!(taken.len(), 64);
         assert_eq!(taken.iter().map(|one| one.to_wire()).max(), Some(64 << 4));
         for number in 0..40_u32 {
-            let expected = 1 << 4 | (number + 1) % 16;
-            let last = LockSequence::from_wire(1 << 4 | number % 16).unwrap();
+            let expected = (1 << 4) | ((number + 1) % 16);
+            let last = LockSequence::from_wire((1 << 4) | (number % 16)).unwrap();
             buckets.answered(last);
             buckets.answered(last);
             assert_eq!(buckets.take().map(LockSequence::to_wire), Some(expected));
