@@ -3,6 +3,8 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
+    clippy::disallowed_types,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -14,12 +16,15 @@
 )]
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 
 use replay::{Report, replay};
 use serde_json::Value;
 
+#[path = "interop/src/fs/mod.rs"]
+mod fs;
+#[path = "interop/src/host/mod.rs"]
+mod host;
 #[path = "interop/src/replay/mod.rs"]
 mod replay;
 
@@ -30,11 +35,13 @@ const TRACES: usize = 272;
 fn traces() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
     let mut traces = Vec::new();
-    for suite in fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
-        for test in fs::read_dir(&suite).unwrap().map(|entry| entry.unwrap().path()) {
+    for suite in
+        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir())
+    {
+        for test in std::fs::read_dir(&suite).unwrap().map(|entry| entry.unwrap().path()) {
             let part = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
             let suite = suite.file_name().unwrap().to_str().unwrap();
-            traces.push((format!("{suite}/{}", part(&test)), fs::read_to_string(&test).unwrap()));
+            traces.push((format!("{suite}/{}", part(&test)), std::fs::read_to_string(&test).unwrap()));
         }
     }
     traces.sort();

@@ -36,7 +36,8 @@ pub enum Event {
         /// The session.
         session: SessionId,
     },
-    /// The transport is gone. What could not be sent on it was reported as [`Event::Undelivered`] before.
+    /// The transport is gone. What could not be sent on it is reported as [`Event::Undelivered`], before this or behind it: where
+    /// the opens go with the connection, behind it nobody has waited for a break of theirs.
     Disconnected {
         /// The connection.
         conn: ConnId,

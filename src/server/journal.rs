@@ -19,6 +19,7 @@ use super::event::{Lock, ObjectKind};
 use super::lease::Lease;
 use super::ranges::demanded;
 use super::records::{DurableSlot, FileSlot, Open, Stage};
+use super::replay::REPLAYED;
 use super::scale::{Admission, HolderId, OpenSlot, PersistSeq, RegistryInput, Route, Ticket};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::Intent;
@@ -484,8 +485,9 @@ impl Shard {
     fn unpromise(&mut self, slot: DurableSlot, out: Out<'_>) {
         let Some(durable) = self.durables.get(slot) else { return };
         let open = durable.open;
-        let Some(Promise { action, kind, .. }) = durable.promise() else { return };
+        let Some(Promise { action, kind, granted, .. }) = durable.promise() else { return };
         let (action, directory) = (*action, *kind == ObjectKind::Directory);
+        let replayable = !directory && granted.intersects(REPLAYED);
         let Some(record) = self.opens.get(open) else { return };
         let (file, orphaned) = (record.file, record.orphaned());
         let holder = record.holder(open);
@@ -498,14 +500,15 @@ impl Shard {
         } else {
             self.drop_durable(open);
         }
+        // Directories, and files that are not open for data, are replayed for their promise alone.
+        if !replayable {
+            self.used(open, out);
+        }
         if self.opens.get(open).is_some_and(Open::unheard) {
             if let Some(admission) = self.leave_lane(open) {
                 self.tell_granted(open, &admission, action, out);
                 self.admissions.recycle(admission);
             }
-        }
-        if directory {
-            self.used(open, out);
         }
         let breaking = self.hold_mut(holder).is_some_and(|hold| hold.breaking().is_some());
         if orphaned && (!durable || breaking) {

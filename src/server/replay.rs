@@ -39,7 +39,7 @@ impl Keyed for Replayable {
 }
 
 /// An open with none of these rights is created anew instead of replayed (MS-SMB2 3.3.5.9.10).
-const REPLAYED: Access = Access::READ_DATA
+pub(super) const REPLAYED: Access = Access::READ_DATA
     .union(Access::EXECUTE)
     .union(Access::WRITE_DATA)
     .union(Access::APPEND_DATA)

@@ -1,7 +1,5 @@
 //! Where the machine is known to differ: the model follows it as long as these are true.
 
-/// An open whose record could not be stored, and that is not open for data, can be replayed all the same (MS-SMB2 3.3.5.9.10).
-pub const REPLAYABLE_WITHOUT_PROMISE: bool = true;
 /// Who asks more of a break that is kept waits for the client, also where what is asked more would delay nobody.
 pub const WAITS_FOR_KEPT: bool = true;
 /// An open without a cache whose record could not be removed is restored beside a lease with W that was granted, and written, behind

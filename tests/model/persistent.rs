@@ -155,7 +155,10 @@ impl Model {
                 self.tell_lease(key, breaking.told, breaking.needed, true);
             }
         }
-        self.judge_again(file);
+        // What it holds may be less than it was; where nothing is promised nobody waits for that.
+        if self.on(file).any(|open| open.persistent) {
+            self.judge_again(file);
+        }
     }
 
     // ---- an open that meets one that nobody is connected to

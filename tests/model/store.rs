@@ -9,7 +9,7 @@ use leasehold::{
     CreateGuid, FileKey, Instant, Intent, LeaseState, OplockLevel, RequestId, SessionId, Status, TreeId,
 };
 
-use super::{Model, Open, Running, Said, known, locks, rules};
+use super::{Model, Open, Running, Said, locks, rules};
 
 /// What waits for the store.
 #[derive(Clone, Debug)]
@@ -356,13 +356,13 @@ impl Model {
         if kept.is_none() {
             state.guid = CreateGuid::from_wire([0; 16]);
         }
-        if heard {
-            self.granted(request);
-        }
         // What the CREATE of any open must be to be replayed.
         let state = self.open_mut(request).unwrap();
-        if state.kind == ObjectKind::Directory || !(state.replayable() || known::REPLAYABLE_WITHOUT_PROMISE) {
+        if state.kind == ObjectKind::Directory || !state.replayable() {
             state.replay = None;
+        }
+        if heard {
+            self.granted(request);
         }
         if open.orphan.is_some() && (kept.is_none() || breaking) {
             let file = self.close(request);

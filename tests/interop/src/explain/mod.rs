@@ -8,12 +8,14 @@
 //! | `messages.rs` | SMB2 messages in a stream |
 //! | `record.rs` | messages into the events of a trace, see `tests/traces/README.md`; `labels.rs`, `fields.rs`: the names and values in them |
 //! | `before.rs` | files that were there before the capture |
+//! | `hostile.rs` | captures that nobody made, for fuzzing |
 //!
 //! The trace is then played and compared like any other, and told: see [`story`](crate::replay::story).
 
 mod before;
 mod capture;
 mod fields;
+pub mod hostile;
 mod labels;
 mod link;
 mod messages;

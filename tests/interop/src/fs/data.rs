@@ -26,6 +26,12 @@ impl MemFs {
         self.stream(handle).map(|_| ()).ok_or(nt::INVALID_DEVICE_REQUEST)
     }
 
+    /// Whether a handle may lock ranges (MS-FSA 2.1.5.7).
+    pub fn lockable(&self, handle: Handle) -> Result<(), Status> {
+        self.accessible(handle, Access::READ_DATA.union(Access::WRITE_DATA))?;
+        self.stream(handle).map(|_| ()).ok_or(Status::INVALID_PARAMETER)
+    }
+
     /// Whether a handle may set sizes.
     pub fn may_resize(&self, handle: Handle) -> Result<(), Status> {
         self.open_with(handle, Access::WRITE_DATA)?;

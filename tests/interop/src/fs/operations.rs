@@ -73,13 +73,6 @@ pub enum Progress {
     Ended { result: Result<Outcome, Status>, done: Vec<Event> },
 }
 
-impl Progress {
-    /// Whether the machine sees by this which open is used. If it does not, it has to be told by `Event::Used`.
-    pub fn tells_of_use(&self) -> bool {
-        matches!(self, Self::Ask(Event::Operate { actor: Actor::Open(_), .. }))
-    }
-}
-
 /// The operations in flight.
 #[derive(Debug, Default)]
 pub struct Operations {
@@ -290,7 +283,6 @@ mod tests {
             OperationKind::Security,
         ] {
             let progress = operations.begin(&mut fs, REQUEST, subject, kind);
-            assert!(!progress.tells_of_use());
             let Progress::Ended { result: Err(status), done } = progress else { panic!("{progress:?}") };
             assert_eq!((status, done.len()), (nt::ACCESS_DENIED, 0));
         }
@@ -303,7 +295,6 @@ mod tests {
         let subject = subject(&mut fs, Access::READ_DATA);
         let kind = OperationKind::Read { offset: 1, length: 2, minimum: 0 };
         let progress = operations.begin(&mut fs, REQUEST, subject, kind);
-        assert!(progress.tells_of_use());
         let Progress::Ask(Event::Operate { request, file, actor, intent, .. }) = progress else {
             panic!("{progress:?}");
         };

@@ -1,6 +1,6 @@
 //! What an open counts before anybody else hears of a request: ChannelSequence (MS-SMB2 3.3.5.2.10).
 
-use leasehold::server::{Effect, Outstanding};
+use leasehold::server::{Effect, Event, Outstanding};
 use leasehold::{ConnId, Dialect, FileId, RequestId, Status};
 
 use super::{Host, Whence};
@@ -45,10 +45,12 @@ impl Host {
         let open = open.filter(|open| open.file_id == file_id && open.session == whence.origin.session);
         let Some(open) = open else { return Ok(()) };
         let outstanding = open.sequence.admit(attempt.sequence, attempt.replay, effect)?;
-        if uses {
-            open.guid = None;
-        }
+        let used = uses && open.guid.take().is_some();
         self.counted.insert(request, Counted { conn: whence.origin.conn, file_id, outstanding });
+        if used {
+            // Some of it the machine would see by itself.
+            self.tell(Event::Used { file_id });
+        }
         Ok(())
     }
 

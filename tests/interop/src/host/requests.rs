@@ -44,16 +44,12 @@ impl Host {
         let (key, handle, lease) = (open.key, open.handle, open.lease);
         let subject = Subject { origin: whence.origin, file_id, key, handle, lease };
         let progress = self.operations.begin(&mut self.fs, request, subject, kind);
-        // Nobody is asked, or first somebody else: the machine does not see whose operation it is.
-        if !progress.tells_of_use() {
-            self.tell(Event::Used { file_id });
-        }
         for event in self.progress(request, progress) {
             self.ask(request, event);
         }
     }
 
-    /// What the machine does not see of an open: it is used by it. The file system is asked at once.
+    /// What the machine does not see of an open: the file system is asked at once.
     ///
     /// # Errors
     ///
@@ -65,7 +61,6 @@ impl Host {
         look: impl FnOnce(&mut MemFs, Handle) -> Result<T, Status>,
     ) -> Result<T, Status> {
         let handle = self.open(whence.origin.session, file_id)?.handle;
-        self.tell(Event::Used { file_id });
         look(&mut self.fs, handle)
     }
 
@@ -87,8 +82,10 @@ impl Host {
         if let (Some(sequence), Some(open)) = (sequence, self.opens.get_mut(&file_id.persistent))
             && open.locks.seen(sequence)
         {
-            self.tell(Event::Used { file_id });
             return self.answer(request, Status::SUCCESS, Body::Nothing);
+        }
+        if let Err(status) = self.fs.lockable(handle) {
+            return self.answer(request, status, Body::Nothing);
         }
         let kind = AcceptingKind::Lock(sequence);
         self.accepting.insert(request, Accepting { conn: origin.conn, file_id, kind });

@@ -3,13 +3,16 @@
 use leasehold::wire::{Fixed as _, Header, HeaderFlags, Route};
 use leasehold::{ConnId, FileId, RequestId, SessionId, Status, TreeId};
 
-use super::reply::{Answer, Asked, Want};
+use super::conn::LARGE;
+use super::reply::{Answer, Asked, Want, error};
 use super::{Engine, Sent};
+use crate::fs::nt;
 use crate::smb::request::Command;
-use crate::smb::response::Response;
 
 /// The first octets of a message of SMB1.
 const SMB1: &[u8] = b"\xffSMB";
+/// How long all answers of a compound may be, in octets, before nothing more is looked up for it.
+const MOST_ANSWERED: usize = 32 << 20;
 
 /// A message, perhaps a compound, and how far it is.
 #[derive(Debug)]
@@ -21,7 +24,12 @@ pub(super) struct Chain {
     /// What is being worked on.
     pub(super) running: Option<RequestId>,
     /// Answers that are to go out together.
-    pub(super) answers: Vec<Answer>,
+    answers: Vec<Answer>,
+    /// How long they are, and all that there were, in octets.
+    unsent: usize,
+    answered: usize,
+    /// Whether there was a request to which others can be related.
+    begun: bool,
     /// What related requests work on (MS-SMB2 3.3.5.2.7.2).
     pub(super) session: SessionId,
     pub(super) tree: TreeId,
@@ -36,10 +44,26 @@ impl Chain {
             at: Some(0),
             running: None,
             answers: Vec::new(),
+            unsent: 0,
+            answered: 0,
+            begun: false,
             session: SessionId::new(0),
             tree: TreeId::new(0),
-            file: Err(Status::INVALID_PARAMETER),
+            file: Err(nt::INVALID_HANDLE),
         }
+    }
+
+    /// An answer that is to go out with the others.
+    pub(super) fn push(&mut self, answer: Answer) {
+        self.unsent += answer.len();
+        self.answered += answer.len();
+        self.answers.push(answer);
+    }
+
+    /// The answers that are to go out now.
+    fn flush(&mut self) -> Vec<Answer> {
+        self.unsent = 0;
+        std::mem::take(&mut self.answers)
     }
 
     /// Whether there is more to it.
@@ -69,6 +93,9 @@ impl Engine {
     /// Works on a message until it waits, or has ended.
     pub(super) fn run(&mut self, mut chain: Chain) {
         let conn = chain.conn;
+        if self.conns.get(&conn).is_none_or(|conn| conn.closing) {
+            return;
+        }
         if chain.message.starts_with(SMB1) {
             return self.smb1(conn, &chain.message);
         }
@@ -90,14 +117,14 @@ impl Engine {
             let Some(left) = self.current.take() else { return };
             chain = left;
             chain.running = None;
+            // With one more they would still fit into a message, with two perhaps not.
+            if chain.unsent > LARGE as usize {
+                self.flush(&mut chain);
+            }
             if let Some(asked) = self.asked.get_mut(&request) {
                 // It waits: what is answered already goes out, and what comes behind it waits as well.
-                let mut chain = chain;
-                if !chain.goes_on() {
-                    return self.flush(&mut chain);
-                }
-                let answers = std::mem::take(&mut chain.answers);
-                asked.chain = Some(Box::new(chain));
+                let answers = chain.flush();
+                asked.chain = chain.goes_on().then(|| Box::new(chain));
                 return self.send(conn, answers);
             }
         }
@@ -106,34 +133,40 @@ impl Engine {
 
     /// Whether a request may come at all (MS-SMB2 3.3.5.2.1 to 3.3.5.2.3): if not, the connection is of no use any more.
     fn admit(&mut self, conn: ConnId, header: &Header) -> bool {
-        let Some(conn) = self.conns.get_mut(&conn) else { return false };
+        let Some(conn) = self.conns.get_mut(&conn).filter(|conn| !conn.closing) else { return false };
+        // MS-SMB2 3.3.5.2.6
+        let Some(command) = Command::from_wire(header.command.to_wire()) else { return false };
         let first = conn.agreed.is_none();
-        let negotiates = header.command.to_wire() == Command::Negotiate.to_wire();
-        if header.flags.contains(HeaderFlags::SERVER_TO_REDIR) || first != negotiates {
+        if header.flags.contains(HeaderFlags::SERVER_TO_REDIR) || first != (command == Command::Negotiate) {
             return false;
         }
         // CANCEL names a MessageId that was taken by another (MS-SMB2 3.3.5.2.3).
-        header.command.to_wire() == Command::Cancel.to_wire()
-            || conn.window.take(header.message_id, header.credit_charge)
+        let charge = if conn.multi_credit() { header.credit_charge } else { 1 };
+        command == Command::Cancel || conn.window.take(header.message_id, charge)
     }
 
     /// Begins with a request, and answers it if that can be done at once.
     fn begin(&mut self, request: RequestId, header: Header, octets: &[u8]) {
         let Some(chain) = &mut self.current else { return };
-        let conn = chain.conn;
+        let (conn, len) = (chain.conn, chain.message.len());
+        let Some(command) = Command::from_wire(header.command.to_wire()) else { return };
         let related = header.flags.contains(HeaderFlags::RELATED_OPERATIONS);
         if !related {
             chain.session = header.session;
             if let Route::Sync { tree, .. } = header.route {
                 chain.tree = tree;
             }
-            chain.file = Err(Status::INVALID_PARAMETER);
+            chain.file = Err(nt::INVALID_HANDLE);
+            chain.begun = true;
         }
         let (session, tree, file) = (chain.session, chain.tree, chain.file);
-        let signed = header.flags.contains(HeaderFlags::SIGNED);
-        let command = Command::from_wire(header.command.to_wire());
-        if command == Some(Command::Cancel) {
-            return self.cancel(conn, &header);
+        let (begun, full) = (chain.begun, chain.answered > MOST_ANSWERED);
+        let key = self.signed_by(conn, session, &header, octets);
+        if command == Command::Cancel {
+            if key.is_ok() {
+                self.cancel(conn, &header);
+            }
+            return;
         }
         let asked = Asked {
             conn,
@@ -141,22 +174,25 @@ impl Engine {
             tree,
             header,
             command,
-            signed,
+            key: key.unwrap_or_default(),
+            len,
             async_id: None,
             chain: None,
             want: Want::Plain,
         };
-        if let Some(conn) = self.conns.get_mut(&conn) {
-            conn.by_message.insert(header.message_id, request);
-        }
+        let known = self.conns.get_mut(&conn);
+        let room = known.is_some_and(|conn| conn.begin(header.message_id, request, len)) && !full;
         self.asked.insert(request, asked);
-        let Some(command) = command else {
-            return self.answer(request, Status::INVALID_PARAMETER, Response::Error { data: Vec::new() });
+        let place = (session, tree, related.then_some(file));
+        let result = match key {
+            Err(status) => Err(status),
+            // MS-SMB2 3.3.5.2.7.2
+            Ok(_) if !begun => Err(Status::INVALID_PARAMETER),
+            Ok(_) if !room && !makes_room(command) => Err(Status::INSUFFICIENT_RESOURCES),
+            Ok(_) => self.dispatch(request, command, octets, place),
         };
-        if let Err(status) =
-            self.dispatch(request, command, octets, (session, tree, file.map(|file| (file, related))))
-        {
-            self.answer(request, status, Response::Error { data: Vec::new() });
+        if let Err(status) = result {
+            self.answer(request, status, error());
         }
     }
 
@@ -190,12 +226,36 @@ impl Engine {
 
     /// Sends the answers of a compound that are there.
     pub(super) fn flush(&mut self, chain: &mut Chain) {
-        let answers = std::mem::take(&mut chain.answers);
+        let answers = chain.flush();
         self.send(chain.conn, answers);
     }
 
-    /// Ends a connection.
+    /// Ends a connection: nothing that comes on it counts any more.
     pub(super) fn close(&mut self, conn: ConnId) {
-        self.sent.push_back(Sent::Close(conn));
+        if let Some(known) = self.conns.get_mut(&conn).filter(|known| !known.closing) {
+            known.closing = true;
+            self.sent.push_back(Sent::Close(conn));
+        }
     }
+
+    /// Ends the connection of a request, which is not answered.
+    pub(super) fn close_unanswered(&mut self, request: RequestId) {
+        if let Some(asked) = self.asked.remove(&request) {
+            self.host.answered(request);
+            self.close(asked.conn);
+        }
+    }
+
+    /// What was answered on a connection goes out before anything else does.
+    pub(super) fn flush_before(&mut self, conn: ConnId) {
+        if let Some(chain) = self.current.as_mut().filter(|chain| chain.conn == conn) {
+            let answers = chain.flush();
+            self.send(conn, answers);
+        }
+    }
+}
+
+/// Whether a request ends what others wait for: there has to be room for it.
+fn makes_room(command: Command) -> bool {
+    matches!(command, Command::Close | Command::OplockBreak | Command::TreeDisconnect | Command::Logoff)
 }

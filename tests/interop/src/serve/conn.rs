@@ -14,8 +14,11 @@ use crate::smb::spnego;
 
 /// How many credits a client may hold (MS-SMB2 3.3.1.2).
 const MOST_CREDITS: u64 = 8192;
+/// How many requests of a connection may wait, and how many octets the messages of those may have.
+const MOST_PENDING: usize = 1024;
+const MOST_WAITING: usize = 64 << 20;
 /// MaxTransactSize, MaxReadSize and MaxWriteSize where SMB2_GLOBAL_CAP_LARGE_MTU is announced, and where not.
-const LARGE: u32 = 8 << 20;
+pub(super) const LARGE: u32 = 8 << 20;
 const SMALL: u32 = 64 << 10;
 /// SMB2_GLOBAL_CAP_LARGE_MTU
 const LARGE_MTU: u32 = 0x04;
@@ -27,6 +30,8 @@ const SIGNING_ENABLED: u16 = 0x0001;
 pub(super) struct Conn {
     /// Once NEGOTIATE is done.
     pub(super) agreed: Option<Agreed>,
+    /// Connection.ClientDialects
+    dialects: Vec<u16>,
     /// Connection.PreauthIntegrityHashValue
     pub(super) preauth: Preauth,
     pub(super) window: Window,
@@ -35,6 +40,10 @@ pub(super) struct Conn {
     /// Requests that are not answered yet, for CANCEL: by MessageId and by AsyncId.
     pub(super) by_message: HashMap<u64, RequestId>,
     pub(super) by_async: HashMap<u64, RequestId>,
+    /// How long their messages are, in octets.
+    pub(super) waiting: usize,
+    /// Whether it is to be closed: nothing that comes counts any more.
+    pub(super) closing: bool,
     /// Whether notifications do not arrive.
     pub(super) out_of_reach: bool,
 }
@@ -49,6 +58,20 @@ pub(super) struct Agreed {
     /// What the client did.
     pub(super) client_capabilities: u32,
     pub(super) client_mode: u16,
+}
+
+impl Conn {
+    /// Takes a request in, with the length of its message. Whether there is room for it to wait.
+    pub(super) fn begin(&mut self, message_id: u64, request: RequestId, len: usize) -> bool {
+        self.by_message.insert(message_id, request);
+        self.waiting += len;
+        self.by_message.len() <= MOST_PENDING && self.waiting <= MOST_WAITING
+    }
+
+    /// Connection.SupportsMultiCredit: without it CreditCharge is reserved.
+    pub(super) fn multi_credit(&self) -> bool {
+        self.agreed.is_some_and(|agreed| agreed.max_size() == LARGE)
+    }
 }
 
 impl Agreed {
@@ -97,10 +120,13 @@ impl Window {
         true
     }
 
-    /// How many credits to grant, of those that were asked for: one at least, so that the client is never stuck.
+    /// How many credits to grant, of those that were asked for: one at least where the client has none left, so that it is
+    /// never stuck. One that leaves out a MessageId does not get ever more behind it.
     pub(super) fn grant(&mut self, asked: u16) -> u16 {
-        let held = self.high - self.low - self.taken.len() as u64;
-        let granted = u64::from(asked.max(1)).min(MOST_CREDITS.saturating_sub(held));
+        let range = self.high - self.low;
+        let held = range - self.taken.len() as u64;
+        let room = MOST_CREDITS.saturating_sub(held).min((2 * MOST_CREDITS).saturating_sub(range));
+        let granted = u64::from(asked.max(1)).min(room);
         let granted = u16::try_from(granted).unwrap_or(u16::MAX);
         self.high += u64::from(granted);
         granted
@@ -133,6 +159,7 @@ impl Engine {
         self.host.feed(event).map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
         if let Some(conn) = self.conns.get_mut(&conn) {
             conn.agreed = Some(agreed);
+            conn.dialects.clone_from(&request.dialects);
         }
         Ok(self.chosen(wire(dialect), agreed.capabilities, agreed.max_size(), salt))
     }
@@ -178,26 +205,28 @@ impl Engine {
         })
     }
 
-    /// FSCTL_VALIDATE_NEGOTIATE_INFO (MS-SMB2 3.3.5.15.12); `None` if somebody has tampered with the NEGOTIATE.
-    pub(super) fn validate_negotiate(&self, conn: ConnId, input: &[u8]) -> Option<Vec<u8>> {
+    /// FSCTL_VALIDATE_NEGOTIATE_INFO (MS-SMB2 3.3.5.15.12); `None` if somebody has tampered with the NEGOTIATE, and on dialect
+    /// 3.1.1, which has the preauthentication integrity hash for that.
+    pub(super) fn validate_negotiate(&self, conn: ConnId, input: &[u8], max_output: u32) -> Option<Vec<u8>> {
         use crate::smb::octets::Octets;
-        let agreed = self.conns.get(&conn)?.agreed?;
+        let known = self.conns.get(&conn)?;
+        let agreed = known.agreed.filter(|agreed| agreed.dialect != Dialect::Smb311)?;
         let octets = Octets(input);
         let count = usize::from(octets.u16(22).ok()?);
         let dialects: Vec<u16> =
             (0..count).map(|index| octets.u16(24 + 2 * index).ok()).collect::<Option<_>>()?;
-        let highest = dialects.iter().filter_map(|revision| Dialect::from_wire(*revision)).max();
         let same = octets.u32(0).ok()? == agreed.client_capabilities
             && octets.array(4).ok()? == agreed.client.to_wire()
             && octets.u16(20).ok()? == agreed.client_mode
-            && highest == Some(agreed.dialect);
+            && dialects == known.dialects;
         let fields = [
             &agreed.capabilities.to_le_bytes()[..],
             &self.setup.guid,
             &SIGNING_ENABLED.to_le_bytes(),
             &wire(agreed.dialect).to_le_bytes(),
         ];
-        same.then(|| fields.concat())
+        let output = fields.concat();
+        (same && output.len() as u64 <= u64::from(max_output)).then_some(output)
     }
 }
 
@@ -262,5 +291,20 @@ mod tests {
         assert_eq!(window.grant(u16::MAX), 8191, "no more than 8192");
         assert_eq!(window.grant(1), 0);
         assert!(!window.take(u64::MAX, 2));
+    }
+
+    #[test]
+    fn who_leaves_a_message_id_out_gets_no_more_behind_it_for_ever() {
+        let mut window = Window::default();
+        assert!(window.take(0, 1));
+        window.grant(2);
+        let mut next = 2;
+        while window.take(next, 1) {
+            next += 1;
+            window.grant(1);
+        }
+        assert_eq!((window.low, window.high, window.taken.len()), (1, 1 + 2 * 8192, 2 * 8192 - 1));
+        assert!(window.take(1, 1));
+        assert_eq!(window.grant(5), 5);
     }
 }

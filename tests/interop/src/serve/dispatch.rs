@@ -6,7 +6,6 @@ use leasehold::{ConnId, Dialect, FileId, RequestId, SessionId, Status, TreeId};
 
 use super::Engine;
 use super::reply::{ALSI, MXAC, QFID, Want, ioctl};
-use super::session::MORE_PROCESSING_REQUIRED;
 use crate::fs::nt;
 use crate::fs::operations::OperationKind;
 use crate::host::{Attempt, CreateFields, Whence};
@@ -25,11 +24,13 @@ const DFS_GET_REFERRALS: u32 = 0x0006_0194;
 const FORGET_PEER: u32 = 0x8384_8003;
 /// STATUS_FS_DRIVER_REQUIRED: there is no DFS here.
 const FS_DRIVER_REQUIRED: Status = Status::from_wire(0xc000_019c);
+/// How long a pattern may be, in octets: longer than any name it costs only time.
+const LONGEST_PATTERN: usize = 512;
 /// Credits are counted in units of this many octets (MS-SMB2 3.3.5.2.5).
 const CREDIT: u64 = 64 << 10;
 
-/// Where a request stands: session, tree connect, and the open of the request to which it is related.
-pub(super) type Place = (SessionId, TreeId, Result<(FileId, bool), Status>);
+/// Where a request stands: session, tree connect, and, if it is related to another request, the open of that.
+pub(super) type Place = (SessionId, TreeId, Option<Result<FileId, Status>>);
 
 impl Engine {
     /// Carries out a request. An error is its answer.
@@ -42,14 +43,7 @@ impl Engine {
     ) -> Result<(), Status> {
         let (header, _) = Header::split(octets).map_err(|_| Status::INVALID_PARAMETER)?;
         let Some(asked) = self.asked.get(&id) else { return Ok(()) };
-        let (conn, signed) = (asked.conn, asked.signed);
-        // MS-SMB2 3.3.5.2.4; who signs in or binds is seen to below.
-        if signed && command != Command::SessionSetup {
-            let key = self.session(conn, session)?.key(conn);
-            if !key.is_some_and(|key| key.verify(octets)) {
-                return Err(Status::ACCESS_DENIED);
-            }
-        }
+        let (conn, signed) = (asked.conn, asked.key.is_some());
         let request = Request::decode(command, octets)?;
         match request {
             Request::Negotiate(request) => {
@@ -66,7 +60,6 @@ impl Engine {
                     self.session_setup(conn, session, &setup, octets, signed)?;
                 if let Some(asked) = self.asked.get_mut(&id) {
                     asked.session = session;
-                    asked.signed |= status == MORE_PROCESSING_REQUIRED && setup.binding;
                 }
                 self.answer(id, status, response);
                 return Ok(());
@@ -91,7 +84,12 @@ impl Engine {
                 return Ok(());
             }
             Request::TreeConnect(path) => {
-                self.session(conn, session)?;
+                let found = self.session(conn, session)?;
+                // MS-SMB2 3.3.5.7: somebody may have turned signatures off.
+                if self.agreed(conn)?.dialect == Dialect::Smb311 && found.key(conn).is_some() && !signed {
+                    self.close_unanswered(id);
+                    return Ok(());
+                }
                 let (tree, response) = self.tree_connect(session, path)?;
                 if let Some(asked) = self.asked.get_mut(&id) {
                     asked.tree = tree;
@@ -102,20 +100,13 @@ impl Engine {
             _ => {}
         }
         let whence = self.whence(conn, session, tree)?;
+        // MS-SMB2 3.3.5.2.7.2: what is related works on the same open, whatever it names.
         let file = match (request.file_id(), related) {
-            (Some(FileId::PREVIOUS), Ok((previous, true))) => previous,
-            (Some(FileId::PREVIOUS), Err(status))
-                if header.flags.contains(HeaderFlags::RELATED_OPERATIONS) =>
-            {
-                return Err(status);
-            }
-            (Some(file), _) => file,
+            (Some(_), Some(previous)) => previous?,
+            (Some(file), None) => file,
             (None, _) => FileId::PREVIOUS,
         };
-        if let (Some(_), Ok((_, false)) | Err(_)) = (request.file_id(), related)
-            && let Some(chain) = &mut self.current
-        {
-            // What is related to this one works on its open.
+        if let (Some(_), Some(chain)) = (request.file_id(), &mut self.current) {
             chain.file = Ok(file);
         }
         let attempt = match whence.dialect {
@@ -181,7 +172,10 @@ impl Engine {
                 let output = self.query_directory(whence, file, &query)?;
                 self.answer(id, Status::SUCCESS, Response::Output(output));
             }
-            Request::ChangeNotify { .. } => self.host.watch(id, whence, file),
+            Request::ChangeNotify { max_output, .. } => {
+                paid(max_output)?;
+                self.host.watch(id, whence, file);
+            }
             Request::QueryInfo(query) => {
                 paid(query.max_output.max(u32::try_from(query.input.len()).unwrap_or(u32::MAX)))?;
                 let Reply { status, octets } = self.query_info(whence, file, &query)?;
@@ -263,12 +257,11 @@ impl Engine {
         }
         let output = match code {
             _ if !asked.is_fsctl => return Err(Status::NOT_SUPPORTED),
-            VALIDATE_NEGOTIATE_INFO => match self.validate_negotiate(conn, asked.input) {
+            VALIDATE_NEGOTIATE_INFO => match self.validate_negotiate(conn, asked.input, asked.max_output) {
                 Some(output) => output,
                 // Somebody sits between the two: no answer (MS-SMB2 3.3.5.15.12).
                 None => {
-                    self.asked.remove(&id);
-                    self.close(conn);
+                    self.close_unanswered(id);
                     return Ok(());
                 }
             },
@@ -302,6 +295,9 @@ impl Engine {
         file: FileId,
         query: &QueryDirectory<'_>,
     ) -> Result<Vec<u8>, Status> {
+        if query.pattern.len() > LONGEST_PATTERN {
+            return Err(nt::OBJECT_NAME_INVALID);
+        }
         let pattern = utf16(query.pattern)?;
         let (class, flags) = (query.class, query.flags);
         let max = usize::try_from(query.max_output).unwrap_or(usize::MAX);

@@ -18,12 +18,14 @@ pub mod hostile;
 pub mod net;
 mod reply;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use leasehold::persist::Change;
-use leasehold::server::{Event, Misuse, PersistSeq, Share};
+use leasehold::server::{BreakId, Event, Misuse, PersistSeq, Share};
 use leasehold::{ConnId, Instant, RequestId, SessionId};
 
 use crate::host::{Host, Output};
@@ -75,8 +77,8 @@ pub struct Engine {
     current: Option<Chain>,
     /// Compounds that can go on.
     resumed: VecDeque<Chain>,
-    /// Connections on which a notification will turn out not to have arrived.
-    stuck: VecDeque<(Instant, ConnId)>,
+    /// Notifications that will turn out not to have arrived, and so the loss of their connections.
+    stuck: VecDeque<(Instant, ConnId, BreakId)>,
     sent: VecDeque<Sent>,
     /// For requests, asynchronous answers and tree connects.
     last: u64,
@@ -90,6 +92,8 @@ pub struct Engine {
 pub enum Sent {
     /// Send this message on that connection.
     Message(ConnId, Vec<u8>),
+    /// The same; say [`Engine::undelivered`] if it cannot be sent.
+    Notification(ConnId, BreakId, Vec<u8>),
     /// Send what was sent, and close the connection; say [`Engine::disconnected`] then.
     Close(ConnId),
     /// Store this; say [`Engine::stored`] then.
@@ -135,6 +139,13 @@ impl Engine {
         }
     }
 
+    /// A notification could not be sent. If the connection is lost, say that first: what goes with it need not be told to
+    /// another one.
+    pub fn undelivered(&mut self, conn: ConnId, id: BreakId) {
+        self.host.undelivered(id, conn);
+        self.work();
+    }
+
     /// A connection is lost.
     pub fn disconnected(&mut self, conn: ConnId) {
         let Some(lost) = self.conns.remove(&conn) else { return };
@@ -161,15 +172,16 @@ impl Engine {
 
     /// When something is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let stuck = self.stuck.front().map(|(due, _)| *due);
+        let stuck = self.stuck.front().map(|(due, ..)| *due);
         self.host.poll_timeout().into_iter().chain(stuck).min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self) {
-        while let Some((_, conn)) = self.stuck.pop_front_if(|(due, _)| *due <= self.now) {
+        while let Some((_, conn, id)) = self.stuck.pop_front_if(|(due, ..)| *due <= self.now) {
             self.close(conn);
             self.disconnected(conn);
+            self.undelivered(conn, id);
         }
         self.host.handle_timeout();
         self.work();

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use leasehold::persist::Change;
-use leasehold::server::{Event, PersistSeq};
+use leasehold::server::{BreakId, Event, PersistSeq};
 use leasehold::{ConnId, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -22,6 +22,8 @@ const STORE: Token = Token(1);
 const FIRST: u64 = 2;
 /// What a client may leave unread, in octets, before it is cut off.
 const MOST_UNREAD: usize = 64 << 20;
+/// What all clients together may have sent of messages that are not whole, in octets.
+const MOST_HELD: usize = 1 << 30;
 /// How many connections there may be.
 const MOST_CONNECTIONS: usize = 4096;
 /// What is read at once, in octets.
@@ -45,6 +47,8 @@ pub struct Server {
     poll: Poll,
     listener: TcpListener,
     peers: HashMap<Token, Peer>,
+    /// Of these there is more to read.
+    ready: VecDeque<Token>,
     store: ToStore,
     last: u64,
 }
@@ -54,12 +58,10 @@ struct Peer {
     stream: TcpStream,
     /// What has come and is no whole message yet.
     unread: Vec<u8>,
-    /// What is to go out; of the first, `written` octets have gone.
-    unsent: VecDeque<Vec<u8>>,
+    /// What is to go out, and which notification it is; of the first, `written` octets have gone.
+    unsent: VecDeque<(Vec<u8>, Option<BreakId>)>,
     written: usize,
     waiting: usize,
-    /// Whether to close it when all is sent.
-    closing: bool,
     /// Whether there is interest in writing.
     blocked: bool,
 }
@@ -74,7 +76,8 @@ impl Server {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(address)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { engine, poll, listener, peers: HashMap::new(), store, last: FIRST })
+        let (peers, ready) = (HashMap::new(), VecDeque::new());
+        Ok(Self { engine, poll, listener, peers, ready, store, last: FIRST })
     }
 
     /// Where it listens.
@@ -116,6 +119,7 @@ impl Server {
             }
             // Rounded up: what is due in half a millisecond is not due now.
             let wait = due.map(|due| due.saturating_since(now) + Duration::from_millis(1));
+            let wait = if self.ready.is_empty() { wait } else { Some(Duration::ZERO) };
             match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
@@ -132,7 +136,7 @@ impl Server {
                     }
                     token => {
                         if event.is_readable() || event.is_read_closed() {
-                            self.read(token, &mut chunk);
+                            self.ready.push_back(token);
                         }
                         if event.is_writable() {
                             self.write(token);
@@ -140,6 +144,12 @@ impl Server {
                     }
                 }
                 if !self.carry_out() {
+                    return Ok(());
+                }
+            }
+            // A piece of each in turn: one who never stops sending does not keep the others waiting.
+            for token in std::mem::take(&mut self.ready) {
+                if !self.read(token, &mut chunk) {
                     return Ok(());
                 }
             }
@@ -159,8 +169,7 @@ impl Server {
                 continue;
             }
             let (unread, unsent) = (Vec::new(), VecDeque::new());
-            let peer =
-                Peer { stream, unread, unsent, written: 0, waiting: 0, closing: false, blocked: false };
+            let peer = Peer { stream, unread, unsent, written: 0, waiting: 0, blocked: false };
             self.peers.insert(token, peer);
             self.engine.connected(conn_of(token));
         }
@@ -181,73 +190,62 @@ impl Server {
         }
     }
 
-    fn read(&mut self, token: Token, chunk: &mut [u8]) {
-        loop {
-            let Some(peer) = self.peers.get_mut(&token).filter(|peer| !peer.closing) else { return };
-            match peer.stream.read(chunk) {
-                Ok(0) => return self.drop_peer(token),
-                Ok(count) => {
-                    peer.unread.extend_from_slice(chunk.get(..count).unwrap_or_default());
-                    let full = count == chunk.len();
-                    if !self.hear(token) {
-                        return self.drop_peer(token);
-                    }
-                    if !full {
-                        return;
-                    }
+    /// Reads a piece of what has come. Whether the store is still there.
+    fn read(&mut self, token: Token, chunk: &mut [u8]) -> bool {
+        let Some(peer) = self.peers.get_mut(&token) else { return true };
+        match peer.stream.read(chunk) {
+            Ok(0) => self.drop_peer(token),
+            Ok(count) => {
+                peer.unread.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                if count == chunk.len() {
+                    self.ready.push_back(token);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return self.drop_peer(token),
+                return self.hear(token);
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.ready.push_back(token),
+            Err(_) => self.drop_peer(token),
         }
+        self.carry_out()
     }
 
-    /// Hands whole messages on. Whether they are such.
+    /// Hands whole messages on, each when all is done for the one before. Whether the store is still there.
     fn hear(&mut self, token: Token) -> bool {
         let mut at = 0;
         let Some(peer) = self.peers.get_mut(&token) else { return true };
         let stream = std::mem::take(&mut peer.unread);
-        loop {
+        while self.peers.contains_key(&token) {
             let rest = stream.get(at..).unwrap_or_default();
             match Frame::of(rest) {
                 Frame::Incomplete => {
                     if let Some(peer) = self.peers.get_mut(&token) {
                         peer.unread = if at == 0 { stream } else { rest.to_vec() };
                     }
-                    return true;
+                    self.bound(token);
+                    break;
                 }
-                Frame::Wrong => return false,
+                Frame::Wrong => self.drop_peer(token),
                 Frame::Message(len) => {
                     self.engine.received(conn_of(token), rest.get(4..4 + len).unwrap_or_default());
                     at += 4 + len;
                 }
             }
+            if !self.carry_out() {
+                return false;
+            }
         }
+        self.carry_out()
     }
 
     /// Does what the engine wants done. Whether the store is still there.
     fn carry_out(&mut self) -> bool {
         while let Some(sent) = self.engine.next() {
             match sent {
-                Sent::Message(conn, octets) => {
-                    let Some(token) = token_of(conn) else { continue };
-                    let Some(peer) = self.peers.get_mut(&token) else { continue };
-                    peer.waiting += octets.len();
-                    peer.unsent.push_back(octets);
-                    if peer.waiting > MOST_UNREAD {
-                        self.drop_peer(token);
-                    } else if !peer.blocked {
-                        self.write(token);
-                    }
-                }
+                Sent::Message(conn, octets) => self.send(conn, octets, None),
+                Sent::Notification(conn, id, octets) => self.send(conn, octets, Some(id)),
                 Sent::Close(conn) => {
-                    let Some(token) = token_of(conn) else { continue };
-                    let done = self.peers.get_mut(&token).is_some_and(|peer| {
-                        peer.closing = true;
-                        peer.unsent.is_empty()
-                    });
-                    if done {
+                    // What could be sent is sent already.
+                    if let Some(token) = token_of(conn) {
                         self.drop_peer(token);
                     }
                 }
@@ -261,9 +259,23 @@ impl Server {
         true
     }
 
+    fn send(&mut self, conn: ConnId, octets: Vec<u8>, id: Option<BreakId>) {
+        let found = token_of(conn).and_then(|token| Some((token, self.peers.get_mut(&token)?)));
+        let Some((token, peer)) = found else {
+            return id.into_iter().for_each(|id| self.engine.undelivered(conn, id));
+        };
+        peer.waiting += octets.len();
+        peer.unsent.push_back((octets, id));
+        if peer.waiting > MOST_UNREAD {
+            self.drop_peer(token);
+        } else if !peer.blocked {
+            self.write(token);
+        }
+    }
+
     fn write(&mut self, token: Token) {
         let Some(peer) = self.peers.get_mut(&token) else { return };
-        while let Some(first) = peer.unsent.front() {
+        while let Some((first, _)) = peer.unsent.front() {
             match peer.stream.write(first.get(peer.written..).unwrap_or_default()) {
                 Ok(count) => {
                     peer.written += count;
@@ -284,7 +296,12 @@ impl Server {
             let interest = if blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
             let _ = self.poll.registry().reregister(&mut peer.stream, token, interest);
         }
-        if peer.closing && !blocked {
+    }
+
+    /// Drops one with a long message on its way if all of them together hold too much.
+    fn bound(&mut self, token: Token) {
+        let long = self.peers.get(&token).is_some_and(|peer| peer.unread.len() > CHUNK);
+        if long && self.peers.values().map(|peer| peer.unread.len()).sum::<usize>() > MOST_HELD {
             self.drop_peer(token);
         }
     }
@@ -293,6 +310,9 @@ impl Server {
         if let Some(mut peer) = self.peers.remove(&token) {
             let _ = self.poll.registry().deregister(&mut peer.stream);
             self.engine.disconnected(conn_of(token));
+            for id in peer.unsent.into_iter().filter_map(|(_, id)| id) {
+                self.engine.undelivered(conn_of(token), id);
+            }
         }
     }
 }

@@ -33,8 +33,11 @@ pub(super) struct Asked {
     pub(super) session: SessionId,
     pub(super) tree: TreeId,
     pub(super) header: Header,
-    pub(super) command: Option<Command>,
-    pub(super) signed: bool,
+    pub(super) command: Command,
+    /// What it was signed with, and its answer has to be.
+    pub(super) key: Option<SigningKey>,
+    /// How long its message is, in octets.
+    pub(super) len: usize,
     /// Once an interim answer has been sent.
     pub(super) async_id: Option<u64>,
     /// What comes behind it in its compound.
@@ -56,6 +59,12 @@ pub(super) struct Answer {
 enum Hashed {
     ForConnection,
     ForSession(SessionId),
+}
+
+impl Answer {
+    pub(super) fn len(&self) -> usize {
+        self.octets.len()
+    }
 }
 
 impl From<Vec<u8>> for Answer {
@@ -87,7 +96,7 @@ impl Engine {
                 Some(response) => response,
                 None => return self.answer(request, Status::INSUFFICIENT_RESOURCES, error()),
             },
-            Body::Closed(info) if command == Some(Command::Close) => {
+            Body::Closed(info) if command == Command::Close => {
                 Response::Close(info.map(|info| attributes(&info)))
             }
             Body::Read(piece) => Response::Read(piece.octets),
@@ -96,8 +105,8 @@ impl Engine {
             Body::OplockAck(ack) => Response::OplockBreak(ack),
             Body::Nothing | Body::Closed(_) => match (command, want) {
                 _ if status.to_wire() >> 30 != 0 => error(),
-                (Some(Command::SetInfo), _) => Response::SetInfo,
-                (Some(Command::ChangeNotify), _) => Response::Output(Vec::new()),
+                (Command::SetInfo, _) => Response::SetInfo,
+                (Command::ChangeNotify, _) => Response::Output(Vec::new()),
                 (_, Want::Ioctl { code, file_id }) => ioctl(code, file_id, Vec::new()),
                 _ => Response::Empty,
             },
@@ -112,7 +121,7 @@ impl Engine {
         let answer = self.encode(&asked, status, &response);
         let file = match &response {
             Response::Create(created) => Some(Ok(created.file_id)),
-            Response::Error { .. } if asked.command == Some(Command::Create) => Some(Err(status)),
+            Response::Error { .. } if asked.command == Command::Create => Some(Err(status)),
             _ => None,
         };
         let running = self.current.as_mut().filter(|chain| chain.running == Some(request));
@@ -120,10 +129,10 @@ impl Engine {
             chain.file = file.unwrap_or(chain.file);
             chain.session = asked.session;
             chain.tree = asked.tree;
-            chain.answers.push(answer);
+            chain.push(answer);
         } else if let Some(mut chain) = asked.chain.take() {
             chain.file = file.unwrap_or(chain.file);
-            chain.answers.push(answer);
+            chain.push(answer);
             self.resumed.push_back(*chain);
         } else {
             self.send(asked.conn, vec![answer]);
@@ -132,21 +141,23 @@ impl Engine {
 
     /// Header and body of an answer.
     fn encode(&mut self, asked: &Asked, status: Status, response: &Response<'_>) -> Answer {
-        let Asked { conn, session, tree, header, signed, async_id, command, .. } = *asked;
-        let key = self.sessions.get(&session).and_then(|session| session.key(conn));
-        // The answer that makes a session is signed, whatever its request was (MS-SMB2 3.3.4.1.1).
-        let begins = command == Some(Command::SessionSetup) && status == Status::SUCCESS;
-        let key = key.filter(|_| signed || begins).cloned();
-        let hashed = match command {
-            Some(Command::Negotiate) => Some(Hashed::ForConnection),
-            Some(Command::SessionSetup) if status == MORE_PROCESSING_REQUIRED => {
-                Some(Hashed::ForSession(session))
+        let Asked { conn, session, tree, header, key, len, async_id, command, .. } = *asked;
+        let key = match command {
+            // The answer that makes a session is signed, whatever its request was (MS-SMB2 3.3.4.1.1).
+            Command::SessionSetup if status == Status::SUCCESS => {
+                self.sessions.get(&session).and_then(|session| session.key(conn)).copied()
             }
+            _ => key,
+        };
+        let hashed = match command {
+            Command::Negotiate => Some(Hashed::ForConnection),
+            Command::SessionSetup if status == MORE_PROCESSING_REQUIRED => Some(Hashed::ForSession(session)),
             _ => None,
         };
         let mut octets = Vec::with_capacity(256);
         let Some(known) = self.conns.get_mut(&conn) else { return Answer { octets, key, hashed } };
         known.by_message.remove(&header.message_id);
+        known.waiting = known.waiting.saturating_sub(len);
         async_id.map(|id| known.by_async.remove(&id));
         // What an interim answer has granted is granted.
         let credits = if async_id.is_some() { 0 } else { known.window.grant(header.credits) };
@@ -218,14 +229,6 @@ impl Engine {
         }
     }
 
-    /// What was answered on a connection goes out before anything else does.
-    fn flush_before(&mut self, conn: ConnId) {
-        if let Some(chain) = self.current.as_mut().filter(|chain| chain.conn == conn) {
-            let answers = std::mem::take(&mut chain.answers);
-            self.send(conn, answers);
-        }
-    }
-
     /// Sends a Lease Break Notification (MS-SMB2 3.3.4.7).
     pub(super) fn notify_lease(&mut self, id: BreakId, conn: ConnId, body: &LeaseBreak) {
         let mut octets = Vec::with_capacity(108);
@@ -245,11 +248,14 @@ impl Engine {
     fn notify(&mut self, id: BreakId, conn: ConnId, octets: Vec<u8>) {
         match self.conns.get(&conn) {
             Some(known) => {
-                if known.out_of_reach {
-                    self.stuck.push_back((self.now.saturating_add(OUT_OF_REACH), conn));
-                }
+                let out_of_reach = known.out_of_reach;
                 self.flush_before(conn);
-                self.send(conn, vec![octets.into()]);
+                if out_of_reach {
+                    self.stuck.push_back((self.now.saturating_add(OUT_OF_REACH), conn, id));
+                    return self.send(conn, vec![octets.into()]);
+                }
+                let octets = [&frame::head(octets.len())[..], &octets].concat();
+                self.sent.push_back(Sent::Notification(conn, id, octets));
             }
             None => self.host.undelivered(id, conn),
         }

@@ -3,16 +3,17 @@
 use std::collections::HashMap;
 
 use leasehold::server::{Event, Origin, SessionEnd, Share, ShareFlags, ShareKind};
+use leasehold::wire::{Header, HeaderFlags};
 use leasehold::{ClientGuid, ConnId, Dialect, SessionId, Status, TreeId, UserId};
 use sha2::{Digest as _, Sha256};
 
 use super::conn::{Agreed, random};
 use super::{Engine, Shared};
-use crate::fs::VolumeId;
+use crate::fs::{VolumeId, nt};
 use crate::host::Whence;
 use crate::smb::ntlm::{Acceptor, Identity, Step, Target};
 use crate::smb::octets::utf16;
-use crate::smb::request::SessionSetup;
+use crate::smb::request::{Command, SessionSetup};
 use crate::smb::response::Response;
 use crate::smb::signing::{Preauth, SigningKey};
 
@@ -24,6 +25,11 @@ const BAD_NETWORK_NAME: Status = Status::from_wire(0xc000_00cc);
 const IS_NULL: u16 = 0x0002;
 /// How many may sign in at once on a connection.
 const MOST_SIGNING_IN: usize = 64;
+/// How many sessions may be on a connection, and tree connects in a session.
+const MOST_SESSIONS: usize = 1024;
+const MOST_TREES: usize = 1024;
+/// SMB2_NEGOTIATE_SIGNING_REQUIRED
+const SIGNING_REQUIRED: u8 = 0x02;
 /// FILE_ALL_ACCESS
 pub(super) const ALL_ACCESS: u32 = 0x001f_01ff;
 
@@ -37,7 +43,11 @@ pub(super) struct Session {
     channels: HashMap<ConnId, Option<SigningKey>>,
     /// Session.SigningKey
     key: Option<SigningKey>,
+    /// Session.SigningRequired
+    must_sign: bool,
     trees: HashMap<TreeId, Tree>,
+    /// The last tree connect.
+    last_tree: u32,
 }
 
 /// A tree connect.
@@ -81,7 +91,31 @@ impl Session {
 }
 
 impl Engine {
-    /// SESSION_SETUP (MS-SMB2 3.3.5.5). `message` is that of the request, `signed` whether it bears a signature.
+    /// With which key a request is signed, if it is (MS-SMB2 3.3.5.2.4).
+    pub(super) fn signed_by(
+        &self,
+        conn: ConnId,
+        session: SessionId,
+        header: &Header,
+        message: &[u8],
+    ) -> Result<Option<SigningKey>, Status> {
+        let command = Command::from_wire(header.command.to_wire());
+        let found = self.session(conn, session);
+        if !header.flags.contains(HeaderFlags::SIGNED) {
+            let must_sign = found.is_ok_and(|session| session.must_sign);
+            return if must_sign { Err(nt::ACCESS_DENIED) } else { Ok(None) };
+        }
+        let found = match command {
+            Some(Command::Negotiate) => return Err(Status::INVALID_PARAMETER),
+            // It may be about to be bound.
+            Some(Command::SessionSetup) => self.sessions.get(&session).ok_or(Status::USER_SESSION_DELETED),
+            _ => found,
+        };
+        let key = found?.key(conn).ok_or(Status::NOT_SUPPORTED)?;
+        if key.verify(message) { Ok(Some(*key)) } else { Err(nt::ACCESS_DENIED) }
+    }
+
+    /// SESSION_SETUP (MS-SMB2 3.3.5.5). `message` is that of the request, `signed` whether it bears a signature, a good one.
     pub(super) fn session_setup(
         &mut self,
         conn: ConnId,
@@ -91,10 +125,14 @@ impl Engine {
         signed: bool,
     ) -> Result<(SessionId, Status, Response<'static>), Status> {
         let agreed = self.agreed(conn)?;
-        let session = self.begin_signing_in(conn, agreed, session, setup, message, signed)?;
+        let session = self.begin_signing_in(conn, agreed, session, setup, signed)?;
         let Self { conns, setup: own, .. } = self;
         let signing_in = conns.get_mut(&conn).and_then(|conn| conn.signing_in.get_mut(&session));
         let signing_in = signing_in.ok_or(Status::USER_SESSION_DELETED)?;
+        // MS-SMB2 3.3.5.5: every request of a binding.
+        if signing_in.purpose == Purpose::Bind && !signed {
+            return Err(Status::INVALID_PARAMETER);
+        }
         signing_in.preauth.update(message);
         match signing_in.acceptor.step(setup.token, &own.accounts) {
             Ok(Step::Continue(token)) => {
@@ -106,7 +144,7 @@ impl Engine {
                     return Err(Status::USER_SESSION_DELETED);
                 };
                 let flags = if identity == Identity::Anonymous { IS_NULL } else { 0 };
-                self.signed_in(conn, agreed, session, setup.previous, done, identity, session_key)?;
+                self.signed_in(conn, agreed, session, setup, done, identity, session_key)?;
                 Ok((session, Status::SUCCESS, Response::SessionSetup { flags, token }))
             }
             Err(status) => {
@@ -126,14 +164,14 @@ impl Engine {
         agreed: Agreed,
         session: SessionId,
         setup: &SessionSetup<'_>,
-        message: &[u8],
         signed: bool,
     ) -> Result<SessionId, Status> {
         let known = self.conns.get(&conn).ok_or(Status::USER_SESSION_DELETED)?;
         if known.signing_in.contains_key(&session) {
             return Ok(session);
         }
-        if known.signing_in.len() >= MOST_SIGNING_IN {
+        let here = self.sessions.values().filter(|session| session.channels.contains_key(&conn)).count();
+        if known.signing_in.len() >= MOST_SIGNING_IN || here >= MOST_SESSIONS {
             return Err(Status::INSUFFICIENT_RESOURCES);
         }
         let preauth = known.preauth;
@@ -143,7 +181,7 @@ impl Engine {
         } else {
             let found = self.sessions.get(&session).ok_or(Status::USER_SESSION_DELETED)?;
             if setup.binding && agreed.dialect >= Dialect::Smb300 {
-                found.may_bind(conn, agreed, message, signed)?;
+                found.may_bind(conn, agreed, signed)?;
                 (session, Purpose::Bind)
             } else if found.channels.contains_key(&conn) {
                 (session, Purpose::Again)
@@ -166,23 +204,26 @@ impl Engine {
         conn: ConnId,
         agreed: Agreed,
         session: SessionId,
-        previous: u64,
+        setup: &SessionSetup<'_>,
         done: SigningIn,
         identity: Identity,
         session_key: Option<[u8; 16]>,
     ) -> Result<(), Status> {
-        let preauth = done.preauth.value();
+        let (preauth, previous) = (done.preauth.value(), SessionId::new(setup.previous));
         let key = session_key.map(|key| SigningKey::derive(agreed.dialect, key, Some(&preauth)));
         match done.purpose {
             Purpose::Begin => {
-                self.replace(SessionId::new(previous), session, &identity);
+                self.replace(previous, session, &identity);
                 self.host
                     .feed(Event::SessionBound { conn, session })
                     .map_err(|_| Status::INSUFFICIENT_RESOURCES)?;
                 let user = user_id(&identity);
                 let channels = HashMap::from([(conn, key)]);
-                let (client, dialect, trees) = (agreed.client, agreed.dialect, HashMap::new());
-                self.sessions.insert(session, Session { user, client, dialect, channels, key, trees });
+                let must_sign = key.is_some() && setup.security_mode & SIGNING_REQUIRED != 0;
+                let Agreed { client, dialect, .. } = agreed;
+                let (trees, last_tree) = (HashMap::new(), 0);
+                let fresh = Session { user, client, dialect, channels, key, must_sign, trees, last_tree };
+                self.sessions.insert(session, fresh);
             }
             Purpose::Bind => {
                 let found = self.sessions.get_mut(&session).ok_or(Status::USER_SESSION_DELETED)?;
@@ -201,7 +242,7 @@ impl Engine {
                     return Err(Status::ACCESS_DENIED);
                 }
                 // The keys stay as they were.
-                self.replace(SessionId::new(previous), session, &identity);
+                self.replace(previous, session, &identity);
             }
         }
         Ok(())
@@ -236,11 +277,13 @@ impl Engine {
         } else {
             *self.setup.shares.get(&name).ok_or(BAD_NETWORK_NAME)?
         };
-        let tree = TreeId::new(u32::try_from(self.number()).map_err(|_| Status::INSUFFICIENT_RESOURCES)?);
         // All shares lead to the same files; pipes are elsewhere.
         let volume = self.host.fs().volume(if shared.share.kind == ShareKind::Pipe { "ipc$" } else { "" });
         let found = self.sessions.get_mut(&session).ok_or(Status::USER_SESSION_DELETED)?;
         let Shared { share, cluster } = shared;
+        let last = found.last_tree.checked_add(1).filter(|_| found.trees.len() < MOST_TREES);
+        found.last_tree = last.ok_or(Status::INSUFFICIENT_RESOURCES)?;
+        let tree = TreeId::new(found.last_tree);
         found.trees.insert(tree, Tree { volume, share });
         let capabilities = [
             (share.flags.contains(ShareFlags::CONTINUOUSLY_AVAILABLE), 0x10),
@@ -288,7 +331,7 @@ impl Engine {
 
 impl Session {
     /// Whether a connection may become a further channel (MS-SMB2 3.3.5.5).
-    fn may_bind(&self, conn: ConnId, agreed: Agreed, message: &[u8], signed: bool) -> Result<(), Status> {
+    fn may_bind(&self, conn: ConnId, agreed: Agreed, signed: bool) -> Result<(), Status> {
         if self.channels.contains_key(&conn) {
             return Err(Status::REQUEST_NOT_ACCEPTED);
         }
@@ -301,11 +344,7 @@ impl Session {
         if self.dialect != agreed.dialect || !signed {
             return Err(Status::INVALID_PARAMETER);
         }
-        match &self.key {
-            Some(key) if key.verify(message) => Ok(()),
-            Some(_) => Err(Status::ACCESS_DENIED),
-            None => Err(Status::NOT_SUPPORTED),
-        }
+        self.key.map(|_| ()).ok_or(Status::NOT_SUPPORTED)
     }
 }
 

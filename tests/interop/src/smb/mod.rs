@@ -11,9 +11,11 @@
 //! | `info.rs` | what QUERY_INFO, SET_INFO and QUERY_DIRECTORY carry | MS-FSCC 2.4, 2.5 |
 //! | `signing.rs` | signatures, and the keys for them | MS-SMB2 3.1.4 |
 //! | `spnego.rs`, `ntlm.rs` | who signs in | RFC 4178, MS-NLMP |
+//! | `hostile.rs` | octets that are no messages, for fuzzing | |
 
 pub mod client;
 pub mod frame;
+pub mod hostile;
 pub mod info;
 pub mod negotiate;
 pub mod ntlm;
