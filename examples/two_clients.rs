@@ -173,7 +173,8 @@ impl World {
             let client = ClientGuid::new(Uuid::from_u128(0xc11e + u128::from(who)));
             world.tell_server(server::Event::Connected { conn, client, terms })?;
             world.tell_server(server::Event::SessionBound { conn, session })?;
-            world.tell_client(who as usize, client::Event::Connected { conn, terms })?;
+            let previous = client::PreviousSession::Ended;
+            world.tell_client(who as usize, client::Event::Connected { conn, session, previous, terms })?;
         }
         Ok(world)
     }
@@ -192,7 +193,10 @@ impl World {
         let (request, key) =
             (RequestId::new(u64::from(disposition.to_wire())), LeaseKey::new([0xa0 + who as u8; 16]));
         self.clients[who].ready = None;
-        self.tell_client(who, client::Event::Open { request, file: PAGE, key, want })?;
+        self.tell_client(
+            who,
+            client::Event::Open(client::Opening::new(request, PAGE, key).want(client::Want::State(want))),
+        )?;
         self.run()?;
         if self.clients[who].ready.is_none() {
             self.pass_time()?;
@@ -513,10 +517,10 @@ impl World {
 
     fn perform_client(&mut self, who: usize, action: client::Action) -> Outcome {
         match action {
-            client::Action::SendCreate { request, open, level, lease, .. } => {
+            client::Action::SendCreate { request, open, level, contexts, .. } => {
                 let mut buf = [0; 256];
                 let mut writer = ContextWriter::new(&mut buf);
-                client::Action::contexts(lease).write(&mut writer)?;
+                contexts.write(&mut writer)?;
                 let len = writer.finish();
                 let name: Vec<u8> = NAME.encode_utf16().flat_map(u16::to_le_bytes).collect();
                 let create = CreateRequest {
@@ -567,6 +571,11 @@ impl World {
             }
             client::Action::Ready { open, .. } => self.clients[who].ready = Some(open),
             client::Action::Failed { status, .. } => return Err(status.to_string().into()),
+            client::Action::SendOplockAck { .. } => return Err("nobody has an oplock here".into()),
+            client::Action::SendReconnect { .. }
+            | client::Action::RenewSession { .. }
+            | client::Action::Away { .. }
+            | client::Action::Regained { .. } => return Err("nothing comes back here".into()),
             client::Action::Lost { .. } => return Err("no connection is lost here".into()),
         }
         Ok(())

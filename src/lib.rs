@@ -1,6 +1,6 @@
 //! SMB2 and SMB3 leases, oplocks and durable handles without I/O: who may cache what, and which handles survive a failure.
 //!
-//! What is there as yet: every octet of all of it, leases at both ends, and everything that a server of SMB decides.
+//! What is there as yet: every octet of all of it, everything that a server of SMB decides, and a client that comes back.
 //! The changelog says what follows.
 //!
 //! Events and time go in, actions come out. There is no socket, thread, clock or random number in here, so any runtime can
@@ -9,7 +9,7 @@
 //! * [`wire`]: byte-exact codecs of the create contexts and break messages of MS-SMB2. No allocation, no panic.
 //! * [`server`]: leases, oplocks, share modes, byte-range locks and directories: who is granted what, what breaks, what waits.
 //! * [`persist`]: records of what must outlive the server, and the changes that a store carries out.
-//! * [`client`]: tells a cache what it may do, and answers breaks when the cache is ready.
+//! * [`client`]: tells a cache what it may do, answers breaks when the cache is ready, keeps handles, and has them back after a loss.
 //!
 //! # A driver
 //!
@@ -76,9 +76,16 @@
 //! | `server/profile.rs` | where deployed servers differ | |
 //! | `persist/record.rs` | records of persistent opens as octets | 3.3.1.10 |
 //! | `persist/seal.rs` | the same, encrypted and authenticated | |
-//! | `client/mod.rs` | opens and breaks at the client | 3.2.4.3.8, 3.2.5.7, 3.2.5.19, 3.2.7.1 |
-//! | `client/file.rs` | a name with its lease, and the way down from it | 3.2.1.5 |
+//! | `client/creating.rs`, `client/opening.rs` | opens and closes at the client | 3.2.4.3, 3.2.5.7 |
+//! | `client/asking.rs`, `client/policy.rs` | which lease or oplock to ask for | 3.2.4.3, 3.2.4.3.8 |
 //! | `client/grant.rs` | what a response does to a lease that is held | 3.2.5.7.4, 3.2.5.7.5 |
+//! | `client/file.rs`, `client/open.rs`, `client/level.rs` | a name with its lease, an open with its oplock | 3.2.1.5, 3.2.1.6 |
+//! | `client/breaking.rs`, `client/descent.rs` | breaks, the way down from them, acknowledgments | 3.2.5.19 |
+//! | `client/kept.rs` | handles that H keeps open, and who takes them up | 3.2.4.5 |
+//! | `client/durability.rs` | what lets an open outlive its connection | 3.2.4.3.5, 3.2.5.7.3 |
+//! | `client/losing.rs`, `client/away.rs` | connections and sessions that are lost | 3.2.7.1 |
+//! | `client/returning.rs`, `client/retry.rs` | opens that are asked for again, and what follows from each answer | 3.2.4.4, 3.2.5.8 |
+//! | `client/buckets.rs` | numbers for LOCK requests | 3.2.4.19 |
 //! | `store/` | tables, lists and timers, which know nothing of SMB | |
 //!
 //! # Features

@@ -78,6 +78,12 @@ statuses! {
     USER_SESSION_DELETED = 0xc000_0203,
     /// The tree connect has ended under the request (MS-SMB2 3.3.5.2.11).
     NETWORK_NAME_DELETED = 0xc000_00c9,
+    /// The user of the session has to authenticate again (MS-SMB2 3.3.5.2.9).
+    NETWORK_SESSION_EXPIRED = 0xc000_035c,
+    /// The server is failing over (MS-SMB2 3.3.5.9).
+    SERVER_UNAVAILABLE = 0xc000_0466,
+    /// The share is failing over (MS-SMB2 3.3.5.7).
+    SHARE_UNAVAILABLE = 0xc000_0480,
 }
 
 impl Status {

@@ -3,22 +3,43 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
-use leasehold::client::{AckId, Action, Client, ClientConfig, CreateReply, Event, FileRef, Misuse, OpenRef};
+use leasehold::client::{
+    AckId, Action, Client, ClientConfig, CreateReply, Event, FileRef, LossReason, Misuse, OpenRef, Opening,
+    PreviousSession, Served, Want,
+};
 use leasehold::server::{Capabilities, Terms};
 use leasehold::wire::{
-    BreakFlags, Lease, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2, ResponseContexts,
+    BreakFlags, Lease, LeaseAck, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2, OplockBreak, RequestContexts,
+    ResponseContexts,
 };
 use leasehold::{
     ConnId, Dialect, Epoch, FileId, HashKey, Instant, LeaseKey, LeaseState, Machine, OplockLevel, RequestId,
-    Status,
+    SessionId, Status,
 };
 
+#[path = "client/chaos.rs"]
+mod chaos;
+#[path = "client/coming_back.rs"]
+mod coming_back;
+#[path = "client/directories.rs"]
+mod directories;
+#[path = "client/kept.rs"]
+mod kept;
+#[path = "client/limits.rs"]
+mod limits;
+#[path = "client/oplocks.rs"]
+mod oplocks;
+#[path = "client/policy.rs"]
+mod policy;
 #[path = "client/races.rs"]
 mod races;
+#[path = "client/replay.rs"]
+mod replay;
 
 const FILE: FileRef = FileRef::new(1);
 const KEY: LeaseKey = LeaseKey::new([0x11; 16]);
 const CONN: ConnId = ConnId::new(1);
+const SESSION: SessionId = SessionId::new(0x19);
 const NONE: LeaseState = LeaseState::NONE;
 const R: LeaseState = LeaseState::R;
 const RH: LeaseState = LeaseState::RH;
@@ -28,23 +49,36 @@ const RWH: LeaseState = LeaseState::RWH;
 struct Story {
     client: Client,
     requests: u64,
+    answers: u64,
+    now: u64,
 }
 
 impl Story {
     fn new(dialect: Dialect) -> Self {
-        let mut story = Self { client: Client::new(ClientConfig::new(HashKey::new([1; 16]))), requests: 0 };
+        Self::with(ClientConfig::new(HashKey::new([1; 16])), dialect)
+    }
+
+    fn with(config: ClientConfig, dialect: Dialect) -> Self {
+        let mut story = Self { client: Client::new(config), requests: 0, answers: 1000, now: 0 };
         story.connect(CONN, dialect);
         story
     }
 
     fn connect(&mut self, conn: ConnId, dialect: Dialect) {
-        let terms = Terms::new(dialect, Capabilities::LEASING);
-        assert_eq!(self.tell(Event::Connected { conn, terms }), []);
+        let leases = if dialect == Dialect::Smb202 { Capabilities::empty() } else { Capabilities::LEASING };
+        self.connect_with(conn, Terms::new(dialect, leases));
+    }
+
+    fn connect_with(&mut self, conn: ConnId, terms: Terms) {
+        assert_eq!(
+            self.tell(Event::Connected { conn, session: SESSION, previous: PreviousSession::Ended, terms }),
+            []
+        );
     }
 
     fn tell(&mut self, event: Event) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.client.handle(Instant::ZERO, event, &mut actions).unwrap();
+        self.client.handle(Instant::from_millis(self.now), event, &mut actions).unwrap();
         actions
     }
 
@@ -52,17 +86,49 @@ impl Story {
     fn ask(&mut self, want: LeaseState) -> OpenRef {
         self.requests += 1;
         let request = RequestId::new(self.requests);
-        match self.tell(Event::Open { request, file: FILE, key: KEY, want })[..] {
+        match self.tell(Event::Open(Opening::new(request, FILE, KEY).want(Want::State(want))))[..] {
             [Action::SendCreate { open, .. }] => open,
             ref other => panic!("{other:?}"),
         }
+    }
+
+    /// The CREATE that an opening brings about.
+    fn create(&mut self, opening: Opening) -> Created {
+        match self.tell(Event::Open(opening))[..] {
+            [Action::SendCreate { open, level, contexts, .. }] => Created { open, level, contexts },
+            ref other => panic!("{other:?}"),
+        }
+    }
+
+    fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId::new(self.requests)
+    }
+
+    /// An opening of the file under test.
+    fn opening(&mut self) -> Opening {
+        Opening::new(self.next_request(), FILE, KEY)
+    }
+
+    /// Answers a CREATE with an oplock; the FileId too.
+    fn grant(&mut self, open: OpenRef, level: OplockLevel) -> (FileId, Vec<Action>) {
+        self.answers += 1;
+        let file_id = FileId::new(self.answers, self.answers);
+        let reply = CreateReply::new(file_id, level, ResponseContexts::default());
+        (file_id, self.tell(Event::Created { open, result: Ok(reply) }))
+    }
+
+    fn oplock_broken(&mut self, file_id: FileId, level: OplockLevel) -> Vec<Action> {
+        let (conn, session) = (CONN, SessionId::new(0));
+        self.tell(Event::OplockBroken { conn, session, body: OplockBreak { level, file_id } })
     }
 
     fn answer(&mut self, open: OpenRef, lease: Option<Lease>) -> Vec<Action> {
         let level = if lease.is_some() { OplockLevel::Lease } else { OplockLevel::None };
         let mut contexts = ResponseContexts::default();
         contexts.lease = lease;
-        let file_id = FileId::new(self.requests, self.requests);
+        self.answers += 1;
+        let file_id = FileId::new(self.answers, self.answers);
         self.tell(Event::Created { open, result: Ok(CreateReply::new(file_id, level, contexts)) })
     }
 
@@ -80,6 +146,13 @@ impl Story {
     }
 }
 
+/// What a CREATE asked for.
+struct Created {
+    open: OpenRef,
+    level: OplockLevel,
+    contexts: RequestContexts,
+}
+
 fn granted(state: LeaseState, epoch: u16) -> Lease {
     let (flags, epoch) = (LeaseFlags::empty(), Epoch::new(epoch));
     Lease::V2(LeaseV2 { key: KEY, state, flags, parent: None, epoch })
@@ -87,6 +160,12 @@ fn granted(state: LeaseState, epoch: u16) -> Lease {
 
 fn allow(state: LeaseState) -> Action {
     Action::Allow { file: FILE, state }
+}
+
+/// An open that was not promised to outlive its connection.
+fn cut_off(open: OpenRef, held: LeaseState) -> Action {
+    let status = Status::CONNECTION_DISCONNECTED;
+    Action::Lost { open, reason: LossReason::Network, status, held }
 }
 
 const FLUSH: Action = Action::Flush { file: FILE };
@@ -106,7 +185,10 @@ fn a_grant_is_allowed_before_the_application_has_its_file() {
     let mut story = Story::new(Dialect::Smb311);
     let open = story.ask(RWH);
     let actions = story.answer(open, Some(granted(RWH, 1)));
-    assert_eq!(actions, [Action::Ready { request: RequestId::new(1), open }, allow(RWH)]);
+    assert_eq!(
+        actions,
+        [Action::Ready { request: RequestId::new(1), open, served: Served::Server }, allow(RWH)]
+    );
     assert_eq!(story.client.epoch(FILE), Epoch::new(1));
 }
 
@@ -118,8 +200,9 @@ fn the_context_follows_the_dialect() {
     {
         let mut story = Story::new(dialect);
         let request = RequestId::new(1);
-        let actions = story.tell(Event::Open { request, file: FILE, key: KEY, want: RWH });
-        let [Action::SendCreate { level, lease, .. }] = actions[..] else { panic!("{actions:?}") };
+        let actions = story.tell(Event::Open(Opening::new(request, FILE, KEY).want(Want::State(RWH))));
+        let [Action::SendCreate { level, contexts, .. }] = actions[..] else { panic!("{actions:?}") };
+        let lease = contexts.lease;
         assert_eq!(level == OplockLevel::Lease, version.is_some());
         assert_eq!(lease.map(|lease| if matches!(lease, Lease::V1(_)) { 1 } else { 2 }), version);
     }
@@ -358,7 +441,7 @@ fn with_the_last_connection_everything_is_lost() {
     let mut story = Story::new(Dialect::Smb311);
     let open = story.open(RWH, 1);
     let actions = story.tell(Event::Disconnected { conn: CONN });
-    assert_eq!(actions, [Action::Lost { open, held: RWH }, allow(NONE), PURGE]);
+    assert_eq!(actions, [cut_off(open, RWH), allow(NONE), PURGE]);
     assert_eq!(story.tell(Event::Purged { file: FILE }), []);
 }
 
@@ -379,14 +462,23 @@ fn a_misuse_changes_nothing() {
     let mut actions = Vec::new();
     let mut misuse = |event| story.client.handle(Instant::ZERO, event, &mut actions).unwrap_err();
     let terms = Terms::new(Dialect::Smb311, Capabilities::LEASING);
-    assert_eq!(misuse(Event::Connected { conn: CONN, terms }), Misuse::DuplicateConnection);
+    assert_eq!(
+        misuse(Event::Connected { conn: CONN, session: SESSION, previous: PreviousSession::Ended, terms }),
+        Misuse::DuplicateConnection
+    );
     assert_eq!(misuse(Event::Disconnected { conn: ConnId::new(7) }), Misuse::UnknownConnection);
     assert_eq!(misuse(Event::Flushed { file: FILE }), Misuse::UnknownFile);
     assert_eq!(misuse(Event::Closed { open }), Misuse::UnknownOpen);
     let (request, want) = (RequestId::new(9), R);
     let other = FileRef::new(2);
-    assert_eq!(misuse(Event::Open { request, file: other, key: KEY, want }), Misuse::LeaseKey);
-    assert_eq!(misuse(Event::Open { request, file: other, key: LeaseKey::ZERO, want }), Misuse::LeaseKey);
+    assert_eq!(
+        misuse(Event::Open(Opening::new(request, other, KEY).want(Want::State(want)))),
+        Misuse::LeaseKey
+    );
+    assert_eq!(
+        misuse(Event::Open(Opening::new(request, other, LeaseKey::ZERO).want(Want::State(want)))),
+        Misuse::LeaseKey
+    );
     assert_eq!(actions, []);
     assert_eq!(story.client.state(FILE), RWH);
 }

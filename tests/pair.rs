@@ -1,4 +1,5 @@
-//! Clients with a cache of one page each, one server, and a network that delays: no read is ever stale.
+//! Clients with a cache of one page each, one server, and a network that delays: no read is ever stale. Under leases, under oplocks,
+//! and with handles that come back.
 //!
 //! Everything follows from a seed. Messages of one connection keep their order, connections overtake each other, and
 //! connections are lost. Values are numbers that only grow, and one write is under way at a time, so a read is right exactly
@@ -8,42 +9,84 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::arithmetic_side_effects, clippy::wildcard_enum_match_arm)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use leasehold::client::{self, AckId, Client, ClientConfig, CreateReply, FileRef, OpenRef};
 use leasehold::server::{
-    self, Capabilities, Config, Create, ObjectKind, Opened, Origin, RouteSeed, Server, Terms,
+    self, Capabilities, Config, Create, Durability, ObjectKind, Opened, Origin, Reconnect, RouteSeed, Server,
+    Terms,
 };
-use leasehold::wire::{Lease, LeaseAck, LeaseBreak};
+use leasehold::wire::{LeaseAck, LeaseBreak, OplockBreak, RequestContexts};
 use leasehold::{
-    Access, Actor, ClientGuid, ConnId, CreateAction, CreateOptions, Dialect, Disposition, FileId, FileKey,
-    HashKey, Instant, Intent, LeaseKey, LeaseState, Machine, OplockLevel, RequestId, SessionId, ShareMode,
-    Status, TreeId,
+    Access, Actor, ClientGuid, ConnId, CreateAction, CreateGuid, CreateOptions, Dialect, Disposition, FileId,
+    FileKey, HashKey, Instant, Intent, LeaseKey, LeaseState, Machine, OplockLevel, RequestId, SessionId,
+    ShareMode, Status, TreeId, UserId,
 };
+use uuid::Uuid;
 
 const CLIENTS: usize = 3;
 const FILE: FileKey = FileKey::new(7);
 const PAGE: FileRef = FileRef::new(1);
 
+/// What the clients cache by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Leases,
+    Oplocks,
+    /// Leases, of opens that are to outlive their connections.
+    Durable,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    reads: u64,
+    cached: u64,
+    breaks: u64,
+    taken_up: u64,
+    regained: u64,
+    lost: u64,
+}
+
+fn histories(by: By) -> Counts {
+    let mut sum = Counts::default();
+    for seed in 0..400 {
+        let world = World::run(by, seed, 400);
+        let stats = world.server.stats();
+        sum.reads += world.counts.reads;
+        sum.cached += world.counts.cached;
+        sum.breaks += stats.lease_breaks_sent + stats.oplock_breaks_sent;
+        sum.taken_up += world.counts.taken_up;
+        sum.regained += world.counts.regained;
+        sum.lost += world.counts.lost;
+    }
+    println!("{by:?}: {sum:?}");
+    assert!(sum.cached > 500 && sum.reads > sum.cached + 1_000, "too quiet to mean anything");
+    assert!(sum.breaks > 1_000 && sum.taken_up > 20, "too quiet to mean anything");
+    sum
+}
+
 #[test]
 fn no_read_is_stale_and_no_write_is_lost() {
-    let mut reads = 0;
-    let mut cached = 0;
-    let mut breaks = 0;
-    for seed in 0..400 {
-        let world = World::run(seed, 400);
-        reads += world.reads;
-        cached += world.cached;
-        breaks += world.server.stats().lease_breaks_sent;
-    }
-    println!("{reads} reads, {cached} of them from a cache, {breaks} breaks");
-    assert!(cached > 1_000 && reads > cached + 1_000 && breaks > 1_000, "too quiet to mean anything");
+    histories(By::Leases);
+}
+
+#[test]
+fn under_oplocks_too() {
+    histories(By::Oplocks);
+}
+
+#[test]
+fn nor_where_handles_come_back() {
+    let counts = histories(By::Durable);
+    assert!(counts.regained > 200 && counts.lost > 100, "too quiet to mean anything");
 }
 
 /// To the server.
 #[derive(Clone, Debug)]
 enum Ask {
-    Create { open: OpenRef, level: OplockLevel, lease: Option<Lease> },
+    Create { open: OpenRef, level: OplockLevel, contexts: RequestContexts },
+    Reconnect { open: OpenRef, contexts: RequestContexts },
+    OplockAck { ack: AckId, body: OplockBreak },
     Close { open: OpenRef, file_id: FileId },
     Ack { ack: AckId, body: LeaseAck },
     Read { file_id: FileId },
@@ -54,9 +97,11 @@ enum Ask {
 #[derive(Clone, Debug)]
 enum Tell {
     Created { open: OpenRef, result: Result<CreateReply, Status> },
+    Reconnected { open: OpenRef, result: Result<CreateReply, Status> },
     Closed { open: OpenRef },
     Acked { ack: AckId, result: Result<(), Status> },
     Break(LeaseBreak),
+    OplockBreak(OplockBreak),
     Read(u64),
     Written { value: u64, flush: bool },
     Failed { flush: bool },
@@ -78,12 +123,17 @@ struct Peer {
     /// The one that the application uses.
     used: Option<OpenRef>,
     opening: bool,
+    /// Opens without a connection.
+    away: BTreeSet<OpenRef>,
+    /// An open was lost: what is dirty may be lost with it.
+    bereft: bool,
     /// What had been written when the read under way began.
     reading: Option<u64>,
     requests: u64,
 }
 
 struct World {
+    by: By,
     random: u64,
     now: u64,
     server: Server,
@@ -96,14 +146,14 @@ struct World {
     written: u64,
     begun: u64,
     writing: Option<usize>,
-    reads: u64,
-    cached: u64,
+    counts: Counts,
 }
 
 impl World {
-    fn run(seed: u64, steps: u32) -> Self {
+    fn run(by: By, seed: u64, steps: u32) -> Self {
         let peers = (0..CLIENTS).map(|_| Peer::new());
         let mut world = Self {
+            by,
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             now: 0,
             server: Server::new(Config::new(HashKey::new([5; 16]), RouteSeed::new([6; 16]), 1)),
@@ -115,8 +165,7 @@ impl World {
             written: 0,
             begun: 0,
             writing: None,
-            reads: 0,
-            cached: 0,
+            counts: Counts::default(),
         };
         for _ in 0..steps {
             world.step();
@@ -172,31 +221,45 @@ impl World {
         peer.requests += 1;
         let request = RequestId::new(peer.requests);
         let key = LeaseKey::new([1 + u8::try_from(who).unwrap(); 16]);
-        self.tell_client(who, client::Event::Open { request, file: PAGE, key, want });
+        let opening = client::Opening::new(request, PAGE, key)
+            .access(Access::READ_DATA | Access::WRITE_DATA, ShareMode::ALL)
+            .disposition(Disposition::OpenIf, CreateOptions::empty());
+        let opening = match self.by {
+            By::Leases | By::Oplocks => opening,
+            By::Durable => opening
+                .durable(CreateGuid::new(Uuid::from_u128((who as u128) << 64 | u128::from(request.get())))),
+        };
+        self.tell_client(who, client::Event::Open(opening.want(client::Want::State(want))));
     }
 
     fn connect(&mut self, who: usize) {
         self.conns += 1;
         let (conn, session) = (ConnId::new(self.conns), SessionId::new(self.conns));
         let guid = ClientGuid::from_wire([1 + u8::try_from(who).unwrap(); 16]);
-        let terms = Terms::new(Dialect::Smb311, Capabilities::LEASING);
+        let terms = match self.by {
+            By::Leases | By::Durable => Terms::new(Dialect::Smb311, Capabilities::LEASING),
+            By::Oplocks => Terms::new(Dialect::Smb210, Capabilities::empty()),
+        };
         self.tell_server(server::Event::Connected { conn, client: guid, terms });
         self.tell_server(server::Event::SessionBound { conn, session });
         self.peers[who].conn = Some(conn);
-        self.tell_client(who, client::Event::Connected { conn, terms });
+        let previous = client::PreviousSession::Ended;
+        self.tell_client(who, client::Event::Connected { conn, session, previous, terms });
     }
 
     fn read(&mut self, who: usize) {
         let written = self.written;
         let peer = &mut self.peers[who];
-        let Some(file_id) = peer.handle().filter(|_| peer.reading.is_none()) else { return };
+        let Some(file_id) = peer.handle().filter(|_| peer.reading.is_none() && peer.conn.is_some()) else {
+            return;
+        };
         if let Some(value) = peer.page.filter(|_| peer.allowed.contains(LeaseState::READ)) {
             // MS-SMB2 3.3.4.7: nobody waits for R, so until the notification is there the old value may be read.
-            let told = peer.down.iter().any(|tell| matches!(tell, Tell::Break(_)));
+            let told = peer.down.iter().any(|tell| matches!(tell, Tell::Break(_) | Tell::OplockBreak(_)));
             assert!(value >= written || told, "client {who} reads {value}, {written} was written before");
 
-            self.reads += 1;
-            self.cached += 1;
+            self.counts.reads += 1;
+            self.counts.cached += 1;
             return;
         }
         peer.reading = Some(written);
@@ -208,7 +271,7 @@ impl World {
             return;
         }
         let peer = &mut self.peers[who];
-        let Some(file_id) = peer.handle() else { return };
+        let Some(file_id) = peer.handle().filter(|_| peer.conn.is_some()) else { return };
         self.begun += 1;
         let value = self.begun;
         if peer.allowed.contains(LeaseState::WRITE) {
@@ -236,11 +299,12 @@ impl World {
         let peer = &mut self.peers[who];
         peer.up.clear();
         peer.down.clear();
-        peer.handles.clear();
-        (peer.used, peer.opening, peer.reading) = (None, false, None);
-        let flushing = peer.flushing.take().is_some();
-        if peer.dirty.take().is_some() || flushing {
-            // The application is told that this is lost, which is all that can be done.
+        (peer.opening, peer.reading) = (false, None);
+        let flushing = peer.flushing.take();
+        // What could not be written back is dirty still.
+        peer.dirty = peer.dirty.or(flushing);
+        if peer.dirty.is_some() {
+            // Others may get the file before this one is back; then it is lost.
             self.written = self.disk;
             for peer in &mut self.peers {
                 peer.reading = peer.reading.map(|before| before.min(self.disk));
@@ -250,7 +314,7 @@ impl World {
             self.writing = None;
         }
         self.tell_client(who, client::Event::Disconnected { conn });
-        if flushing {
+        if flushing.is_some() {
             // Every `Flush` is answered, also one that failed.
             self.tell_client(who, client::Event::Flushed { file: PAGE });
         }
@@ -279,11 +343,27 @@ impl World {
         let session = SessionId::new(conn.get());
         let origin = Origin::new(conn, session, TreeId::new(1));
         let event = match &ask {
-            Ask::Create { level, lease, .. } => {
+            Ask::Reconnect { contexts, .. } => {
+                let dh2c = contexts.durable.dh2c.unwrap();
+                let reconnect =
+                    Reconnect::new(request, origin, UserId::new([1; 16]), dh2c.file_id.persistent)
+                        .with_guid(dh2c.create_guid)
+                        .lease(contexts.lease.unwrap(), Some(FILE));
+                server::Event::Reconnect(reconnect)
+            }
+            Ask::OplockAck { body, .. } => server::Event::OplockAck { request, session, ack: *body },
+            Ask::Create { level, contexts, .. } => {
+                let durability = match contexts.durable.dh2q {
+                    Some(dh2q) => {
+                        Durability::V2 { timeout: 0, create_guid: dh2q.create_guid, persistent: false }
+                    }
+                    None => Durability::None,
+                };
                 let create = Create::new(request, origin, FILE)
                     .access(Access::READ_DATA | Access::WRITE_DATA, ShareMode::ALL)
                     .disposition(Disposition::OpenIf, CreateOptions::empty())
-                    .caching(*level, *lease);
+                    .caching(*level, contexts.lease)
+                    .durable(UserId::new([1; 16]), durability);
                 server::Event::Create(create)
             }
             Ask::Close { file_id, .. } => server::Event::Close { request, session, file_id: *file_id },
@@ -324,7 +404,12 @@ impl World {
                 let answer = match ask {
                     Ask::Read { .. } => Tell::Read(self.disk),
                     Ask::Write { value, flush, .. } => {
-                        assert!(value > self.disk, "{value} is written over {}", self.disk);
+                        // An answer that was lost with its connection has it written twice.
+                        assert!(
+                            value > self.disk || flush && value == self.disk,
+                            "{value} is written over {}",
+                            self.disk
+                        );
                         self.disk = value;
                         Tell::Written { value, flush }
                     }
@@ -334,14 +419,19 @@ impl World {
                 self.tell_server(server::Event::Done { ticket, result: Ok(()) });
             }
             server::Action::Granted { request, grant } => {
-                let Some((who, _, Ask::Create { open, .. })) = self.asked.remove(&request) else { return };
-                let reply = CreateReply::new(grant.file_id, grant.level, grant.contexts());
-                self.peers[who].down.push_back(Tell::Created { open, result: Ok(reply) });
+                let result = Ok(CreateReply::new(grant.file_id, grant.level, grant.contexts()));
+                let (who, tell) = match self.asked.remove(&request) {
+                    Some((who, _, Ask::Create { open, .. })) => (who, Tell::Created { open, result }),
+                    Some((who, _, Ask::Reconnect { open, .. })) => (who, Tell::Reconnected { open, result }),
+                    _ => return,
+                };
+                self.peers[who].down.push_back(tell);
             }
             server::Action::Refused { request, status } => {
                 let Some((who, _, ask)) = self.asked.remove(&request) else { return };
                 let answer = match ask {
                     Ask::Create { open, .. } => Tell::Created { open, result: Err(status) },
+                    Ask::Reconnect { open, .. } => Tell::Reconnected { open, result: Err(status) },
                     Ask::Close { open, .. } => Tell::Closed { open },
                     Ask::Write { flush, .. } => Tell::Failed { flush },
                     Ask::Read { .. } => Tell::Failed { flush: false },
@@ -364,9 +454,15 @@ impl World {
             server::Action::Interim { .. } | server::Action::CloseFile { .. } => {}
             server::Action::Resolve { .. } | server::Action::Unlink { .. } => panic!("nobody deletes"),
             server::Action::Persist { .. } => panic!("there is no store"),
-            server::Action::Accepted { .. }
-            | server::Action::SendOplockBreak { .. }
-            | server::Action::AnswerOplockAck { .. } => panic!("nobody locks or has an oplock"),
+            server::Action::SendOplockBreak { conn, body, .. } => {
+                let peer = self.peers.iter_mut().find(|peer| peer.conn == Some(conn)).unwrap();
+                peer.down.push_back(Tell::OplockBreak(body));
+            }
+            server::Action::AnswerOplockAck { request, result } => {
+                let Some((who, _, Ask::OplockAck { ack, .. })) = self.asked.remove(&request) else { return };
+                self.peers[who].down.push_back(Tell::Acked { ack, result: result.map(|_| ()) });
+            }
+            server::Action::Accepted { .. } => panic!("nobody locks"),
         }
     }
 
@@ -380,6 +476,17 @@ impl World {
                 self.peers[who].opening = false;
                 client::Event::Created { open, result }
             }
+            Tell::Reconnected { open, result } => {
+                if let Ok(reply) = result {
+                    self.peers[who].handles.insert(open, reply.file_id);
+                }
+                client::Event::Reconnected { open, result }
+            }
+            Tell::OplockBreak(body) => client::Event::OplockBroken {
+                conn: self.peers[who].conn.unwrap(),
+                session: SessionId::new(0),
+                body,
+            },
             Tell::Closed { open } => client::Event::Closed { open },
             Tell::Acked { ack, result } => client::Event::AckAnswered { ack, result },
             Tell::Break(body) => client::Event::LeaseBroken { body },
@@ -391,10 +498,11 @@ impl World {
                 if peer.allowed.contains(LeaseState::READ) {
                     peer.page.get_or_insert(value);
                 }
-                self.reads += 1;
+                self.counts.reads += 1;
                 return;
             }
-            Tell::Written { flush: true, .. } => {
+            Tell::Written { flush: true, value } => {
+                self.written = self.written.max(value);
                 self.peers[who].flushing = None;
                 client::Event::Flushed { file: PAGE }
             }
@@ -427,8 +535,15 @@ impl World {
 
     fn perform_client(&mut self, who: usize, action: client::Action) {
         match action {
-            client::Action::SendCreate { open, level, lease, .. } => {
-                self.peers[who].up.push_back(Ask::Create { open, level, lease });
+            client::Action::SendCreate { open, level, contexts, .. } => {
+                self.peers[who].opening = true;
+                self.peers[who].up.push_back(Ask::Create { open, level, contexts });
+            }
+            client::Action::SendReconnect { open, contexts, .. } => {
+                self.peers[who].up.push_back(Ask::Reconnect { open, contexts });
+            }
+            client::Action::SendOplockAck { ack, body, .. } => {
+                self.peers[who].up.push_back(Ask::OplockAck { ack, body });
             }
             client::Action::SendClose { open, file_id, .. } => {
                 self.peers[who].handles.remove(&open);
@@ -437,7 +552,14 @@ impl World {
             client::Action::SendLeaseAck { ack, body, .. } => {
                 self.peers[who].up.push_back(Ask::Ack { ack, body })
             }
-            client::Action::Allow { state, .. } => self.peers[who].allowed = state,
+            client::Action::Allow { state, .. } => {
+                let peer = &mut self.peers[who];
+                peer.allowed = state;
+                if let Some(value) = peer.dirty.filter(|_| state.contains(LeaseState::WRITE)) {
+                    // It has come back with what it had: nobody else has written.
+                    self.written = self.written.max(value);
+                }
+            }
             client::Action::Flush { file } => {
                 let peer = &mut self.peers[who];
                 match (peer.dirty.take(), peer.handles.values().next().copied()) {
@@ -452,10 +574,34 @@ impl World {
                 }
             }
             client::Action::Purge { file } => {
-                self.peers[who].page = None;
+                let peer = &mut self.peers[who];
+                let lost = peer.dirty.take();
+                assert!(lost.is_none() || peer.bereft, "{lost:?} is dirty and is dropped");
+                (peer.page, peer.bereft) = (None, false);
                 self.tell_client(who, client::Event::Purged { file });
             }
-            client::Action::Ready { .. } | client::Action::Lost { .. } => {}
+            client::Action::Ready { open, served: client::Served::Kept, .. } => {
+                let peer = &mut self.peers[who];
+                (peer.used, peer.opening) = (Some(open), false);
+                self.counts.taken_up += 1;
+            }
+            client::Action::Ready { .. } => {}
+            client::Action::Away { open } => {
+                self.peers[who].away.insert(open);
+            }
+            client::Action::Regained { open } => {
+                self.peers[who].away.remove(&open);
+                self.counts.regained += 1;
+            }
+            client::Action::Lost { open, .. } => {
+                let peer = &mut self.peers[who];
+                peer.away.remove(&open);
+                peer.handles.remove(&open);
+                peer.used = peer.used.filter(|used| *used != open);
+                peer.bereft = true;
+                self.counts.lost += 1;
+            }
+            client::Action::RenewSession { .. } => panic!("no session ends"),
             client::Action::Failed { .. } => self.peers[who].opening = false,
         }
     }
@@ -463,7 +609,8 @@ impl World {
 
 impl Peer {
     fn handle(&self) -> Option<FileId> {
-        self.handles.get(&self.used?).copied()
+        let used = self.used.filter(|open| !self.away.contains(open))?;
+        self.handles.get(&used).copied()
     }
 
     fn new() -> Self {
@@ -479,6 +626,8 @@ impl Peer {
             handles: BTreeMap::new(),
             used: None,
             opening: false,
+            away: BTreeSet::new(),
+            bereft: false,
             reading: None,
             requests: 0,
         }

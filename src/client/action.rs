@@ -1,10 +1,10 @@
 //! What a client machine has its driver do.
 
-use super::{AckId, FileRef, OpenRef};
+use super::{AckId, FileRef, LossReason, OpenRef, Renewal};
 use crate::state::{LeaseState, OplockLevel};
 use crate::status::Status;
 use crate::types::{ConnId, FileId, RequestId};
-use crate::wire::{Lease, LeaseAck, RequestContexts};
+use crate::wire::{LeaseAck, OplockBreak, RequestContexts};
 
 /// An action of [`Client`](super::Client). Exhaustive on purpose: a new duty must not compile unnoticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,30 @@ pub enum Action {
         conn: ConnId,
         /// RequestedOplockLevel
         level: OplockLevel,
-        /// The lease context, if there is one to send; see [`Action::contexts`].
-        lease: Option<Lease>,
+        /// Whether SMB2_FLAGS_REPLAY_OPERATION goes into the header.
+        replay: Replay,
+        /// The create contexts that are ours; the application's go beside them.
+        contexts: RequestContexts,
+    },
+    /// Send a CREATE that asks for an open again; answer with `Event::Reconnected` (MS-SMB2 3.2.4.4). SecurityFlags and
+    /// ImpersonationLevel are 0; name, access, attributes, share mode, disposition and options are those of the first CREATE;
+    /// no other contexts; the REPLAY flag is clear. Then locks that were under way go out again, with their numbers.
+    SendReconnect {
+        /// The open.
+        open: OpenRef,
+        /// The connection to send it on.
+        conn: ConnId,
+        /// RequestedOplockLevel
+        level: OplockLevel,
+        /// All create contexts.
+        contexts: RequestContexts,
+    },
+    /// Renew the session or the tree connects; answer with `Event::SessionReady`, or disconnect. Reconnects and CREATEs wait.
+    RenewSession {
+        /// A connection that is there.
+        conn: ConnId,
+        /// What is to be renewed.
+        renewal: Renewal,
     },
     /// Send a CLOSE; answer with `Event::Closed`.
     SendClose {
@@ -42,6 +64,17 @@ pub enum Action {
         via: OpenRef,
         /// The body.
         body: LeaseAck,
+    },
+    /// Send an Oplock Break Acknowledgment; answer with `Event::AckAnswered`.
+    SendOplockAck {
+        /// For the answer.
+        ack: AckId,
+        /// The connection to send it on.
+        conn: ConnId,
+        /// The open: its session and tree connect go into the header.
+        via: OpenRef,
+        /// The body.
+        body: OplockBreak,
     },
     /// The cache may now do this much, and no more.
     Allow {
@@ -68,6 +101,8 @@ pub enum Action {
         request: RequestId,
         /// The open.
         open: OpenRef,
+        /// Where it comes from.
+        served: Served,
     },
     /// The application does not get its file.
     Failed {
@@ -76,18 +111,48 @@ pub enum Action {
         /// Why.
         status: Status,
     },
-    /// An open is gone with its connection.
+    /// An open has no connection, and may come back: `Regained` or `Lost` follows. Nothing can be read or written through it; what
+    /// the cache has, dirty data too, it keeps.
+    Away {
+        /// The open.
+        open: OpenRef,
+    },
+    /// An open is back, with the FileId of the answer.
+    Regained {
+        /// The open.
+        open: OpenRef,
+    },
+    /// An open is gone, and with it its locks. It is not opened anew: others may have changed the file.
     Lost {
         /// The open.
         open: OpenRef,
-        /// What the cache was allowed until now: with W, what it had not written back is lost.
+        /// Why.
+        reason: LossReason,
+        /// The last answer of the server, or STATUS_CONNECTION_DISCONNECTED.
+        status: Status,
+        /// What the cache was allowed before: with W, what it had not written back is lost with the last open of the name, which
+        /// the `Purge` that follows says.
         held: LeaseState,
     },
 }
 
-impl Action {
-    /// The create contexts of a `SendCreate` that are ours.
-    pub fn contexts(lease: Option<Lease>) -> RequestContexts {
-        RequestContexts { lease, ..RequestContexts::default() }
-    }
+/// Whether a CREATE goes out for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "a flag of the header")]
+pub enum Replay {
+    /// The flag is clear.
+    First,
+    /// SMB2_FLAGS_REPLAY_OPERATION: it may have been carried out already; its CreateGuid is the same.
+    Again,
+}
+
+/// Where an open comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Served {
+    /// From the server, by a CREATE.
+    Server,
+    /// From a handle that was kept: the file is open as it was before, as if by FILE_OPENED.
+    Kept,
 }

@@ -1,11 +1,13 @@
 //! What a client machine is told.
 
-use super::{AckId, FileRef, OpenRef};
+use core::time::Duration;
+
+use super::{AckId, FileRef, OpenRef, Opening};
 use crate::server::Terms;
-use crate::state::{LeaseState, OplockLevel};
+use crate::state::OplockLevel;
 use crate::status::Status;
-use crate::types::{ConnId, FileId, LeaseKey, RequestId};
-use crate::wire::{LeaseBreak, ResponseContexts};
+use crate::types::{ConnId, FileId, SessionId};
+use crate::wire::{LeaseBreak, OplockBreak, ResponseContexts};
 
 /// An event of [`Client`](super::Client).
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +18,10 @@ pub enum Event {
     Connected {
         /// The connection.
         conn: ConnId,
+        /// The session. All connections of a machine carry the same: further ones are its channels.
+        session: SessionId,
+        /// What is known of the session before, if there was one.
+        previous: PreviousSession,
         /// What NEGOTIATE agreed on.
         terms: Terms,
     },
@@ -24,16 +30,36 @@ pub enum Event {
         /// The connection.
         conn: ConnId,
     },
+    /// The session is there again, on the connections that are: authenticated again, or another one, with its tree connects.
+    SessionReady {
+        /// The session.
+        session: SessionId,
+        /// What is known of the session before.
+        previous: PreviousSession,
+    },
+    /// The session has ended without the transport, or the driver knows more than the transport. Answers to what was under way are
+    /// not told any more, but for `Expired`: what that refuses, the driver sends again.
+    SessionLost {
+        /// The session.
+        session: SessionId,
+        /// How.
+        reason: SessionLoss,
+    },
     /// The application wants a file. Answered by `Ready` or `Failed`.
-    Open {
-        /// The request.
-        request: RequestId,
-        /// The *name* that it wants: two names of one file have two keys (MS-SMB2 3.2.1.5).
-        file: FileRef,
-        /// A new lease key, random; used if the name has none yet. The machine has no entropy of its own.
-        key: LeaseKey,
-        /// What the cache would like to do.
-        want: LeaseState,
+    Open(Opening),
+    /// FSCTL_LMR_REQUEST_RESILIENCY has succeeded: the open outlives its connection for this time (MS-SMB2 3.2.5.14.9).
+    Resilient {
+        /// The open.
+        open: OpenRef,
+        /// What was asked for.
+        timeout: Duration,
+    },
+    /// A CREATE that asked for an open again was answered (MS-SMB2 3.2.5.8).
+    Reconnected {
+        /// From the action.
+        open: OpenRef,
+        /// What it got.
+        result: Result<CreateReply, Status>,
     },
     /// A CREATE was answered.
     Created {
@@ -67,13 +93,46 @@ pub enum Event {
         /// The body.
         body: LeaseBreak,
     },
-    /// A Lease Break Acknowledgment was answered.
+    /// An Oplock Break Notification arrived on any connection.
+    OplockBroken {
+        /// The connection.
+        conn: ConnId,
+        /// SessionId of the header; 0 is legal (MS-SMB2 3.2.5.19).
+        session: SessionId,
+        /// The body.
+        body: OplockBreak,
+    },
+    /// An acknowledgment of either kind was answered.
     AckAnswered {
         /// From the action.
         ack: AckId,
         /// Success or the error.
         result: Result<(), Status>,
     },
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub enum SessionLoss {
+    /// Its user has to authenticate again; the opens are there (STATUS_NETWORK_SESSION_EXPIRED).
+    Expired,
+    /// It is gone (STATUS_USER_SESSION_DELETED). The server keeps what is durable.
+    Deleted,
+    /// The server has restarted: it keeps what is persistent, and nothing else.
+    ServerRestart,
+}
+
+/// Whether the server may still have the opens of a former session under it: then they are not found by a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "known, or not")]
+pub enum PreviousSession {
+    /// SESSION_SETUP named it as PreviousSessionId, or there was none.
+    Ended,
+    /// The server may not have seen its end.
+    Unknown,
 }
 
 /// What a CREATE response says about caching.

@@ -1,10 +1,11 @@
 //! One name with its lease key: what the server was told it holds, what the cache may do, and how it comes down.
 
+use super::open::Under;
 use super::{FileRef, FileSlot, OpenSlot};
 use crate::state::LeaseState;
-use crate::store::list::{Links, List};
+use crate::store::list::List;
 use crate::store::table::Keyed;
-use crate::types::{ConnId, Epoch, FileId, LeaseKey, RequestId};
+use crate::types::{Epoch, LeaseKey};
 
 /// A name that is open or being opened (MS-SMB2 3.2.1.5).
 #[derive(Clone, Debug)]
@@ -13,6 +14,13 @@ pub(super) struct File {
     pub(super) key: LeaseKey,
     /// What the lease gives: never more than the server has granted.
     pub(super) state: LeaseState,
+    /// What the oplocks of single opens add to it.
+    pub(super) oplocks: LeaseState,
+    /// The directory whose key goes along, and how many names name this one so: they keep it (MS-SMB2 3.2.4.3.8).
+    pub(super) parent: Option<FileSlot>,
+    pub(super) children: u32,
+    /// Handles that only H keeps open.
+    pub(super) kept: u32,
     pub(super) version: Version,
     pub(super) epoch: Epoch,
     /// What the cache was allowed last.
@@ -23,6 +31,11 @@ pub(super) struct File {
     pub(super) descent: Descent,
     /// Of the acknowledgment that is due next.
     pub(super) turn: Turn,
+    /// The notification that was answered last, or is to be: it may come twice, on two channels.
+    pub(super) heard: Option<(Epoch, LeaseState)>,
+    pub(super) presence: Presence,
+    /// In which order names came.
+    pub(super) serial: u64,
 }
 
 /// Whether an acknowledgment goes out for the first time.
@@ -47,6 +60,13 @@ pub(super) struct Descent {
     pub(super) purge: Task,
     pub(super) cache: Cache,
     pub(super) answer: Answer,
+}
+
+/// Whether all opens of a name have a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Here,
+    Away,
 }
 
 /// Whether what is cached can be trusted.
@@ -105,11 +125,15 @@ impl Descent {
 }
 
 impl File {
-    pub(super) fn new(name: FileRef, key: LeaseKey) -> Self {
+    pub(super) fn new(name: FileRef, key: LeaseKey, serial: u64) -> Self {
         Self {
             name,
             key,
             state: LeaseState::NONE,
+            oplocks: LeaseState::NONE,
+            parent: None,
+            children: 0,
+            kept: 0,
             version: Version::V2,
             epoch: Epoch::ZERO,
             allowed: LeaseState::NONE,
@@ -117,7 +141,15 @@ impl File {
             creating: 0,
             descent: Descent::DONE,
             turn: Turn::First,
+            heard: None,
+            presence: Presence::Here,
+            serial,
         }
+    }
+
+    /// What server and client agree on: lease and oplocks together.
+    pub(super) fn held(&self) -> LeaseState {
+        self.state.union(self.oplocks)
     }
 
     pub(super) fn count_creating(&mut self, under: Under, count: impl Fn(u32, u32) -> u32) {
@@ -128,38 +160,42 @@ impl File {
 
     /// A handle is about to close: what is dirty may have been written through it, and is written back first.
     pub(super) fn flush_before_closing(&mut self) {
-        if self.state.contains(LeaseState::WRITE) {
+        if self.held().contains(LeaseState::WRITE) {
             self.descent.flush.demand();
         }
     }
 
-    /// Comes down to what of the present state is in `to`: what is lost has to be written back or dropped.
+    /// Comes down to what of the present lease is in `to`.
     pub(super) fn lower(&mut self, to: LeaseState) {
-        let left = self.state.intersection(to).normalized();
-        let lost = self.state.difference(left);
+        self.hold(self.state.intersection(to).normalized(), self.oplocks);
+    }
+
+    /// Holds this from now on: what is lost has to be written back or dropped.
+    pub(super) fn hold(&mut self, state: LeaseState, oplocks: LeaseState) {
+        let before = self.held();
+        (self.state, self.oplocks) = (state, oplocks);
+        let lost = before.difference(self.held());
         if lost.contains(LeaseState::WRITE) {
             self.descent.flush.demand();
         }
         if lost.contains(LeaseState::READ) {
             self.descent.purge.demand();
         }
-        self.state = left;
     }
 
     /// What is cached may be stale. What is dirty is not: it is written back first.
     pub(super) fn void(&mut self) {
-        if self.state.contains(LeaseState::WRITE) {
-            self.descent.flush.demand();
-        }
+        self.flush_before_closing();
         self.descent.purge.demand();
         self.descent.cache = Cache::Void;
     }
 
     /// What the cache may do now.
     pub(super) fn permitted(&self) -> LeaseState {
-        match self.descent.cache {
-            Cache::Valid => self.state,
-            Cache::Void => LeaseState::NONE,
+        match (self.descent.cache, self.presence) {
+            (Cache::Valid, Presence::Here) => self.held(),
+            // Choice: while a handle is away its server may give it up untold, so that what is cached is only kept.
+            (Cache::Void, _) | (_, Presence::Away) => LeaseState::NONE,
         }
     }
 
@@ -171,13 +207,24 @@ impl File {
         }
     }
 
-    /// The lease is gone with the last connection: there is nobody to write back to, and nobody to answer.
+    /// The last connection is gone, and opens will come back: what was being written back is dirty still, and nobody waits for an
+    /// answer.
+    pub(super) fn interrupted(&mut self) {
+        self.descent.answer = Answer::None;
+        (self.turn, self.heard) = (Turn::First, None);
+        if self.descent.flush == Task::Running {
+            self.descent.flush = Task::Again;
+        }
+    }
+
+    /// Everything is gone with the last connection: there is nobody to write back to, and nobody to answer.
     pub(super) fn lose(&mut self) {
-        if !self.state.is_empty() {
+        if !self.held().is_empty() {
             self.descent.purge.demand();
         }
-        self.state = LeaseState::NONE;
+        (self.state, self.oplocks) = (LeaseState::NONE, LeaseState::NONE);
         self.descent.answer = Answer::None;
+        self.heard = None;
         self.descent.flush.forgo();
     }
 
@@ -188,61 +235,6 @@ impl File {
             Answer::Due { told: before } => before.intersection(told),
         };
         self.descent.answer = Answer::Due { told };
-    }
-}
-
-/// An open of the application's, from the moment when its CREATE goes out.
-#[derive(Clone, Debug)]
-pub(super) struct Open {
-    pub(super) file: FileSlot,
-    pub(super) conn: ConnId,
-    pub(super) stage: Stage,
-    pub(super) in_file: Links<OpenSlot>,
-}
-
-/// ```text
-/// Creating ──► Live ──Release, H──► Kept ──H lost──► Parting ──written back──► Closing
-///    │           └──Release, no H, or no lease─────────►┘                        ▲
-///    └──answered with the lease of another key──────────────────────────────────┘
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    Creating {
-        request: RequestId,
-        under: Under,
-    },
-    Live {
-        file_id: FileId,
-        under: Under,
-    },
-    /// The application is done with it; H keeps it open.
-    Kept {
-        file_id: FileId,
-    },
-    /// The application is done with it; it closes when nothing is dirty any more.
-    Parting {
-        file_id: FileId,
-    },
-    Closing {
-        file_id: FileId,
-    },
-}
-
-/// Whether an open belongs to the lease. One that does not keeps no lease alive, and no break closes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Under {
-    Lease,
-    Nothing,
-}
-
-impl Stage {
-    /// Whether the server has the lease for the sake of this open, and will have.
-    pub(super) fn holds_lease(self) -> bool {
-        match self {
-            Self::Live { under, .. } => under == Under::Lease,
-            Self::Kept { .. } => true,
-            Self::Creating { .. } | Self::Parting { .. } | Self::Closing { .. } => false,
-        }
     }
 }
 

@@ -1,6 +1,50 @@
 //! What the answer to a CREATE does to a lease that is held already (MS-SMB2 3.2.5.7.5).
 
+use super::file::{Answer, File, Version};
 use crate::state::LeaseState;
+use crate::wire::{Lease, LeaseFlags, LeaseV2};
+
+/// Takes in what a CREATE response says about the lease (MS-SMB2 3.2.5.7.4, 3.2.5.7.5).
+pub(super) fn apply(file: &mut File, lease: &Lease) {
+    // What was told and is not answered is not held, whatever a response says.
+    let ceiling = match file.descent.answer {
+        Answer::None => LeaseState::RWH,
+        Answer::Due { told } => told,
+    };
+    let returned = lease.state().intersection(ceiling).normalized();
+    let breaking = lease.flags().contains(LeaseFlags::BREAK_IN_PROGRESS);
+    match *lease {
+        Lease::V1(_) => {
+            file.version = Version::V1;
+            // The state of a breaking lease is what it was: the notification says what survives.
+            if breaking {
+                return;
+            }
+            file.lower(returned);
+            file.state = returned;
+        }
+        Lease::V2(LeaseV2 { epoch, .. }) => {
+            file.version = Version::V2;
+            let steps = epoch.since(file.epoch);
+            let returned = if breaking { returned.intersection(file.state) } else { returned };
+            match outcome(file.state, returned, steps) {
+                Outcome::Nothing => {}
+                Outcome::Upgrade => file.state = returned,
+                Outcome::UpgradeAndPurge => {
+                    file.void();
+                    file.state = returned;
+                }
+                Outcome::Purge | Outcome::Invalid => {
+                    file.void();
+                    file.lower(returned);
+                }
+            }
+            if steps.is_some() {
+                file.epoch = epoch;
+            }
+        }
+    }
+}
 
 /// What to make of the state in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

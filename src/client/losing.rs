@@ -1,0 +1,201 @@
+//! Connections and sessions that are lost (MS-SMB2 3.2.7.1, sheet durable 5.3).
+
+use alloc::vec::Vec;
+
+use super::away::{LossReason, Overdue, Phase};
+use super::event::SessionLoss;
+use super::file::{File, Turn};
+use super::open::{Debt, Open, Stage};
+use super::open_ref;
+use super::{Acked, Action, Client, FileSlot, Misuse, OpenSlot, Out};
+use crate::state::LeaseState;
+use crate::status::Status;
+use crate::types::{ConnId, SessionId};
+
+impl Client {
+    /// MS-SMB2 3.2.7.1: another connection carries on; with the last one opens wait to come back, or are gone.
+    pub(super) fn disconnected(&mut self, conn: ConnId, out: Out<'_>) -> Result<(), Misuse> {
+        let at = self.conns.iter().position(|(other, _)| *other == conn).ok_or(Misuse::UnknownConnection)?;
+        self.conns.remove(at);
+        match self.conns.first().map(|(conn, _)| *conn) {
+            Some(instead) => self.channel_lost(conn, instead, out),
+            None => self.all_lost(LossReason::Network, out),
+        }
+        Ok(())
+    }
+
+    pub(super) fn session_lost(
+        &mut self,
+        session: SessionId,
+        reason: SessionLoss,
+        out: Out<'_>,
+    ) -> Result<(), Misuse> {
+        if self.session.id != Some(session) {
+            return Err(Misuse::OtherSession);
+        }
+        self.session.valid = false;
+        match reason {
+            // The opens are there; the user authenticates again.
+            SessionLoss::Expired => {}
+            SessionLoss::Deleted => self.all_lost(LossReason::SessionDeleted, out),
+            SessionLoss::ServerRestart => self.all_lost(LossReason::ServerRestart, out),
+        }
+        Ok(())
+    }
+
+    /// The opens that meet a condition, in the order in which they were opened, and their files.
+    fn affected(&self, which: impl Fn(&Open) -> bool) -> (Vec<(OpenSlot, Open)>, Vec<FileSlot>) {
+        let found = self.opens.iter().filter(|(_, open)| which(open));
+        let mut opens: Vec<(OpenSlot, Open)> = found.map(|(slot, open)| (slot, open.clone())).collect();
+        opens.sort_unstable_by_key(|(_, open)| open.serial);
+        let mut files: Vec<FileSlot> = opens.iter().map(|(_, open)| open.file).collect();
+        files.sort_unstable();
+        files.dedup();
+        (opens, files)
+    }
+
+    /// A channel less: what was under way on it goes out on another, with a ChannelSequence that is one higher.
+    fn channel_lost(&mut self, conn: ConnId, instead: ConnId, out: Out<'_>) {
+        self.session.channel_sequence = self.session.channel_sequence.wrapping_add(1);
+        let on_it = |open: &Open| match open.away.map(|away| away.phase) {
+            Some(Phase::Sent { conn: on, .. }) => on == conn,
+            Some(Phase::Waiting | Phase::Delayed { .. }) => false,
+            None => open.conn == conn,
+        };
+        let (opens, files) = self.affected(on_it);
+        let (away, here): (Vec<_>, Vec<_>) = opens.into_iter().partition(|(_, open)| open.away.is_some());
+        for (slot, open) in here {
+            match open.stage {
+                Stage::Creating => self.create_lost(slot, &open, Some(instead), out),
+                Stage::Closing { file_id } => {
+                    // Its answer may be lost with the connection; a second CLOSE does no harm.
+                    self.redirect(slot, instead);
+                    out.push(Action::SendClose { open: open_ref(slot), conn: instead, file_id });
+                }
+                Stage::Live { .. } | Stage::Kept { .. } | Stage::Parting { .. } => {
+                    self.redirect(slot, instead);
+                }
+            }
+        }
+        self.forget_early();
+        self.send_again(conn);
+        for slot in files {
+            self.descend(slot, out);
+        }
+        // After the others: what is lost has its file come down, and that on a connection which is there.
+        for (slot, open) in away {
+            if let Some(Phase::Sent { overdue: Overdue::Yes, .. }) = open.away.map(|away| away.phase) {
+                self.lost(slot, LossReason::Expired, Status::CONNECTION_DISCONNECTED, out);
+            } else {
+                self.waits(slot, Phase::Waiting);
+            }
+        }
+    }
+
+    /// The last connection, or the session: every open is away or gone.
+    fn all_lost(&mut self, reason: LossReason, out: Out<'_>) {
+        let (opens, files) = self.affected(|_| true);
+        self.acks.clear();
+        // What is at stake is said of every open before anything is given up.
+        let stays =
+            |open: &Open| reason != LossReason::ServerRestart || open.durability.outlives_the_server();
+        let (away, here): (Vec<_>, Vec<_>) = opens.into_iter().partition(|(_, open)| open.away.is_some());
+        for (slot, open) in here {
+            let state = self.files.get(open.file).map_or(LeaseState::NONE, |file| file.state);
+            let held = self.files.get(open.file).map_or(LeaseState::NONE, File::at_stake);
+            let promised = open.durability.beside(open.caches(state)).timeout().filter(|_| stays(&open));
+            match (open.stage, promised) {
+                (Stage::Creating, _) => self.create_lost(slot, &open, None, out),
+                // A CLOSE that may not have arrived: only a persistent open would be in the way of others for long.
+                (Stage::Closing { .. }, Some(timeout)) if open.durability.outlives_the_server() => {
+                    self.send_away(slot, LeaseState::NONE, timeout);
+                }
+                (Stage::Closing { .. }, _) => self.forget(slot),
+                (Stage::Live { .. } | Stage::Kept { .. } | Stage::Parting { .. }, Some(timeout)) => {
+                    self.send_away(slot, held, timeout);
+                    out.push(Action::Away { open: open_ref(slot) });
+                }
+                (Stage::Live { .. } | Stage::Kept { .. } | Stage::Parting { .. }, None) => {
+                    self.gone(slot, reason, held, out);
+                }
+            }
+        }
+        self.forget_early();
+        for slot in files {
+            self.bereaved(slot);
+            if self.away(slot) {
+                if let Some(file) = self.files.get_mut(slot) {
+                    file.interrupted();
+                }
+            }
+            self.descend(slot, out);
+        }
+        // What was away already is no worse off, unless the server has it no more.
+        for (slot, open) in away {
+            match open.away.map(|away| away.phase) {
+                Some(_) if !stays(&open) && open.stage != Stage::Creating => {
+                    self.lost(slot, reason, Status::CONNECTION_DISCONNECTED, out);
+                }
+                Some(Phase::Sent { .. }) => self.try_again(slot, Status::CONNECTION_DISCONNECTED, out),
+                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {}
+            }
+        }
+    }
+
+    fn gone(&mut self, slot: OpenSlot, reason: LossReason, held: LeaseState, out: Out<'_>) {
+        self.forget(slot);
+        let status = Status::CONNECTION_DISCONNECTED;
+        out.push(Action::Lost { open: open_ref(slot), reason, status, held });
+    }
+
+    /// A CREATE whose answer is lost is sent again if it has a CreateGuid, and then with the REPLAY flag (sheet durable 5.6).
+    fn create_lost(&mut self, slot: OpenSlot, lost: &Open, instead: Option<ConnId>, out: Out<'_>) {
+        self.answer_to_create(lost.file, lost.under);
+        let again = lost.durability.replayable() && lost.tries < self.config.replays;
+        // Without a channel of the session only a persistent open can be found again (MS-SMB2 3.3.5.9).
+        if again && (instead.is_some() || lost.durability.outlives_the_server()) {
+            if let Some(open) = self.opens.get_mut(slot) {
+                open.tries = open.tries.saturating_add(1);
+            }
+            match instead {
+                Some(conn) if self.session.valid => self.send_create(slot, conn, out),
+                Some(_) | None => self.send_away(slot, LeaseState::NONE, self.config.create_timeout),
+            }
+        } else {
+            self.forget(slot);
+            let status = Status::CONNECTION_DISCONNECTED;
+            out.push(Action::Failed { request: lost.asked.request, status });
+        }
+    }
+
+    /// Acknowledgments that were under way on a lost channel are due again (MS-SMB2 3.2.7.1).
+    fn send_again(&mut self, conn: ConnId) {
+        let Self { acks, files, opens, .. } = self;
+        acks.retain(|sent| {
+            if sent.conn == conn {
+                match sent.of {
+                    Acked::Lease { file, state, .. } => {
+                        if let Some(file) = files.get_mut(file) {
+                            file.answer_due(state);
+                            file.turn = Turn::Again;
+                        }
+                    }
+                    Acked::Oplock { open } => {
+                        if let Some(Stage::Live { oplock, .. }) =
+                            opens.get_mut(open).map(|open| &mut open.stage)
+                        {
+                            *oplock = Debt::Due;
+                        }
+                    }
+                }
+            }
+            sent.conn != conn
+        });
+    }
+
+    fn redirect(&mut self, slot: OpenSlot, conn: ConnId) {
+        if let Some(open) = self.opens.get_mut(slot) {
+            open.conn = conn;
+        }
+    }
+}
