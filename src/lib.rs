@@ -82,7 +82,7 @@
 //! | `client/file.rs`, `client/open.rs`, `client/level.rs` | a name with its lease, an open with its oplock | 3.2.1.5, 3.2.1.6 |
 //! | `client/breaking.rs`, `client/descent.rs` | breaks, the way down from them, acknowledgments | 3.2.5.19 |
 //! | `client/kept.rs` | handles that H keeps open, and who takes them up | 3.2.4.5 |
-//! | `client/durability.rs` | what lets an open outlive its connection | 3.2.4.3.5, 3.2.5.7.3 |
+//! | `client/durability.rs` | what lets an open outlive its connection | 3.2.4.3.5, 3.2.5.7 |
 //! | `client/losing.rs`, `client/away.rs` | connections and sessions that are lost | 3.2.7.1 |
 //! | `client/returning.rs`, `client/retry.rs` | opens that are asked for again, and what follows from each answer | 3.2.4.4, 3.2.5.8 |
 //! | `client/buckets.rs` | numbers for LOCK requests | 3.2.4.19 |

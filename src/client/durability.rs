@@ -1,4 +1,4 @@
-//! What lets an open outlive its connection (sheet durable 5.1, MS-SMB2 3.2.4.3.5, 3.2.5.7.3).
+//! What lets an open outlive its connection (MS-SMB2 3.2.4.3.5, 3.2.5.7).
 
 use core::time::Duration;
 
@@ -131,7 +131,7 @@ impl Durability {
         }
     }
 
-    /// After a break that has left this (sheet durable 5.2): a server keeps a durable open only with BATCH or H.
+    /// After a break that has left this (MS-SMB2 3.3.5.9.6, 3.3.5.9.10 <342>): a server keeps a durable open only with BATCH or H.
     pub(super) fn beside(self, state: LeaseState) -> Self {
         match self {
             Self::V1 { .. } | Self::V2 { .. } if !state.contains(LeaseState::HANDLE) => Self::None,

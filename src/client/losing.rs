@@ -1,4 +1,4 @@
-//! Connections and sessions that are lost (MS-SMB2 3.2.7.1, sheet durable 5.3).
+//! Connections and sessions that are lost (MS-SMB2 3.2.7.1).
 
 use alloc::vec::Vec;
 
@@ -148,7 +148,8 @@ impl Client {
         out.push(Action::Lost { open: open_ref(slot), reason, status, held });
     }
 
-    /// A CREATE whose answer is lost is sent again if it has a CreateGuid, and then with the REPLAY flag (sheet durable 5.6).
+    /// A CREATE whose answer is lost is sent again if it has a CreateGuid, and then with the REPLAY flag (MS-SMB2
+    /// 3.2.7.1).
     fn create_lost(&mut self, slot: OpenSlot, lost: &Open, instead: Option<ConnId>, out: Out<'_>) {
         self.answer_to_create(lost.file, lost.under);
         let again = lost.durability.replayable() && lost.tries < self.config.replays;

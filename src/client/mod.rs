@@ -227,7 +227,7 @@ impl Client {
         self.files.len()
     }
 
-    /// ChannelSequence for the headers of the session (MS-SMB2 3.2.4.1.4): one more after each channel that is lost beside others.
+    /// ChannelSequence for the headers of the session (MS-SMB2 3.2.4.1): one more after each channel that is lost beside others.
     pub fn channel_sequence(&self) -> u16 {
         self.session.channel_sequence
     }

@@ -1,4 +1,4 @@
-//! What the answer to a reconnect means, and when it is tried again (sheet durable 5.5).
+//! What the answer to a reconnect means, and when it is tried again (MS-SMB2 3.2.4.4, 3.2.5.8).
 
 use core::time::Duration;
 

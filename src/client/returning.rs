@@ -138,7 +138,7 @@ impl Client {
         self.descend(file, out);
     }
 
-    /// A reconnect has come to nothing: once more, or the open is gone (sheet durable 5.5).
+    /// A reconnect has come to nothing: once more, or the open is gone (MS-SMB2 3.2.5.8).
     pub(super) fn try_again(&mut self, slot: OpenSlot, status: Status, out: Out<'_>) {
         let Some(open) = self.opens.get_mut(slot) else { return };
         let Some(away) = open.away else { return };
