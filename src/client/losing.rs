@@ -43,6 +43,14 @@ impl Client {
         Ok(())
     }
 
+    /// Another session takes the place of one that was not said to have ended: nothing is open under it.
+    pub(super) fn supersede(&mut self, session: SessionId, out: Out<'_>) {
+        if !self.conns.is_empty() && self.session.id.is_some_and(|before| before != session) {
+            self.session.valid = false;
+            self.all_lost(LossReason::SessionDeleted, out);
+        }
+    }
+
     /// The opens that meet a condition, in the order in which they were opened, and their files.
     fn affected(&self, which: impl Fn(&Open) -> bool) -> (Vec<(OpenSlot, Open)>, Vec<FileSlot>) {
         let found = self.opens.iter().filter(|(_, open)| which(open));

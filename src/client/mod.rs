@@ -282,6 +282,7 @@ impl Client {
                 if other && !self.conns.is_empty() {
                     return Err(Misuse::OtherSession);
                 }
+                self.supersede(session, out);
                 self.conns.push((conn, terms));
                 self.session_ready(session, previous);
             }
@@ -292,6 +293,7 @@ impl Client {
                 if self.session.valid && self.session.id != Some(session) {
                     return Err(Misuse::OtherSession);
                 }
+                self.supersede(session, out);
                 self.session_ready(session, previous);
             }
             Event::SessionLost { session, reason } => return self.session_lost(session, reason, out),
