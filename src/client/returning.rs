@@ -16,10 +16,11 @@ use crate::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2, RequestContexts};
 impl Client {
     /// The session is valid, and its tree connects are there: what waits goes out.
     pub(super) fn session_ready(&mut self, session: SessionId, previous: PreviousSession) {
+        // A further channel, or the same user again, says nothing of the session before.
         if self.session.id != Some(session) {
-            self.session.channel_sequence = 0;
+            (self.session.channel_sequence, self.session.previous) = (0, previous);
         }
-        (self.session.id, self.session.valid, self.session.previous) = (Some(session), true, previous);
+        (self.session.id, self.session.valid) = (Some(session), true);
     }
 
     /// Where requests go now.
