@@ -109,9 +109,8 @@ impl Client {
             |open: &Open| reason != LossReason::ServerRestart || open.durability.outlives_the_server();
         let (away, here): (Vec<_>, Vec<_>) = opens.into_iter().partition(|(_, open)| open.away.is_some());
         for (slot, open) in here {
-            let state = self.files.get(open.file).map_or(LeaseState::NONE, |file| file.state);
             let held = self.files.get(open.file).map_or(LeaseState::NONE, File::at_stake);
-            let promised = open.durability.beside(open.caches(state)).timeout().filter(|_| stays(&open));
+            let promised = open.durability.timeout().filter(|_| stays(&open));
             match (open.stage, promised) {
                 (Stage::Creating, _) => self.create_lost(slot, &open, None, out),
                 // A CLOSE that may not have arrived: only a persistent open would be in the way of others for long.
