@@ -67,7 +67,10 @@ pub enum LossReason {
 
 impl Client {
     /// An open goes away, or a CREATE waits. It is given up when this time is over.
+    ///
+    /// Its FileId means nothing until the answer says it anew: a break under it comes before that answer, or is another's.
     pub(super) fn send_away(&mut self, slot: OpenSlot, held: LeaseState, timeout: Duration) {
+        self.unidentify(slot);
         let deadline = self.timers.start(self.now.saturating_add(timeout), Due::Deadline(slot));
         if let Some(open) = self.opens.get_mut(slot) {
             open.away = Some(Away { held, phase: Phase::Waiting, deadline: Some(deadline) });
