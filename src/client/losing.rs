@@ -98,12 +98,17 @@ impl Client {
                 self.waits(slot, Phase::Waiting);
             }
         }
+        if let Some((_, renewal)) = self.session.renewal.filter(|(asked, _)| *asked == conn) {
+            self.session.renewal = Some((instead, renewal));
+            out.push(Action::RenewSession { conn: instead, renewal });
+        }
     }
 
     /// The last connection, or the session: every open is away or gone.
     fn all_lost(&mut self, reason: LossReason, out: Out<'_>) {
         let (opens, files) = self.affected(|_| true);
         self.acks.clear();
+        self.session.renewal = None;
         // What is at stake is said of every open before anything is given up.
         let stays =
             |open: &Open| reason != LossReason::ServerRestart || open.durability.outlives_the_server();

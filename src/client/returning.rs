@@ -20,6 +20,7 @@ impl Client {
         if self.session.id != Some(session) {
             (self.session.channel_sequence, self.session.previous) = (0, previous);
         }
+        self.session.renewal = None;
         (self.session.id, self.session.valid) = (Some(session), true);
     }
 
@@ -186,6 +187,7 @@ impl Client {
     fn renew(&mut self, renewal: Renewal, out: Out<'_>) {
         if let Some(conn) = self.ready() {
             self.session.valid = false;
+            self.session.renewal = Some((conn, renewal));
             out.push(Action::RenewSession { conn, renewal });
         }
     }
