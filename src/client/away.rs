@@ -84,6 +84,12 @@ impl Client {
         }
     }
 
+    pub(super) fn dequeue(&mut self, slot: OpenSlot) {
+        if let Some(place) = self.place(slot) {
+            self.queue.remove(&place);
+        }
+    }
+
     /// File by file in the order in which they were opened, and open by open.
     fn place(&self, slot: OpenSlot) -> Option<(u64, u64)> {
         let open = self.opens.get(slot)?;
@@ -92,9 +98,7 @@ impl Client {
 
     /// Ends the waiting of an open, whatever comes after: no timer, no place in the queue or in the window.
     pub(super) fn stop_waiting(&mut self, slot: OpenSlot) -> Option<Away> {
-        if let Some(place) = self.place(slot) {
-            self.queue.remove(&place);
-        }
+        self.dequeue(slot);
         let away = self.opens.get_mut(slot)?.away.take()?;
         if let Some(deadline) = away.deadline {
             self.timers.stop(deadline);

@@ -145,6 +145,14 @@ impl Opening {
         opens && same && !self.access.is_empty() && kept.access.contains(self.access)
     }
 
+    /// Whether a handle that is kept would be in the way of this at the server: nobody breaks it for an open of its own key. A file
+    /// goes away, or gets another name, only without it.
+    pub(super) fn excludes(&self, kept: &Self) -> bool {
+        let mine = Claim::new(self.access, self.sharing, self.disposition);
+        let deletes = mine.deletes() || self.options.contains(CreateOptions::DELETE_ON_CLOSE);
+        deletes || !mine.fits(Claim::new(kept.access, kept.sharing, Disposition::Open))
+    }
+
     /// A handle that deletes its file when it closes has to close when the application says so.
     pub(super) fn may_be_kept(&self) -> bool {
         !self.options.contains(CreateOptions::DELETE_ON_CLOSE)
