@@ -1,5 +1,7 @@
 //! Coming back: opens are asked for again, file by file and a few at a time (MS-SMB2 3.2.4.4, 3.2.5.8).
 
+use core::time::Duration;
+
 use super::away::{Away, LossReason, Overdue, Phase};
 use super::event::{CreateReply, PreviousSession};
 use super::file::{File, Version};
@@ -164,7 +166,7 @@ impl Client {
                 self.lost(slot, LossReason::GivenUp, status, out);
             }
             Outcome::Renew(renewal) => {
-                self.waits(slot, Phase::Waiting);
+                self.wait(slot, self.config.retry.delay(tries, serial));
                 self.renew(renewal, out);
             }
             Outcome::Retry => {
@@ -173,13 +175,18 @@ impl Client {
                     Status::OBJECT_NAME_NOT_FOUND => self.config.retry.wait(0, tries, serial),
                     _ => self.config.retry.delay(tries, serial),
                 };
-                if delay.is_zero() {
-                    self.waits(slot, Phase::Waiting);
-                } else {
-                    let timer = self.timers.start(self.now.saturating_add(delay), Due::Retry(slot));
-                    self.waits(slot, Phase::Delayed { timer });
-                }
+                self.wait(slot, delay);
             }
+        }
+    }
+
+    /// Tries again after this time.
+    fn wait(&mut self, slot: OpenSlot, delay: Duration) {
+        if delay.is_zero() {
+            self.waits(slot, Phase::Waiting);
+        } else {
+            let timer = self.timers.start(self.now.saturating_add(delay), Due::Retry(slot));
+            self.waits(slot, Phase::Delayed { timer });
         }
     }
 

@@ -272,3 +272,21 @@ fn an_acknowledgment_that_was_given_up_does_not_excuse_the_next() {
     story.tell(Event::AckAnswered { ack, result: Err(Status::UNSUCCESSFUL) });
     assert_eq!(story.client.state(FILE), NONE, "the server has nothing left for it");
 }
+
+/// A renewal that succeeds and helps nothing is no reason to ask as fast as one can.
+#[test]
+fn renewals_in_vain_wait_like_other_tries() {
+    let mut story = story();
+    let open = durable(&mut story, FILE, KEY, ShareFlags::CONTINUOUSLY_AVAILABLE);
+    story.lose_connection();
+    let mut actions = story.reconnect();
+    let (session, previous) = (SessionId::new(0x1a), PreviousSession::Ended);
+    let mut tries = 0;
+    while tries < 20 && reconnects(&actions) == [open] {
+        tries += 1;
+        refused(&mut story, open, Status::NETWORK_NAME_DELETED);
+        actions = story.tell(Event::SessionReady { session, previous });
+    }
+    assert_eq!(tries, 4, "as of FILE_NOT_AVAILABLE");
+    assert_eq!(reconnects(&story.pass(5_000)), [open]);
+}
