@@ -108,6 +108,7 @@ impl Client {
     fn all_lost(&mut self, reason: LossReason, out: Out<'_>) {
         let (opens, files) = self.affected(|_| true);
         self.acks.clear();
+        self.early.clear();
         self.session.renewal = None;
         // What is at stake is said of every open before anything is given up.
         let stays =

@@ -290,3 +290,17 @@ fn renewals_in_vain_wait_like_other_tries() {
     assert_eq!(tries, 4, "as of FILE_NOT_AVAILABLE");
     assert_eq!(reconnects(&story.pass(5_000)), [open]);
 }
+
+/// Breaks that waited for the answer to a reconnect went with the connection.
+#[test]
+fn a_break_of_a_connection_that_is_gone_means_nothing_on_the_next() {
+    let (mut story, open, file_id) = batch_comes_back();
+    let early = FileId::new(77, 77);
+    assert_ne!(early, file_id);
+    story.oplock_broken(early, OplockLevel::II);
+    story.tell(Event::Disconnected { conn: AGAIN });
+    assert_eq!(reconnects(&story.reconnect()), [open]);
+    let reply = CreateReply::new(early, OplockLevel::Batch, ResponseContexts::default());
+    let actions = story.tell(Event::Reconnected { open, result: Ok(reply) });
+    assert_eq!(actions, [Action::Regained { open }, allow(RWH)]);
+}
