@@ -304,3 +304,37 @@ fn a_break_of_a_connection_that_is_gone_means_nothing_on_the_next() {
     let actions = story.tell(Event::Reconnected { open, result: Ok(reply) });
     assert_eq!(actions, [Action::Regained { open }, allow(RWH)]);
 }
+
+/// Sheet durable 5.5, OBJECT_NAME_NOT_FOUND: the first may have arrived, so that the open is connected, to nobody's use. Only the end of
+/// the session gives it free.
+#[test]
+fn a_reconnect_that_was_lost_with_its_channel_is_not_given_up_at_once() {
+    let mut story = story();
+    let open = durable(&mut story, FILE, KEY, ShareFlags::empty());
+    story.lose_connection();
+    assert_eq!(reconnects(&story.reconnect()), [open]);
+    let session = SessionId::new(0x1a);
+    let (previous, terms) = (PreviousSession::Ended, all_terms(Dialect::Smb311));
+    story.tell(Event::Connected { conn: THIRD, session, previous, terms });
+    assert_eq!(reconnects(&story.tell(Event::Disconnected { conn: AGAIN })), [open]);
+    let actions = refused(&mut story, open, Status::OBJECT_NAME_NOT_FOUND);
+    assert!(!says_lost(&actions), "with what is dirty: {actions:?}");
+}
+
+/// Sheet 9.6: the CLOSE goes before the CREATE also if another CREATE of the name is on its way.
+#[test]
+fn what_is_in_the_way_closes_first_whatever_else_is_on_its_way() {
+    let mut story = story();
+    let opening = story.opening().want(Want::State(RH)).access(Access::READ_DATA, ShareMode::READ);
+    let kept = story.create(opening).open;
+    story.answer(kept, Some(granted(RH, 1)));
+    story.tell(Event::Release { open: kept });
+    let opening = story.opening().want(Want::State(RH)).access(Access::READ_DATA, ShareMode::ALL);
+    let other = story.create(opening).open;
+    let opening = story.opening().want(Want::State(RH)).access(Access::DELETE, ShareMode::ALL);
+    let mut actions = story.tell(Event::Open(opening));
+    actions.extend(story.answer(other, Some(granted(RH, 1))));
+    let close = actions.iter().position(|action| matches!(action, Action::SendClose { .. }));
+    let create = actions.iter().position(|action| matches!(action, Action::SendCreate { .. }));
+    assert!(close.is_some() && create.is_some() && close < create, "{actions:?}");
+}
