@@ -169,8 +169,14 @@ impl Client {
         opens.any(|(_, open)| open.away.is_some() && open.stage.usable())
     }
 
-    /// CREATEs that waited for opens of their name may go out.
+    /// CREATEs that waited for opens of their name may go out, unless one has still to close: it may be in their way.
     pub(super) fn enqueue_creates(&mut self, slot: FileSlot) {
+        let Some(file) = self.files.get(slot) else { return };
+        let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
+        if opens.any(|(_, open)| matches!(open.stage, Stage::Parting { .. })) {
+            return;
+        }
+        drop(opens);
         let mut next = self.files.get(slot).and_then(|file| file.opens.head());
         while let Some((slot, open)) = next.and_then(|slot| Some((slot, self.opens.get(slot)?))) {
             next = open.in_file.next();
