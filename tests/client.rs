@@ -35,6 +35,8 @@ mod policy;
 mod races;
 #[path = "client/replay.rs"]
 mod replay;
+#[path = "client/review.rs"]
+mod review;
 
 const FILE: FileRef = FileRef::new(1);
 const KEY: LeaseKey = LeaseKey::new([0x11; 16]);

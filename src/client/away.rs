@@ -67,7 +67,10 @@ pub enum LossReason {
 
 impl Client {
     /// An open goes away, or a CREATE waits. It is given up when this time is over.
+    ///
+    /// Its FileId means nothing until the answer says it anew: a break under it comes before that answer, or is another's.
     pub(super) fn send_away(&mut self, slot: OpenSlot, held: LeaseState, timeout: Duration) {
+        self.unidentify(slot);
         let deadline = self.timers.start(self.now.saturating_add(timeout), Due::Deadline(slot));
         if let Some(open) = self.opens.get_mut(slot) {
             open.away = Some(Away { held, phase: Phase::Waiting, deadline: Some(deadline) });
@@ -81,6 +84,12 @@ impl Client {
         }
     }
 
+    pub(super) fn dequeue(&mut self, slot: OpenSlot) {
+        if let Some(place) = self.place(slot) {
+            self.queue.remove(&place);
+        }
+    }
+
     /// File by file in the order in which they were opened, and open by open.
     fn place(&self, slot: OpenSlot) -> Option<(u64, u64)> {
         let open = self.opens.get(slot)?;
@@ -89,9 +98,7 @@ impl Client {
 
     /// Ends the waiting of an open, whatever comes after: no timer, no place in the queue or in the window.
     pub(super) fn stop_waiting(&mut self, slot: OpenSlot) -> Option<Away> {
-        if let Some(place) = self.place(slot) {
-            self.queue.remove(&place);
-        }
+        self.dequeue(slot);
         let away = self.opens.get_mut(slot)?.away.take()?;
         if let Some(deadline) = away.deadline {
             self.timers.stop(deadline);
@@ -162,8 +169,14 @@ impl Client {
         opens.any(|(_, open)| open.away.is_some() && open.stage.usable())
     }
 
-    /// CREATEs that waited for opens of their name may go out.
+    /// CREATEs that waited for opens of their name may go out, unless one has still to close: it may be in their way.
     pub(super) fn enqueue_creates(&mut self, slot: FileSlot) {
+        let Some(file) = self.files.get(slot) else { return };
+        let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
+        if opens.any(|(_, open)| matches!(open.stage, Stage::Parting { .. })) {
+            return;
+        }
+        drop(opens);
         let mut next = self.files.get(slot).and_then(|file| file.opens.head());
         while let Some((slot, open)) = next.and_then(|slot| Some((slot, self.opens.get(slot)?))) {
             next = open.in_file.next();

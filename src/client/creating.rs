@@ -73,7 +73,14 @@ impl Client {
         });
         self.serial = self.serial.saturating_add(1);
         file.opens.push_back(&mut self.opens, open, |open| &mut open.in_file);
+        let clears = self.clear_the_way(slot, &opening);
         match self.ready().filter(|_| !self.away(slot)) {
+            _ if clears => {
+                // Behind the CLOSE of what is in its way: the way down puts it into the queue.
+                self.send_away(open, LeaseState::NONE, self.config.create_timeout);
+                self.dequeue(open);
+                self.descend(slot, out);
+            }
             Some(conn) => self.send_create(open, conn, out),
             // The lease of the name is not there to join as yet, or the session is not.
             None => self.send_away(open, LeaseState::NONE, self.config.create_timeout),

@@ -99,16 +99,17 @@ impl Client {
         let (mut held, mut state, mut oplocks) = (file.creating > 0, file.state, LeaseState::NONE);
         while let Some((open_slot, open)) = next.and_then(|slot| Some((slot, self.opens.get_mut(slot)?))) {
             next = open.in_file.next();
+            // Sheet durable 5.2: without BATCH or H the server will not keep it. Of one that is away, its answer says so; of one that
+            // is to close, what is held says nothing: it has been given up here, and is kept there.
+            if matches!(open.stage, Stage::Live { .. } | Stage::Kept { .. }) && open.away.is_none() {
+                open.durability = open.durability.beside(open.caches(state));
+            }
             if matches!(open.stage, Stage::Kept { .. }) && !open.may_stay(state) {
                 self.part_with(open_slot);
                 continue;
             }
             held |= open.holds_lease();
             oplocks |= open.oplock();
-            // Sheet durable 5.2: without BATCH or H the server will not keep it. Of one that is away, its answer says so.
-            if open.stage != Stage::Creating && open.away.is_none() {
-                open.durability = open.durability.beside(open.caches(state));
-            }
         }
         if !held {
             state = LeaseState::NONE;

@@ -30,7 +30,8 @@ pub enum Event {
         /// The connection.
         conn: ConnId,
     },
-    /// The session is there again, on the connections that are: authenticated again, or another one, with its tree connects.
+    /// The session is there again, on the connections that are: authenticated again, or another one, with its tree connects. If it
+    /// is another one, answers to what was under way are not told any more.
     SessionReady {
         /// The session.
         session: SessionId,

@@ -224,7 +224,7 @@ impl File {
         }
         (self.state, self.oplocks) = (LeaseState::NONE, LeaseState::NONE);
         self.descent.answer = Answer::None;
-        self.heard = None;
+        (self.turn, self.heard) = (Turn::First, None);
         self.descent.flush.forgo();
     }
 

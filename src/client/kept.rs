@@ -49,6 +49,20 @@ impl Client {
         }
     }
 
+    /// Parts with the handles that would be in the way of an open; says whether there were any.
+    pub(super) fn clear_the_way(&mut self, file: FileSlot, opening: &Opening) -> bool {
+        let mut next = self.files.get(file).and_then(|file| file.opens.head());
+        let mut any = false;
+        while let Some((slot, open)) = next.and_then(|slot| Some((slot, self.opens.get(slot)?))) {
+            next = open.in_file.next();
+            if matches!(open.stage, Stage::Kept { .. }) && opening.excludes(&open.asked) {
+                self.part_with(slot);
+                any = true;
+            }
+        }
+        any
+    }
+
     /// Takes a handle off the list of those that are kept, if it is there.
     pub(super) fn no_longer_kept(&mut self, slot: OpenSlot) -> Option<FileSlot> {
         let open = self.opens.get(slot)?;

@@ -43,6 +43,14 @@ impl Client {
         Ok(())
     }
 
+    /// Another session takes the place of one that was not said to have ended: nothing is open under it.
+    pub(super) fn supersede(&mut self, session: SessionId, out: Out<'_>) {
+        if !self.conns.is_empty() && self.session.id.is_some_and(|before| before != session) {
+            self.session.valid = false;
+            self.all_lost(LossReason::SessionDeleted, out);
+        }
+    }
+
     /// The opens that meet a condition, in the order in which they were opened, and their files.
     fn affected(&self, which: impl Fn(&Open) -> bool) -> (Vec<(OpenSlot, Open)>, Vec<FileSlot>) {
         let found = self.opens.iter().filter(|(_, open)| which(open));
@@ -90,20 +98,25 @@ impl Client {
                 self.waits(slot, Phase::Waiting);
             }
         }
+        if let Some((_, renewal)) = self.session.renewal.filter(|(asked, _)| *asked == conn) {
+            self.session.renewal = Some((instead, renewal));
+            out.push(Action::RenewSession { conn: instead, renewal });
+        }
     }
 
     /// The last connection, or the session: every open is away or gone.
     fn all_lost(&mut self, reason: LossReason, out: Out<'_>) {
         let (opens, files) = self.affected(|_| true);
         self.acks.clear();
+        self.early.clear();
+        self.session.renewal = None;
         // What is at stake is said of every open before anything is given up.
         let stays =
             |open: &Open| reason != LossReason::ServerRestart || open.durability.outlives_the_server();
         let (away, here): (Vec<_>, Vec<_>) = opens.into_iter().partition(|(_, open)| open.away.is_some());
         for (slot, open) in here {
-            let state = self.files.get(open.file).map_or(LeaseState::NONE, |file| file.state);
             let held = self.files.get(open.file).map_or(LeaseState::NONE, File::at_stake);
-            let promised = open.durability.beside(open.caches(state)).timeout().filter(|_| stays(&open));
+            let promised = open.durability.timeout().filter(|_| stays(&open));
             match (open.stage, promised) {
                 (Stage::Creating, _) => self.create_lost(slot, &open, None, out),
                 // A CLOSE that may not have arrived: only a persistent open would be in the way of others for long.

@@ -123,10 +123,13 @@ struct Session {
     valid: bool,
     previous: PreviousSession,
     channel_sequence: u16,
+    /// What the driver was asked for, and on which connection.
+    renewal: Option<(ConnId, Renewal)>,
 }
 
 impl Session {
-    const NONE: Self = Self { id: None, valid: false, previous: PreviousSession::Ended, channel_sequence: 0 };
+    const NONE: Self =
+        Self { id: None, valid: false, previous: PreviousSession::Ended, channel_sequence: 0, renewal: None };
 }
 
 /// An acknowledgment without an answer.
@@ -282,6 +285,7 @@ impl Client {
                 if other && !self.conns.is_empty() {
                     return Err(Misuse::OtherSession);
                 }
+                self.supersede(session, out);
                 self.conns.push((conn, terms));
                 self.session_ready(session, previous);
             }
@@ -292,6 +296,7 @@ impl Client {
                 if self.session.valid && self.session.id != Some(session) {
                     return Err(Misuse::OtherSession);
                 }
+                self.supersede(session, out);
                 self.session_ready(session, previous);
             }
             Event::SessionLost { session, reason } => return self.session_lost(session, reason, out),

@@ -140,8 +140,17 @@ impl Opening {
     pub(super) fn served_by(&self, kept: &Self) -> bool {
         let claim = |of: &Self| Claim::new(of.access, of.sharing, Disposition::Open);
         let opens = matches!(self.disposition, Disposition::Open | Disposition::OpenIf);
-        let same = self.options == kept.options && claim(self) == claim(kept);
+        let lasts = self.durable.is_none() || kept.durable.is_some();
+        let same = self.options == kept.options && claim(self) == claim(kept) && lasts;
         opens && same && !self.access.is_empty() && kept.access.contains(self.access)
+    }
+
+    /// Whether a handle that is kept would be in the way of this at the server: nobody breaks it for an open of its own key. A file
+    /// goes away, or gets another name, only without it.
+    pub(super) fn excludes(&self, kept: &Self) -> bool {
+        let mine = Claim::new(self.access, self.sharing, self.disposition);
+        let deletes = mine.deletes() || self.options.contains(CreateOptions::DELETE_ON_CLOSE);
+        deletes || !mine.fits(Claim::new(kept.access, kept.sharing, Disposition::Open))
     }
 
     /// A handle that deletes its file when it closes has to close when the application says so.

@@ -1,5 +1,7 @@
 //! Coming back: opens are asked for again, file by file and a few at a time (MS-SMB2 3.2.4.4, 3.2.5.8).
 
+use core::time::Duration;
+
 use super::away::{Away, LossReason, Overdue, Phase};
 use super::event::{CreateReply, PreviousSession};
 use super::file::{File, Version};
@@ -16,10 +18,12 @@ use crate::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2, RequestContexts};
 impl Client {
     /// The session is valid, and its tree connects are there: what waits goes out.
     pub(super) fn session_ready(&mut self, session: SessionId, previous: PreviousSession) {
+        // A further channel, or the same user again, says nothing of the session before.
         if self.session.id != Some(session) {
-            self.session.channel_sequence = 0;
+            (self.session.channel_sequence, self.session.previous) = (0, previous);
         }
-        (self.session.id, self.session.valid, self.session.previous) = (Some(session), true, previous);
+        self.session.renewal = None;
+        (self.session.id, self.session.valid) = (Some(session), true);
     }
 
     /// Where requests go now.
@@ -162,7 +166,7 @@ impl Client {
                 self.lost(slot, LossReason::GivenUp, status, out);
             }
             Outcome::Renew(renewal) => {
-                self.waits(slot, Phase::Waiting);
+                self.wait(slot, self.config.retry.delay(tries, serial));
                 self.renew(renewal, out);
             }
             Outcome::Retry => {
@@ -171,13 +175,18 @@ impl Client {
                     Status::OBJECT_NAME_NOT_FOUND => self.config.retry.wait(0, tries, serial),
                     _ => self.config.retry.delay(tries, serial),
                 };
-                if delay.is_zero() {
-                    self.waits(slot, Phase::Waiting);
-                } else {
-                    let timer = self.timers.start(self.now.saturating_add(delay), Due::Retry(slot));
-                    self.waits(slot, Phase::Delayed { timer });
-                }
+                self.wait(slot, delay);
             }
+        }
+    }
+
+    /// Tries again after this time.
+    fn wait(&mut self, slot: OpenSlot, delay: Duration) {
+        if delay.is_zero() {
+            self.waits(slot, Phase::Waiting);
+        } else {
+            let timer = self.timers.start(self.now.saturating_add(delay), Due::Retry(slot));
+            self.waits(slot, Phase::Delayed { timer });
         }
     }
 
@@ -185,6 +194,7 @@ impl Client {
     fn renew(&mut self, renewal: Renewal, out: Out<'_>) {
         if let Some(conn) = self.ready() {
             self.session.valid = false;
+            self.session.renewal = Some((conn, renewal));
             out.push(Action::RenewSession { conn, renewal });
         }
     }

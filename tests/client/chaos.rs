@@ -107,7 +107,7 @@ impl Chaos {
                     self.send(conn, Sent::Ack(ack));
                 }
                 Action::RenewSession { conn, .. } => {
-                    assert!(self.conns.contains(&conn) && self.valid);
+                    assert!(self.conns.contains(&conn));
                     self.valid = false;
                 }
                 Action::Allow { file, state } => {
@@ -351,7 +351,11 @@ impl Chaos {
     fn connect(&mut self) {
         if !self.valid && !self.conns.is_empty() {
             self.valid = true;
-            self.session = SessionId::new(self.fresh());
+            // The same user again, or another session, which has nothing under way.
+            if self.chance(2) == 0 {
+                self.session = SessionId::new(self.fresh());
+                self.sent.clear();
+            }
             let previous = self.pick(&[PreviousSession::Ended, PreviousSession::Unknown]);
             return self.tell(Event::SessionReady { session: self.session, previous });
         }

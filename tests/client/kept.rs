@@ -74,7 +74,6 @@ fn a_kept_handle_serves_nobody_whom_the_server_would_treat_otherwise() {
     other(|opening| opening.access(READ, ShareMode::READ));
     other(|opening| opening.disposition(Disposition::Overwrite, CreateOptions::empty()));
     other(|opening| opening.disposition(Disposition::Create, CreateOptions::empty()));
-    other(|opening| opening.disposition(Disposition::Open, CreateOptions::DELETE_ON_CLOSE));
 }
 
 #[test]
