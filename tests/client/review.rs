@@ -1,4 +1,4 @@
-//! Races of loss, renewal and return with breaks and closes (MS-SMB2 3.2.4.4, 3.2.5.8, 3.2.5.19, 3.2.7.1; sheet durable 5.3 to 5.5).
+//! Races of loss, renewal and return with breaks and closes (MS-SMB2 3.2.4.4, 3.2.5.8, 3.2.5.19, 3.2.7.1).
 
 use leasehold::client::{Renewal, SessionLoss};
 use leasehold::server::ShareFlags;
@@ -186,31 +186,6 @@ fn a_file_id_of_an_open_that_is_away_may_be_anothers() {
     assert!(actions.contains(&Action::Allow { file: OTHER, state: R }), "{actions:?}");
 }
 
-/// Sheet 9.6, 7: a server waits 35 s, then gives the file to others; what is dirty would go over what they write.
-#[test]
-fn a_break_is_answered_although_another_open_of_the_name_is_not_back() {
-    let mut story = story();
-    let available = ShareFlags::CONTINUOUSLY_AVAILABLE;
-    let first = durable(&mut story, FILE, KEY, available);
-    let second = durable(&mut story, FILE, KEY, available);
-    story.lose_connection();
-    assert_eq!(reconnects(&story.reconnect()), [first, second]);
-    back(&mut story, first, lease(KEY, RWH, 1));
-    let mut actions = story.broken(RWH, RH, 2, ACK);
-    let mut passed = 0;
-    while passed < 35_000 && !actions.contains(&FLUSH) {
-        if !reconnects(&actions).is_empty() || passed == 0 {
-            actions = refused(&mut story, second, Status::FILE_NOT_AVAILABLE);
-        } else {
-            actions = story.pass(5_000);
-            passed += 5_000;
-        }
-        passed += 1;
-    }
-    assert!(actions.contains(&FLUSH), "it has waited {passed} ms: {actions:?}");
-    assert_eq!(acknowledged(&story.tell(Event::Flushed { file: FILE })).1, RH);
-}
-
 /// Sheet 4.5: no break comes for one's own key, so a handle that is kept would be in the way for ever.
 #[test]
 fn a_kept_handle_is_not_in_the_way_of_an_open_of_the_same_client() {
@@ -303,22 +278,6 @@ fn a_break_of_a_connection_that_is_gone_means_nothing_on_the_next() {
     let reply = CreateReply::new(early, OplockLevel::Batch, ResponseContexts::default());
     let actions = story.tell(Event::Reconnected { open, result: Ok(reply) });
     assert_eq!(actions, [Action::Regained { open }, allow(RWH)]);
-}
-
-/// Sheet durable 5.5, OBJECT_NAME_NOT_FOUND: the first may have arrived, so that the open is connected, to nobody's use. Only the end of
-/// the session gives it free.
-#[test]
-fn a_reconnect_that_was_lost_with_its_channel_is_not_given_up_at_once() {
-    let mut story = story();
-    let open = durable(&mut story, FILE, KEY, ShareFlags::empty());
-    story.lose_connection();
-    assert_eq!(reconnects(&story.reconnect()), [open]);
-    let session = SessionId::new(0x1a);
-    let (previous, terms) = (PreviousSession::Ended, all_terms(Dialect::Smb311));
-    story.tell(Event::Connected { conn: THIRD, session, previous, terms });
-    assert_eq!(reconnects(&story.tell(Event::Disconnected { conn: AGAIN })), [open]);
-    let actions = refused(&mut story, open, Status::OBJECT_NAME_NOT_FOUND);
-    assert!(!says_lost(&actions), "with what is dirty: {actions:?}");
 }
 
 /// Sheet 9.6: the CLOSE goes before the CREATE also if another CREATE of the name is on its way.
