@@ -1,4 +1,4 @@
-//! Opens that outlive their connection (MS-SMB2 3.2.4.3.5, 3.2.4.4, 3.2.5.8, 3.2.7.1; sheet durable 5.1 to 5.5).
+//! Opens that outlive their connection (MS-SMB2 3.2.4.3.5, 3.2.4.4, 3.2.5.8, 3.2.7.1).
 
 use std::time::Duration;
 

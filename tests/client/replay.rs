@@ -1,4 +1,4 @@
-//! CREATEs that are sent again with the REPLAY flag (sheet durable 5.6, MS-SMB2 <193>).
+//! CREATEs that are sent again with the REPLAY flag (MS-SMB2 3.2.7.1, <193>).
 
 use leasehold::client::Replay;
 use leasehold::server::ShareFlags;
