@@ -72,3 +72,15 @@ pub fn utf16(octets: &[u8]) -> Result<String, Status> {
 pub fn to_utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
+
+/// Appends fields, one behind the other.
+pub(super) fn put(out: &mut Vec<u8>, fields: &[&[u8]]) {
+    fields.iter().for_each(|field| out.extend_from_slice(field));
+}
+
+/// An odd StructureSize counts one octet of the buffer, which some peers wait for.
+pub(super) fn buffer_of_one(out: &mut Vec<u8>, buffer: &[u8]) {
+    if buffer.is_empty() {
+        out.push(0);
+    }
+}

@@ -6,7 +6,7 @@ use leasehold::wire::{CreateRequest, Fixed as _, LeaseAck, OplockBreak};
 use leasehold::{FileId, Status};
 
 use super::negotiate::NegotiateRequest;
-use super::octets::Octets;
+use super::octets::{Octets, buffer_of_one, put};
 
 /// Command of the header (MS-SMB2 2.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -475,17 +475,6 @@ fn acknowledgment<'a>(message: &'a [u8], size: u16) -> Result<Request<'a>, Statu
         24 => OplockBreak::decode(body(24)?).map(Request::OplockAck).map_err(|_| Status::INVALID_PARAMETER),
         36 => LeaseAck::decode(body(36)?).map(Request::LeaseAck).map_err(|_| Status::INVALID_PARAMETER),
         _ => Err(Status::INVALID_PARAMETER),
-    }
-}
-
-fn put(out: &mut Vec<u8>, fields: &[&[u8]]) {
-    fields.iter().for_each(|field| out.extend_from_slice(field));
-}
-
-/// An odd StructureSize counts one octet of the buffer.
-fn buffer_of_one(out: &mut Vec<u8>, buffer: &[u8]) {
-    if buffer.is_empty() {
-        out.push(0);
     }
 }
 

@@ -5,7 +5,7 @@ use leasehold::Status;
 use leasehold::wire::{CreateResponse, Fixed as _, LeaseAck, OplockBreak};
 
 use super::negotiate::{NegotiateResponse, len16, len32};
-use super::octets::Octets;
+use super::octets::{Octets, buffer_of_one, put};
 use super::request::{BODY, Command};
 
 /// The body of a response.
@@ -272,17 +272,6 @@ fn acknowledged<'a>(octets: Octets<'_>, size: u16) -> Result<Response<'a>, Statu
         }
         36 => LeaseAck::decode(body(36)?).map(Response::LeaseAck).map_err(|_| Status::INVALID_PARAMETER),
         _ => Err(Status::INVALID_PARAMETER),
-    }
-}
-
-fn put(out: &mut Vec<u8>, fields: &[&[u8]]) {
-    fields.iter().for_each(|field| out.extend_from_slice(field));
-}
-
-/// An odd StructureSize counts one octet of the buffer, which some clients wait for.
-fn buffer_of_one(out: &mut Vec<u8>, buffer: &[u8]) {
-    if buffer.is_empty() {
-        out.push(0);
     }
 }
 
