@@ -32,7 +32,7 @@ use leasehold_interop::serve::net::{self, ToStore};
 use leasehold_interop::serve::{Engine, Setup, Shared};
 use leasehold_interop::smb::ntlm::Accounts;
 use leasehold_interop::store::keeping::{self, Fenced};
-use leasehold_interop::store::{Batch, Image, Store, StoreError, StoreUrl, ownership};
+use leasehold_interop::store::{Image, Store, StoreError, StoreUrl, ownership};
 
 /// The same for every server that may ever read the records. A real one draws it once, when it is set up.
 const ROUTE_SEED: [u8; 16] = *b"route of a serve";
@@ -185,14 +185,8 @@ fn serve(options: Options) -> Result<(), Failure> {
 
 /// The files of a former life went with it, so its handles lead nowhere: somebody may want to look at their records.
 fn forget(store: &mut dyn Store, image: Image) -> Result<(), StoreError> {
-    let mut aside = Batch::default();
-    for (persistent, stored) in image.records {
+    for persistent in image.records.keys() {
         eprintln!("record {persistent:016x} is set aside: its file was in the memory of another process");
-        aside.set_aside(persistent, stored);
-        // Each is two changes.
-        if aside.aside.len() >= store.room() / 2 {
-            store.commit(&std::mem::take(&mut aside))?;
-        }
     }
-    if aside.is_empty() { Ok(()) } else { store.commit(&aside) }
+    keeping::set_aside(store, image.records)
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use leasehold::persist::Change;
 use leasehold::server::{Event, Misuse, PersistSeq};
 
-use super::{Batch, Image, Store, StoreError, decode, wall_clock};
+use super::{Batch, Image, Store, StoreError, Stored, decode, wall_clock};
 
 /// The store belongs to somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub fn restore(
     mut handle: impl FnMut(Event) -> Result<(), Misuse>,
 ) -> Result<usize, RestoreError> {
     let mut restored = 0;
-    let mut aside = Batch::default();
+    let mut aside = Vec::new();
     let now = wall_clock();
     let decoded = image.records.into_iter().map(|(persistent, stored)| {
         let record = decode(persistent, &stored, now);
@@ -104,14 +104,28 @@ pub fn restore(
             Err(error) => error.to_string(),
         };
         eprintln!("record {persistent:016x} is set aside: {why}");
+        aside.push((persistent, stored));
+    }
+    set_aside(store, aside)?;
+    Ok(restored)
+}
+
+/// Moves records out of the way, for somebody to look at.
+///
+/// # Errors
+///
+/// [`StoreError`].
+pub fn set_aside(
+    store: &mut dyn Store,
+    records: impl IntoIterator<Item = (u64, Stored)>,
+) -> Result<(), StoreError> {
+    let mut aside = Batch::default();
+    for (persistent, stored) in records {
         aside.set_aside(persistent, stored);
         // Each is two changes.
         if aside.aside.len() >= store.room() / 2 {
             store.commit(&std::mem::take(&mut aside))?;
         }
     }
-    if !aside.is_empty() {
-        store.commit(&aside)?;
-    }
-    Ok(restored)
+    if aside.is_empty() { Ok(()) } else { store.commit(&aside) }
 }
