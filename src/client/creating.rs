@@ -188,7 +188,7 @@ impl Client {
         let (file, under, request) = (record.file, record.under, record.asked.request);
         self.answer_to_create(file, under);
         match result {
-            // Sheet durable 5.6 <193>: the first is under way still, or the server is failing over.
+            // MS-SMB2 <193>: the first is under way still, or the server is failing over.
             Err(Status::FILE_NOT_AVAILABLE) if self.may_replay(slot) => self.replay_later(slot),
             Err(status) => {
                 self.forget(slot);

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::away::{LossReason, Overdue, Phase};
+use super::away::{Holder, LossReason, Overdue, Phase};
 use super::event::SessionLoss;
 use super::file::{File, Turn};
 use super::open::{Debt, Open, Stage};
@@ -95,6 +95,7 @@ impl Client {
             if let Some(Phase::Sent { overdue: Overdue::Yes, .. }) = open.away.map(|away| away.phase) {
                 self.lost(slot, LossReason::Expired, Status::CONNECTION_DISCONNECTED, out);
             } else {
+                self.held_by(slot, Holder::Present);
                 self.waits(slot, Phase::Waiting);
             }
         }
@@ -149,8 +150,15 @@ impl Client {
                 Some(_) if !stays(&open) && open.stage != Stage::Creating => {
                     self.lost(slot, reason, Status::CONNECTION_DISCONNECTED, out);
                 }
-                Some(Phase::Sent { .. }) => self.try_again(slot, Status::CONNECTION_DISCONNECTED, out),
-                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {}
+                Some(Phase::Sent { .. }) => {
+                    self.held_by(slot, Holder::Former);
+                    self.try_again(slot, Status::CONNECTION_DISCONNECTED, out);
+                }
+                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {
+                    if open.away.is_some_and(|away| away.holder == Holder::Present) {
+                        self.held_by(slot, Holder::Former);
+                    }
+                }
             }
         }
     }

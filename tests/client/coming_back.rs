@@ -115,7 +115,7 @@ fn lost(actions: &[Action]) -> Option<(LossReason, Status, LeaseState)> {
 
 #[test]
 fn what_is_asked_for_follows_dialect_share_and_caching() {
-    // Sheet durable 5.1.
+    // MS-SMB2 3.2.4.3.5.
     let asked = |dialect, change: fn(Opening) -> Opening| {
         let mut story = Story::on(dialect, config());
         let opening = change(story.opening().want(Want::State(RWH)).durable(GUID));
@@ -212,7 +212,7 @@ fn what_was_not_granted_is_lost_with_the_connection() {
 
 #[test]
 fn a_break_that_leaves_neither_batch_nor_h_ends_the_promise() {
-    // Sheet durable 5.2.
+    // MS-SMB2 3.3.5.9.10 <342>.
     let mut story = Story::on(Dialect::Smb311, config());
     let (open, _) = story.durable(RH);
     story.broken(RH, R, 2, ACK);
@@ -324,7 +324,7 @@ fn the_lease_of_another_key_is_given_back() {
     assert_eq!(actions[2..], [PURGE]);
 }
 
-/// Sheet durable 5.5, row by row: the status, and what follows at the first try.
+/// MS-SMB2 3.2.5.8, row by row: the status, and what follows at the first try.
 #[test]
 fn every_status_has_its_outcome() {
     for status in [
@@ -374,7 +374,7 @@ fn every_status_has_its_outcome() {
 
 #[test]
 fn what_a_former_session_may_hold_is_asked_for_once_more_later() {
-    // Sheet durable 5.5, OBJECT_NAME_NOT_FOUND.
+    // MS-SMB2 3.3.5.9.12, OBJECT_NAME_NOT_FOUND.
     let mut story = Story::on(Dialect::Smb311, config());
     let (open, _) = story.durable(RWH);
     story.lose_connection();
@@ -539,7 +539,7 @@ fn an_open_of_a_name_that_is_away_waits_for_it() {
 
 #[test]
 fn a_lost_session_keeps_what_is_durable() {
-    // Sheet durable 6.1: after LOGOFF a batch handle comes back.
+    // MS-SMB2 3.3.5.6: after LOGOFF a batch handle comes back.
     let mut story = Story::on(Dialect::Smb311, config());
     let (open, _) = story.durable(RWH);
     let lost = Event::SessionLost { session: SESSION, reason: SessionLoss::Deleted };

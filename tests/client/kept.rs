@@ -60,7 +60,7 @@ fn a_kept_handle_serves_the_next_open_that_fits() {
 
 #[test]
 fn a_kept_handle_serves_nobody_whom_the_server_would_treat_otherwise() {
-    // Sheet 9.6: access and share mode have to fit. What others meet at the server must be the same, too.
+    // MS-SMB2 3.2.4.5: access and share mode have to fit. What others meet at the server must be the same, too.
     let other = |change: fn(Opening) -> Opening| {
         let mut story = Story::new(Dialect::Smb311);
         let opening = story.reader();
