@@ -33,6 +33,8 @@ mod oplocks;
 mod policy;
 #[path = "client/races.rs"]
 mod races;
+#[path = "client/records.rs"]
+mod records;
 #[path = "client/replay.rs"]
 mod replay;
 #[path = "client/review.rs"]

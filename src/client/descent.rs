@@ -28,6 +28,7 @@ impl Client {
 
     /// Does the next thing that a file needs, as far as it can go: allow less, write back, drop, close, answer, allow more.
     pub(super) fn descend(&mut self, slot: FileSlot, out: Out<'_>) {
+        self.touch(slot);
         self.part(slot);
         let away = self.away(slot);
         let Some(file) = self.files.get_mut(slot) else { return };

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::{AckId, FileRef, OpenRef, Opening};
+use crate::persist::ClientRecord;
 use crate::server::Terms;
 use crate::state::OplockLevel;
 use crate::status::Status;
@@ -14,6 +15,15 @@ use crate::wire::{LeaseBreak, OplockBreak, ResponseContexts};
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[non_exhaustive]
 pub enum Event {
+    /// An open of a former life of this client, from its record: before the first connection, in the order of their ids, under the same
+    /// ClientGuid. Answered by `Restored`, and later by `Regained` or `Lost`, if anybody needs it. A name has of its cache what is told of it then: `Flush`,
+    /// `Purge`, `Allow`; of a name without a record nothing in the cache is of use.
+    Restore {
+        /// The record.
+        record: ClientRecord,
+        /// How long ago the former life ended, as far as it is known: so much less of what the server has promised is left.
+        elapsed: Duration,
+    },
     /// A connection is there, with a valid session on it.
     Connected {
         /// The connection.

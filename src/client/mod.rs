@@ -22,6 +22,7 @@ mod losing;
 mod open;
 mod opening;
 mod policy;
+mod records;
 mod refs;
 mod retry;
 mod returning;
@@ -84,6 +85,12 @@ pub enum Misuse {
     /// An event names an open that is not there, or not in that stage.
     #[error("no such open")]
     UnknownOpen,
+    /// A record after the first connection, or twice.
+    #[error("records come before the first connection, and once")]
+    Restore,
+    /// A record for which there is no room: the limits are lower than in the life that wrote it.
+    #[error("there is no room for this record")]
+    Full,
     /// An answer to nothing that was asked.
     #[error("nothing was asked of this file")]
     UnknownFile,
@@ -187,6 +194,9 @@ pub struct Client {
     /// Oldest first.
     acks: Vec<Sent>,
     next_ack: u64,
+    /// Names whose records may have changed in this call, and records that are to go.
+    touched: Vec<FileSlot>,
+    erased: Vec<u64>,
 }
 
 type Out<'a> = &'a mut Vec<Action>;
@@ -213,6 +223,8 @@ impl Client {
             timers: Timers::default(),
             acks: Vec::new(),
             next_ack: 0,
+            touched: Vec::new(),
+            erased: Vec::new(),
             config,
         }
     }
@@ -256,17 +268,21 @@ impl Machine for Client {
 
     fn handle(&mut self, now: Instant, event: Event, out: Out<'_>) -> Result<(), Misuse> {
         self.now = self.now.max(now);
+        let start = out.len();
         self.take(event, out)?;
         self.pump(out);
+        self.persist(start, out);
         Ok(())
     }
 
     fn handle_timeout(&mut self, now: Instant, out: Out<'_>) {
         self.now = self.now.max(now);
+        let start = out.len();
         while let Some(due) = self.timers.expire(self.now) {
             self.due(due, out);
         }
         self.pump(out);
+        self.persist(start, out);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -289,6 +305,7 @@ impl Client {
                 self.conns.push((conn, terms));
                 self.session_ready(session, previous);
             }
+            Event::Restore { record, elapsed } => return self.restore(&record, elapsed, out),
             Event::SessionReady { session, previous } => {
                 if self.conns.is_empty() {
                     return Err(Misuse::UnknownConnection);

@@ -50,11 +50,11 @@ impl Story {
     }
 
     /// A durable open of version 2 with a lease, kept by the server for 60 s.
-    fn durable(&mut self, state: LeaseState) -> (OpenRef, FileId) {
+    pub(super) fn durable(&mut self, state: LeaseState) -> (OpenRef, FileId) {
         self.promised(state, DurableFlags::empty(), ShareFlags::empty())
     }
 
-    fn persistent(&mut self, state: LeaseState) -> (OpenRef, FileId) {
+    pub(super) fn persistent(&mut self, state: LeaseState) -> (OpenRef, FileId) {
         self.promised(state, DurableFlags::PERSISTENT, AVAILABLE)
     }
 
@@ -80,13 +80,13 @@ impl Story {
         self.return_with(SessionId::new(0x1a), PreviousSession::Ended)
     }
 
-    fn regain(&mut self, open: OpenRef, lease: Option<Lease>) -> Vec<Action> {
+    pub(super) fn regain(&mut self, open: OpenRef, lease: Option<Lease>) -> Vec<Action> {
         let level = if lease.is_some() { OplockLevel::Lease } else { OplockLevel::None };
         let reply = reply_to(self, level, lease, None, DurableFlags::empty());
         self.tell(Event::Reconnected { open, result: Ok(reply) })
     }
 
-    fn refuse(&mut self, open: OpenRef, status: Status) -> Vec<Action> {
+    pub(super) fn refuse(&mut self, open: OpenRef, status: Status) -> Vec<Action> {
         self.tell(Event::Reconnected { open, result: Err(status) })
     }
 
@@ -106,7 +106,7 @@ pub(super) fn reconnects(actions: &[Action]) -> Vec<OpenRef> {
     actions.iter().filter_map(sent).collect()
 }
 
-fn lost(actions: &[Action]) -> Option<(LossReason, Status, LeaseState)> {
+pub(super) fn lost(actions: &[Action]) -> Option<(LossReason, Status, LeaseState)> {
     actions.iter().find_map(|action| match action {
         Action::Lost { reason, status, held, .. } => Some((*reason, *status, *held)),
         _ => None,
