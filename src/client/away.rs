@@ -72,6 +72,8 @@ pub enum LossReason {
     Expired,
     /// The server has it no more, or does not give it back: `status` says what it answered.
     Refused,
+    /// The server has closed it: `status` is what it answered to a request.
+    Closed,
     /// It was tried as often as [`Retry`](super::Retry) says: `status` is the last answer.
     GivenUp,
 }

@@ -84,6 +84,15 @@ pub enum Event {
         /// The open.
         open: OpenRef,
     },
+    /// The server does not know an open any more, which a READ, WRITE or other request through it has shown: STATUS_FILE_CLOSED (an
+    /// administrator, or another with the same AppInstanceId, MS-SMB2 3.3.5.9.13), STATUS_NETWORK_NAME_DELETED (its tree connect is gone, and
+    /// every open under it). What it held is held no more, and no break will say so. Answered by `Lost`.
+    HandleLost {
+        /// The open.
+        open: OpenRef,
+        /// What the server answered.
+        status: Status,
+    },
     /// A CLOSE was answered, whatever the answer.
     Closed {
         /// From the action.

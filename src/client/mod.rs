@@ -3,6 +3,9 @@
 //! One [`Client`] stands for one ClientGuid at one server. It owns the lease keys, states and epochs of the names in use,
 //! and the opens under them; it never touches data. The application's cache is asked to write back and to forget, and only
 //! then is the server told.
+//!
+//! What a cluster's witness says (MS-SWN) needs no event of its own: of a server that is offline, or of a client that is to move, the
+//! driver ends the connections ([`Event::Disconnected`], MS-SMB2 3.2.4.27, 3.2.4.29), and connects anew where it was told to.
 
 mod action;
 mod asking;
@@ -301,8 +304,9 @@ impl Client {
                 if other && !self.conns.is_empty() {
                     return Err(Misuse::OtherSession);
                 }
-                self.supersede(session, out);
-                self.conns.push((conn, terms));
+                // Another session is not on the connections that are there: what goes out goes out on this one.
+                let at = if self.supersede(session, out) { 0 } else { self.conns.len() };
+                self.conns.insert(at, (conn, terms));
                 self.session_ready(session, previous);
             }
             Event::Restore { record, elapsed } => return self.restore(&record, elapsed, out),
@@ -322,6 +326,7 @@ impl Client {
             Event::Created { open, result } => return self.created(open, result, out),
             Event::Reconnected { open, result } => return self.reconnected(open, result, out),
             Event::Resilient { open, timeout } => return self.resilient(open, timeout),
+            Event::HandleLost { open, status } => return self.handle_lost(open, status, out),
             Event::Release { open } => return self.release(open, out),
             Event::Closed { open } => return self.closed(open, out),
             Event::Flushed { file } => {

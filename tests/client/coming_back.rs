@@ -649,3 +649,35 @@ fn an_answer_that_nobody_waits_for_is_a_misuse() {
     let (conn, terms) = (AGAIN, all_terms(Dialect::Smb311));
     assert_eq!(refused(Event::Connected { conn, session, previous, terms }), Misuse::OtherSession);
 }
+
+/// STATUS_FILE_CLOSED: no break says that the lease went with the handle (MS-SMB2 3.3.5.9.13, 3.3.4.17).
+#[test]
+fn a_handle_that_the_server_has_closed_takes_its_cache_along() {
+    let mut story = Story::on(Dialect::Smb311, config());
+    let (open, _) = story.durable(RWH);
+    let status = Status::FILE_CLOSED;
+    let actions = story.tell(Event::HandleLost { open, status });
+    let reason = LossReason::Closed;
+    assert_eq!(actions, [Action::Lost { open, reason, status, held: RWH }, allow(NONE), PURGE]);
+    assert_eq!(
+        story.client.handle(Instant::ZERO, Event::HandleLost { open, status }, &mut Vec::new()),
+        Err(Misuse::UnknownOpen)
+    );
+}
+
+#[test]
+fn a_handle_that_is_closed_beside_another_leaves_the_lease_to_it() {
+    let mut story = Story::on(Dialect::Smb311, config());
+    let (first, _) = story.durable(RWH);
+    let (second, _) = story.durable(RWH);
+    let status = Status::NETWORK_NAME_DELETED;
+    let actions = story.tell(Event::HandleLost { open: first, status });
+    assert_eq!(actions, [Action::Lost { open: first, reason: LossReason::Closed, status, held: RWH }]);
+    assert_eq!(story.client.state(FILE), RWH);
+    story.lose_connection();
+    assert_eq!(
+        story.tell(Event::HandleLost { open: second, status }),
+        [],
+        "its fate is decided on its return"
+    );
+}
