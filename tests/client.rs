@@ -23,6 +23,8 @@ mod chaos;
 mod coming_back;
 #[path = "client/directories.rs"]
 mod directories;
+#[path = "client/field.rs"]
+mod field;
 #[path = "client/kept.rs"]
 mod kept;
 #[path = "client/limits.rs"]

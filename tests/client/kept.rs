@@ -1,4 +1,4 @@
-//! Handles that H keeps open: taken up again, or closed when there are too many (sheet 9.6, "Opens served locally").
+//! Handles that H keeps open: taken up again, or closed when there are too many (MS-SMB2 3.2.4.5).
 
 use leasehold::{Access, CreateOptions, Disposition, ShareMode};
 
@@ -35,7 +35,7 @@ fn limited(kept: usize, kept_per_file: u32) -> ClientConfig {
     config
 }
 
-fn closed(actions: &[Action]) -> Vec<OpenRef> {
+pub(super) fn closed(actions: &[Action]) -> Vec<OpenRef> {
     let close = |action: &Action| match action {
         Action::SendClose { open, .. } => Some(*open),
         _ => None,

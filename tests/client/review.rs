@@ -28,7 +28,7 @@ fn lease(key: LeaseKey, state: LeaseState, epoch: u16) -> Lease {
 }
 
 /// A durable open of a name, with its lease.
-fn durable(story: &mut Story, name: FileRef, key: LeaseKey, share: ShareFlags) -> OpenRef {
+pub(super) fn durable(story: &mut Story, name: FileRef, key: LeaseKey, share: ShareFlags) -> OpenRef {
     let guid = CreateGuid::new(Uuid::from_u128(story.answers.into()));
     let opening =
         Opening::new(story.next_request(), name, key).want(Want::State(RWH)).durable(guid).share(share);
