@@ -115,6 +115,49 @@ impl UserId {
     }
 }
 
+/// Which protocol somebody speaks. It decides nothing but what the table of [`protocols`](crate::protocols) says, and counts in statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[non_exhaustive]
+pub enum Protocol {
+    /// SMB2 and SMB3: leases, oplocks, share modes and mandatory byte-range locks.
+    Smb,
+    /// NFSv3, which has no state: reads, writes, names.
+    Nfs3,
+    /// NLM, the locks beside NFSv3.
+    Nlm,
+    /// NFSv4.x: share reservations, locks, delegations.
+    Nfs4,
+    /// A process on the server itself.
+    Local,
+}
+
+/// Who acts or holds something by another protocol than SMB. The driver gives out the numbers: two owners are the same if all three
+/// parts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_structs, reason = "what it takes to tell owners apart")]
+pub struct OwnerId {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The client that it lives on: `caller_name` of NLM, `clientid` of NFSv4. What a client loses, all its owners lose.
+    pub host: u64,
+    /// The owner there: `svid` and `oh` of NLM, `lock_owner` or `open_owner` of NFSv4, a process.
+    pub id: u64,
+}
+
+impl OwnerId {
+    /// Names an owner.
+    pub const fn new(protocol: Protocol, host: u64, id: u64) -> Self {
+        Self { protocol, host, id }
+    }
+
+    /// Whether both live on one client: what that client was given is not taken from it by itself.
+    pub(crate) fn same_host(self, other: Self) -> bool {
+        (self.protocol, self.host) == (other.protocol, other.host)
+    }
+}
+
 /// A file as the driver knows it: volume, file and **stream** in 128 bits of its choice.
 ///
 /// A named stream is a file of its own. A name that does not exist yet has a fresh key, one and the same for every

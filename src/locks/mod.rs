@@ -1,13 +1,15 @@
 //! The arbiter: what an operation needs of those who hold something on a file. Pure, without time and without ids of its own.
 
+pub(crate) mod posix;
 pub(crate) mod range;
 pub(crate) mod rules;
 pub(crate) mod share;
 mod tree;
+pub(crate) mod waits;
 
 use alloc::vec::Vec;
 
-use crate::state::{Access, Disposition, LeaseState, OplockLevel};
+use crate::state::{Access, Disposition, LeaseState, OplockLevel, ShareMode};
 use crate::types::{ClientGuid, FileId, FileKey, LeaseKey};
 pub(crate) use rules::{Operation, Queue};
 
@@ -129,7 +131,7 @@ impl Level {
     }
 }
 
-/// One lease or oplock on the file, of another than the actor. What an oplock holds is said in the terms of leases:
+/// One lease, oplock or delegation on the file, of another than the actor. What an oplock holds is said in the terms of leases:
 /// [`Level::caches`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Holder<Id> {
@@ -144,6 +146,8 @@ pub(crate) struct Holder<Id> {
 pub(crate) enum Kind {
     Lease,
     Oplock,
+    /// RH to read, RWH to write. Recalled as a whole (RFC 8881 10.4).
+    Delegation,
 }
 
 /// What must come down, and to what.
@@ -161,7 +165,7 @@ pub(crate) enum Verdict {
     Wait,
 }
 
-/// Judges an operation against all leases and oplocks on a file but the actor's own, and appends what must come down.
+/// Judges an operation against all leases, oplocks and delegations on a file but the actor's own, and appends what must come down.
 ///
 /// A holder that is breaking already is waited for if it loses something that the operation awaits, or if it was not yet
 /// told of all that the operation takes: a second notification cannot go out before the first is answered
@@ -176,6 +180,7 @@ pub(crate) fn judge<Id>(
     for Holder { id, kind, held, breaking } in holders {
         let (to, awaits) = match kind {
             Kind::Lease => (held.without(rule.revokes), rule.awaits),
+            Kind::Delegation => (rule.delegation(held), LeaseState::RWH),
             // Level II is told and never waited for: it holds back neither data nor closes.
             Kind::Oplock => (rule.oplock(Level::within(held)).caches(), LeaseState::WRITE),
         };
@@ -202,17 +207,23 @@ const STAT: Access = Access::READ_ATTRIBUTES.union(Access::WRITE_ATTRIBUTES).uni
 
 /// What an open does to what others cache. The disposition adds to the access (MS-FSA 2.1.5.1.2): OVERWRITE the right
 /// to write, SUPERSEDE the right to delete.
-pub(crate) fn operation_of_open(desired: Access, disposition: Disposition) -> Operation {
+pub(crate) fn operation_of_open(desired: Access, sharing: ShareMode, disposition: Disposition) -> Operation {
     if disposition.overwrites() {
         Operation::Overwrite
     } else if STAT.contains(desired) {
         Operation::Stat
     } else if STAT.union(Access::READ_CONTROL).contains(desired) {
         Operation::Control
+    } else if desired.intersects(WRITING) || !sharing.contains(ShareMode::READ) {
+        Operation::OpenToWrite
     } else {
         Operation::Open
     }
 }
+
+/// The bits by which data may be written: what a client believes that reads from a delegation would not be so any more.
+const WRITING: Access =
+    Access::WRITE_DATA.union(Access::APPEND_DATA).union(Access::GENERIC_WRITE).union(Access::GENERIC_ALL);
 
 /// Whether an open stands in the way of another's W. READ_CONTROL breaks no lease, but forbids W (MS-FSA 2.1.4.12).
 pub(crate) fn forbids_write_caching(desired: Access, disposition: Disposition) -> bool {

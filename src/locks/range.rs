@@ -65,7 +65,7 @@ impl Range {
     }
 
     /// `None`, which is less than any offset, for the empty range at 0.
-    pub(super) const fn last(self) -> Option<u64> {
+    pub(crate) const fn last(self) -> Option<u64> {
         match self.len.checked_sub(1) {
             Some(more) => self.offset.checked_add(more),
             None => self.offset.checked_sub(1),
@@ -91,11 +91,13 @@ pub(crate) struct Lock<O> {
 /// Which locks are in the way of something, where they overlap: the rows of the table above. Whoever asks without being an
 /// owner, such as a local process, is `None` and equal to nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum InTheWay<O> {
+pub(crate) enum InTheWay<O> {
     /// Of a read or a shared lock.
     ExclusiveOfOthers(Option<O>),
     /// Of a write, which shared locks forbid even to those who hold them.
     AllButOwnExclusive(Option<O>),
+    /// Of an exclusive lock of an owner whose own locks give way to it.
+    AllOfOthers(O),
     /// Of an exclusive lock.
     All,
 }
@@ -106,6 +108,7 @@ impl<O: Eq> InTheWay<O> {
         match self {
             Self::ExclusiveOfOthers(who) => kind == LockKind::Exclusive && *who != Some(owner),
             Self::AllButOwnExclusive(who) => kind == LockKind::Shared || *who != Some(owner),
+            Self::AllOfOthers(who) => *who != owner,
             Self::All => true,
         }
     }
@@ -174,10 +177,20 @@ impl Locks {
         if let Some(lock) = self.conflict_with_lock(arena, range, kind, owner.id) {
             return Err(Refusal::Conflict(lock));
         }
-        let slot =
-            arena.insert(&mut self.root, Lock { range, owner: owner.id, kind }).ok_or(Refusal::Full)?;
+        self.add(arena, owner, range, kind).ok_or(Refusal::Full)
+    }
+
+    /// Locks a range, whatever is in the way. `None` if there is no room. O(log locks on the file).
+    pub(crate) fn add<O: Copy + Ord>(
+        &mut self,
+        arena: &mut RangeArena<O>,
+        owner: &mut Owner<O>,
+        range: Range,
+        kind: LockKind,
+    ) -> Option<()> {
+        let slot = arena.insert(&mut self.root, Lock { range, owner: owner.id, kind })?;
         owner.held.push_back(&mut arena.nodes, slot, |node| &mut node.in_owner);
-        Ok(())
+        Some(())
     }
 
     /// Locks all ranges of one request or none (MS-SMB2 3.3.5.14.2). They are taken in their order and conflict with each
@@ -264,6 +277,27 @@ impl Locks {
         arena.first_overlap(self.root, range, &in_the_way_of(kind, owner))
     }
 
+    /// Visits every lock that forbids another, of somebody who has none here.
+    pub(crate) fn each_in_the_way<O: Copy + Ord>(
+        &self,
+        arena: &RangeArena<O>,
+        range: Range,
+        in_the_way: &InTheWay<O>,
+        visit: &mut dyn FnMut(Lock<O>),
+    ) {
+        arena.each_overlap(self.root, range, in_the_way, visit);
+    }
+
+    /// The first lock that is in the way of another. O(log locks on the file).
+    pub(crate) fn first_in_the_way<O: Copy + Ord>(
+        &self,
+        arena: &RangeArena<O>,
+        range: Range,
+        in_the_way: &InTheWay<O>,
+    ) -> Option<Lock<O>> {
+        arena.first_overlap(self.root, range, in_the_way)
+    }
+
     /// Whether a lock begins below the allocation size, which forbids read caching (MS-FSA 2.1.5.18).
     /// O(log locks on the file).
     pub(crate) fn any_below<O: Copy + Ord>(&self, arena: &RangeArena<O>, allocation: u64) -> bool {
@@ -285,6 +319,11 @@ impl Locks {
     /// ones, they never conflict.
     pub(crate) fn iter<'a, O: Copy + Ord>(&self, arena: &'a RangeArena<O>) -> Iter<'a, O> {
         arena.iter(self.root)
+    }
+
+    #[cfg(test)]
+    pub(super) fn audit<O: Copy + Ord + core::fmt::Debug>(&self, arena: &RangeArena<O>) {
+        arena.audit(self.root);
     }
 
     fn remove<O: Copy + Ord>(
@@ -314,7 +353,7 @@ impl Locks {
 }
 
 /// What a lock cannot have beside it.
-fn in_the_way_of<O>(kind: LockKind, owner: O) -> InTheWay<O> {
+pub(crate) fn in_the_way_of<O>(kind: LockKind, owner: O) -> InTheWay<O> {
     match kind {
         LockKind::Shared => InTheWay::ExclusiveOfOthers(Some(owner)),
         LockKind::Exclusive => InTheWay::All,

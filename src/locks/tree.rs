@@ -5,9 +5,8 @@
 //! * how many locks there are, which also balances the tree: neither side of a node weighs more than three times the other.
 //!   Insertion and removal keep that for the parameters 3 and 2 (Hirai and Yamamoto, Balancing weight-balanced trees, 2011),
 //!   so no path is longer than log n / log (4/3), which is 77 for any n here;
-//! * the last byte that any shared lock reaches;
-//! * the last byte that any exclusive lock reaches, whose that is, and the last byte that exclusive locks of all others reach:
-//!   enough to tell for everybody how far the locks of others reach.
+//! * for either kind, the last byte that any lock reaches, whose that is, and the last byte that the locks of all others reach: enough
+//!   to tell for everybody how far the locks of others reach.
 //!
 //! Why our own: no interval tree for `no_std` that we found (intervaltree, interavl, store-interval-tree, augmented-rbtree)
 //! lets trees share an arena, puts a node into a list besides, or leaves out an owner in its search.
@@ -46,13 +45,19 @@ pub(super) struct Node<O> {
     pub(super) in_owner: Links<LockSlot>,
 }
 
-/// The last bytes that the locks of a subtree reach. The empty range at 0 reaches none and conflicts with nothing.
+/// The last bytes that the locks of a subtree reach, by kind. The empty range at 0 reaches none and conflicts with nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Reach<O> {
-    shared: Option<u64>,
-    /// By any exclusive lock.
+    shared: Far<O>,
+    exclusive: Far<O>,
+}
+
+/// How far locks reach: enough to tell for everybody how far those of others do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Far<O> {
+    /// Any of them.
     farthest: Option<(u64, O)>,
-    /// By exclusive locks of other owners than that of `farthest`.
+    /// Those of other owners than that of `farthest`.
     others: Option<u64>,
 }
 
@@ -71,19 +76,10 @@ impl Side {
     }
 }
 
-impl<O: Copy + Ord> Reach<O> {
-    const NOTHING: Self = Self { shared: None, farthest: None, others: None };
-
-    fn of(lock: &Lock<O>) -> Self {
-        let last = lock.range.last();
-        match lock.kind {
-            LockKind::Shared => Self { shared: last, ..Self::NOTHING },
-            LockKind::Exclusive => Self { farthest: last.map(|last| (last, lock.owner)), ..Self::NOTHING },
-        }
-    }
+impl<O: Copy + Ord> Far<O> {
+    const NOWHERE: Self = Self { farthest: None, others: None };
 
     fn join(self, other: Self) -> Self {
-        let shared = self.shared.max(other.shared);
         let (farthest, others) = match (self.farthest, other.farthest) {
             (Some((one, owner)), Some((two, same))) if owner == same => {
                 (Some((one.max(two), owner)), self.others.max(other.others))
@@ -94,23 +90,45 @@ impl<O: Copy + Ord> Reach<O> {
             (Some(_), None) => (self.farthest, self.others),
             (None, _) => (other.farthest, other.others),
         };
-        Self { shared, farthest, others }
+        Self { farthest, others }
+    }
+
+    fn any(&self) -> Option<u64> {
+        self.farthest.map(|(last, _)| last)
+    }
+
+    /// Of all but this owner.
+    fn but(&self, who: Option<O>) -> Option<u64> {
+        match self.farthest {
+            Some((_, owner)) if who == Some(owner) => self.others,
+            Some((last, _)) => Some(last),
+            None => None,
+        }
+    }
+}
+
+impl<O: Copy + Ord> Reach<O> {
+    const NOTHING: Self = Self { shared: Far::NOWHERE, exclusive: Far::NOWHERE };
+
+    fn of(lock: &Lock<O>) -> Self {
+        let far = Far { farthest: lock.range.last().map(|last| (last, lock.owner)), others: None };
+        match lock.kind {
+            LockKind::Shared => Self { shared: far, ..Self::NOTHING },
+            LockKind::Exclusive => Self { exclusive: far, ..Self::NOTHING },
+        }
+    }
+
+    fn join(self, other: Self) -> Self {
+        Self { shared: self.shared.join(other.shared), exclusive: self.exclusive.join(other.exclusive) }
     }
 
     /// How far those locks reach that are in the way.
     fn by(&self, in_the_way: &InTheWay<O>) -> Option<u64> {
         match in_the_way {
-            InTheWay::ExclusiveOfOthers(who) => self.exclusive_of_others(*who),
-            InTheWay::AllButOwnExclusive(who) => self.exclusive_of_others(*who).max(self.shared),
-            InTheWay::All => self.farthest.map(|(last, _)| last).max(self.shared),
-        }
-    }
-
-    fn exclusive_of_others(&self, who: Option<O>) -> Option<u64> {
-        match self.farthest {
-            Some((_, owner)) if who == Some(owner) => self.others,
-            Some((last, _)) => Some(last),
-            None => None,
+            InTheWay::ExclusiveOfOthers(who) => self.exclusive.but(*who),
+            InTheWay::AllButOwnExclusive(who) => self.exclusive.but(*who).max(self.shared.any()),
+            InTheWay::AllOfOthers(who) => self.exclusive.but(Some(*who)).max(self.shared.but(Some(*who))),
+            InTheWay::All => self.exclusive.any().max(self.shared.any()),
         }
     }
 }
@@ -164,6 +182,11 @@ impl<O: Copy + Ord> RangeArena<O> {
         self.nodes.len()
     }
 
+    /// How many more there may be.
+    pub(crate) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.nodes.len())
+    }
+
     pub(super) fn lock(&self, slot: LockSlot) -> Option<Lock<O>> {
         self.nodes.get(slot).map(Node::lock)
     }
@@ -205,6 +228,28 @@ impl<O: Copy + Ord> RangeArena<O> {
             }
         }
         None
+    }
+
+    /// Visits every lock that overlaps a range and is in the way, in order. O(log locks) for each.
+    pub(super) fn each_overlap(
+        &self,
+        root: Option<LockSlot>,
+        range: Range,
+        in_the_way: &InTheWay<O>,
+        visit: &mut dyn FnMut(Lock<O>),
+    ) {
+        let Some(node) = self.node(root).filter(|node| node.reach.by(in_the_way) >= Some(range.offset()))
+        else {
+            return;
+        };
+        self.each_overlap(node.left, range, in_the_way, visit);
+        if Some(node.range.offset()) > range.last() {
+            return;
+        }
+        if in_the_way.includes(node.kind, node.owner) && node.range.overlaps(range) {
+            visit(node.lock());
+        }
+        self.each_overlap(node.right, range, in_the_way, visit);
     }
 
     pub(super) fn iter(&self, root: Option<LockSlot>) -> Iter<'_, O> {
@@ -366,7 +411,7 @@ const DELTA: u64 = 3;
 const GAMMA: u64 = 2;
 
 // A node with an owner of eight octets.
-const _: () = assert!(size_of::<Node<LockSlot>>() <= 112);
+const _: () = assert!(size_of::<Node<LockSlot>>() <= 136);
 
 #[cfg(test)]
 impl<O: Copy + Ord + core::fmt::Debug> RangeArena<O> {
@@ -392,17 +437,16 @@ impl<O: Copy + Ord + core::fmt::Debug> RangeArena<O> {
 
         let last = |lock: &&Lock<O>| lock.range.last();
         let of = |kind| locks.iter().filter(move |lock| lock.kind == kind);
-        assert_eq!(node.reach.shared, of(LockKind::Shared).filter_map(|lock| last(&lock)).max());
-        let owners: BTreeSet<O> = of(LockKind::Exclusive).map(|lock| lock.owner).collect();
-        for owner in owners {
-            let others = of(LockKind::Exclusive).filter(|lock| lock.owner != owner);
-            assert_eq!(
-                node.reach.exclusive_of_others(Some(owner)),
-                others.filter_map(|lock| last(&lock)).max()
-            );
+        for (kind, far) in
+            [(LockKind::Shared, node.reach.shared), (LockKind::Exclusive, node.reach.exclusive)]
+        {
+            let owners: BTreeSet<O> = of(kind).map(|lock| lock.owner).collect();
+            for owner in owners {
+                let others = of(kind).filter(|lock| lock.owner != owner);
+                assert_eq!(far.but(Some(owner)), others.filter_map(|lock| last(&lock)).max());
+            }
+            assert_eq!(far.but(None), of(kind).filter_map(|lock| last(&lock)).max());
         }
-        let farthest = of(LockKind::Exclusive).filter_map(|lock| last(&lock)).max();
-        assert_eq!(node.reach.exclusive_of_others(None), farthest);
 
         let (left, right) = locks.split_at(middle);
         1 + self.audit_below(node.left, left).max(self.audit_below(node.right, &right[1..]))
