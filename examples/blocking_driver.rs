@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use leasehold::client::{Client, ClientConfig, OpenRef};
-use leasehold::server::{Config, RouteSeed, Server};
+use leasehold::server::{Config, RouteSeed, Server, ShareFlags};
 use leasehold::{
     ClientGuid, ConnId, Disposition, HashKey, Instant, LeaseKey, LeaseState, Machine, SessionId, Status,
 };
@@ -30,7 +30,7 @@ fn drive<H: Host>(
     mut host: H,
     inbox: Receiver<H::Input>,
     clock: Clock,
-    mut send: impl FnMut(H::Output) -> Result<(), H::Input>,
+    mut send: impl FnMut(H::Output) -> Option<H::Input>,
 ) -> Outcome<(H::Machine, H)> {
     let (mut todo, mut actions, mut returned) = (Todo::default(), Vec::new(), VecDeque::new());
     loop {
@@ -56,7 +56,7 @@ fn drive<H: Host>(
             // Misuse is a mistake of the driver's. A server goes on after those that say "refuse the connection".
             machine.handle(clock.now(), event, &mut actions)?;
         }
-        returned.extend(todo.output.drain(..).filter_map(|output| send(output).err()));
+        returned.extend(todo.output.drain(..).filter_map(&mut send));
     }
 }
 
@@ -99,17 +99,20 @@ impl App {
         let (inbox, received) = channel();
         let link = Link { name, inbox };
         let (conn, session) = connect(number, server, link.clone())?;
-        link.inbox.send(client::Input::Connected { conn, session })?;
+        link.inbox.send(client::Input::Connected { conn, session, share: ShareFlags::empty() })?;
         let server = server.clone();
-        let send = move |output: client::Output<Reply>| match output {
-            client::Output::Send { conn, message, request } => {
-                clock.say(&format!("{name} -> server: {request}"));
-                let unsent = |_| client::Input::Disconnected { conn };
-                server.send(server::Input::Received { conn, message, request }).map_err(unsent)
+        let send = move |output: client::Output<Reply>| {
+            match output {
+                client::Output::Send { conn, message, request } => {
+                    clock.say(&format!("{name} -> server: {request}"));
+                    let sent = server.send(server::Input::Received { conn, message, request });
+                    return sent.err().map(|_| client::Input::Disconnected { conn });
+                }
+                // An application that does not wait any more is none of the client's business.
+                client::Output::Answer(reply, answer) => drop(reply.send(answer)),
+                client::Output::Note(what) => clock.say(&format!("{name} {what}")),
             }
-            // An application that does not wait any more is none of the client's business.
-            client::Output::Answer(reply, answer) => Ok(reply.send(answer).unwrap_or(())),
-            client::Output::Note(what) => Ok(clock.say(&format!("{name} {what}"))),
+            None
         };
         // Both from the generator of the system, in earnest.
         let (entropy, key) = (HashKey::new([number; 16]), LeaseKey::new([number; 16]));
@@ -127,10 +130,7 @@ impl App {
 
     fn open(&self, want: LeaseState) -> Outcome<OpenRef> {
         let (disposition, promise) = (Disposition::Open, Promise::Nothing);
-        match self.call(Call::Open { want, disposition, promise })? {
-            Answer::Opened(open) => Ok(open),
-            other => Err(format!("{} wanted a file, and got {other:?}", self.link.name).into()),
-        }
+        self.call(Call::Open { want, disposition, promise })?.opened()
     }
 }
 
@@ -148,11 +148,11 @@ fn main() -> Outcome {
     config.lease_break_timeout = PATIENCE;
     let (server, received) = channel();
     let serving = thread::spawn(move || {
-        let host = FileServer::new("draft 1", None);
+        let host = FileServer::new("draft 1", ShareFlags::empty(), None);
         drive(Server::new(config), host, received, clock, |output: server::Output<Link>| {
             clock.say(&format!("server -> {}: {}", output.link.name, output.message));
             let sent = output.link.inbox.send(client::Input::Received(output.message.clone()));
-            sent.map_err(|_| server::Input::Unsent(output))
+            sent.err().map(|_| server::Input::Unsent(output))
         })
     });
 

@@ -16,7 +16,7 @@ use std::future;
 use std::time::Duration;
 
 use leasehold::client::{Client, ClientConfig, OpenRef};
-use leasehold::server::{Config, RouteSeed, Server};
+use leasehold::server::{Config, RouteSeed, Server, ShareFlags};
 use leasehold::{
     ClientGuid, ConnId, Disposition, HashKey, Instant, LeaseKey, LeaseState, Machine, SessionId, Status,
 };
@@ -179,7 +179,7 @@ impl App {
     async fn start(name: &'static str, number: u8, server: &ToServer, clock: Clock) -> Outcome<Self> {
         let ((inbox, received), (down, mut answers)) = (mpsc::channel(ROOM), mpsc::channel(ROOM));
         let (conn, session) = connect(Link { name, down }, number, server).await?;
-        inbox.send(client::Input::Connected { conn, session }).await?;
+        inbox.send(client::Input::Connected { conn, session, share: ShareFlags::empty() }).await?;
         let reads = inbox.clone();
         tokio::spawn(async move {
             while let Some(message) = answers.recv().await {
@@ -204,10 +204,7 @@ impl App {
 
     async fn open(&self, want: LeaseState) -> Outcome<OpenRef> {
         let (disposition, promise) = (Disposition::Open, Promise::Nothing);
-        match self.call(Call::Open { want, disposition, promise }).await? {
-            Answer::Opened(open) => Ok(open),
-            other => Err(format!("wanted a file, and got {other:?}").into()),
-        }
+        self.call(Call::Open { want, disposition, promise }).await?.opened()
     }
 }
 
@@ -217,7 +214,12 @@ async fn main() -> Outcome {
     let mut config = Config::new(HashKey::new([0x42; 16]), RouteSeed::new([7; 16]), 1);
     config.lease_break_timeout = PATIENCE;
     let (server, received) = mpsc::channel(ROOM);
-    let driver = Driver::new(Server::new(config), FileServer::new("draft 1", None), received, clock);
+    let driver = Driver::new(
+        Server::new(config),
+        FileServer::new("draft 1", ShareFlags::empty(), None),
+        received,
+        clock,
+    );
     let serving = tokio::spawn(serve(driver));
 
     println!(

@@ -13,17 +13,18 @@ use leasehold::{
 };
 
 use super::message::{Create, Request, Response, ToClient};
-use super::{Host, Outcome, TERMS, Todo};
+use super::{Host, Outcome, Todo, terms};
 
 /// The one name. A real client has one for each path.
 pub(crate) const PAGE: FileRef = FileRef::new(1);
 
 /// What arrives. `R` is whatever takes the answer to the application.
 pub(crate) enum Input<R> {
-    /// NEGOTIATE and SESSION_SETUP are done; that named the session before as PreviousSessionId.
+    /// NEGOTIATE, SESSION_SETUP and TREE_CONNECT are done; the second named the session before as PreviousSessionId.
     Connected {
         conn: ConnId,
         session: SessionId,
+        share: ShareFlags,
     },
     Disconnected {
         conn: ConnId,
@@ -50,10 +51,8 @@ pub(crate) enum Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Promise {
     Nothing,
-    /// Its connection.
+    /// Its connection, and the server too if the share is continuously available.
     Durable,
-    /// The server.
-    Persistent,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +61,12 @@ pub(crate) enum Answer {
     Text(String, Source),
     Written(Source),
     Released,
+}
+
+impl Answer {
+    pub(crate) fn opened(self) -> Outcome<OpenRef> {
+        if let Self::Opened(open) = self { Ok(open) } else { Err(format!("no open, but {self:?}").into()) }
+    }
 }
 
 /// Who answers.
@@ -90,6 +95,7 @@ pub(crate) struct CachingClient<R> {
     page: Option<String>,
     dirty: bool,
     conn: Option<ConnId>,
+    share: ShareFlags,
     opens: BTreeMap<OpenRef, Open>,
     /// Opens that the machine has not answered.
     opening: BTreeMap<RequestId, (Opening, R)>,
@@ -138,6 +144,7 @@ impl<R> CachingClient<R> {
             page: None,
             dirty: false,
             conn: None,
+            share: ShareFlags::empty(),
             opens: BTreeMap::new(),
             opening: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -163,13 +170,11 @@ impl<R> CachingClient<R> {
                 let opening = Opening::new(request, PAGE, self.key)
                     .want(Want::State(want))
                     .access(Access::READ_DATA | Access::WRITE_DATA, ShareMode::ALL)
-                    .disposition(disposition, CreateOptions::NON_DIRECTORY_FILE);
+                    .disposition(disposition, CreateOptions::NON_DIRECTORY_FILE)
+                    .share(self.share);
                 let opening = match promise {
                     Promise::Nothing => opening,
                     Promise::Durable => opening.durable(self.create_guid(request)),
-                    Promise::Persistent => {
-                        opening.durable(self.create_guid(request)).share(ShareFlags::CONTINUOUSLY_AVAILABLE)
-                    }
                 };
                 self.opening.insert(request, (opening, reply));
                 todo.events.push_back(Event::Open(opening));
@@ -356,10 +361,10 @@ impl<R> Host for CachingClient<R> {
 
     fn receive(&mut self, input: Input<R>, todo: &mut Todo<Self>) -> Outcome {
         match input {
-            Input::Connected { conn, session } => {
-                self.conn = Some(conn);
-                let previous = PreviousSession::Ended;
-                todo.events.push_back(Event::Connected { conn, session, previous, terms: TERMS });
+            Input::Connected { conn, session, share } => {
+                (self.conn, self.share) = (Some(conn), share);
+                let (previous, terms) = (PreviousSession::Ended, terms(share));
+                todo.events.push_back(Event::Connected { conn, session, previous, terms });
             }
             Input::Disconnected { conn } => {
                 todo.events.push_back(Event::Disconnected { conn });
@@ -416,7 +421,10 @@ impl<R> Host for CachingClient<R> {
                 let (_, reply) = self.opening.remove(&request).ok_or("a failure for nobody")?;
                 todo.output.push_back(Output::Answer(reply, Err(status)));
             }
-            Action::Away { .. } => note("keeps an open and what is dirty, and waits for a connection".into()),
+            Action::Away { .. } => {
+                let kept = if self.dirty { "an open, and what is dirty" } else { "an open" };
+                note(format!("waits for a connection, and keeps {kept}"));
+            }
             Action::Regained { .. } => note("has the open back".into()),
             Action::Lost { open, reason, status, held } => {
                 self.opens.remove(&open);

@@ -11,15 +11,20 @@ pub(crate) mod store;
 use std::collections::VecDeque;
 use std::error::Error;
 
-use leasehold::server::{Capabilities, Terms};
+use leasehold::server::{Capabilities, ShareFlags, Terms};
 use leasehold::{Dialect, Machine};
 
 /// What goes wrong in an example ends it.
 pub(crate) type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// What NEGOTIATE would agree on.
-pub(crate) const TERMS: Terms =
-    Terms::new(Dialect::Smb311, Capabilities::LEASING.union(Capabilities::PERSISTENT_HANDLES));
+pub(crate) const DIALECT: Dialect = Dialect::Smb311;
+
+/// What NEGOTIATE would agree on, with a server of such a share.
+pub(crate) const fn terms(share: ShareFlags) -> Terms {
+    let persistent = share.contains(ShareFlags::CONTINUOUSLY_AVAILABLE);
+    let more = if persistent { Capabilities::PERSISTENT_HANDLES } else { Capabilities::empty() };
+    Terms::new(DIALECT, Capabilities::LEASING.union(more))
+}
 
 /// What stands around a machine: data, and who asked for what.
 pub(crate) trait Host: Sized {

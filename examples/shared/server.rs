@@ -17,12 +17,11 @@ use leasehold::{
 
 use super::message::{Create, Request, Response, ToClient};
 use super::store::Store;
-use super::{Host, Outcome, TERMS, Todo};
+use super::{DIALECT, Host, Outcome, Todo, terms};
 
 /// The one file. A real server looks names up, and checks access, before it asks the machine.
 const FILE: FileKey = FileKey::new(0x5eed);
 const TREE: TreeId = TreeId::new(5);
-const SHARE: Share = Share::new(ShareKind::Disk, ShareFlags::CONTINUOUSLY_AVAILABLE);
 
 /// What arrives. `L` is whatever leads to a client.
 pub(crate) enum Input<L> {
@@ -61,6 +60,7 @@ pub(crate) struct Output<L> {
 
 pub(crate) struct FileServer<L> {
     pub(crate) data: String,
+    pub(crate) share: Share,
     /// Handles of the file system, by FileId.Persistent: that half stays when an open is given back.
     pub(crate) handles: BTreeSet<u64>,
     conns: BTreeMap<ConnId, Peer<L>>,
@@ -83,8 +83,9 @@ struct Pending {
 }
 
 impl<L: Clone> FileServer<L> {
-    pub(crate) fn new(data: &str, store: Option<Store>) -> Self {
+    pub(crate) fn new(data: &str, share: ShareFlags, store: Option<Store>) -> Self {
         Self {
+            share: Share::new(ShareKind::Disk, share),
             data: data.into(),
             handles: BTreeSet::new(),
             conns: BTreeMap::new(),
@@ -127,7 +128,7 @@ impl<L: Clone> FileServer<L> {
             let event = Reconnect::new(request, origin, user, file_id.persistent);
             lease.map_or(event.clone(), |lease| event.lease(lease, Some(FILE)))
         };
-        let durability = match Asked::of(&asked.contexts.durable, TERMS.dialect)? {
+        let durability = match Asked::of(&asked.contexts.durable, DIALECT)? {
             Asked::Nothing => Durability::None,
             Asked::Durable => Durability::V1,
             Asked::DurableV2(dh2q) => Durability::V2 {
@@ -137,7 +138,7 @@ impl<L: Clone> FileServer<L> {
             },
             Asked::Reconnect(dhnc) => return Ok(Event::Reconnect(again(dhnc.file_id))),
             Asked::ReconnectV2(dh2c) => {
-                let event = again(dh2c.file_id).with_guid(dh2c.create_guid).flags(dh2c.flags, SHARE);
+                let event = again(dh2c.file_id).with_guid(dh2c.create_guid).flags(dh2c.flags, self.share);
                 return Ok(Event::Reconnect(event));
             }
         };
@@ -146,7 +147,7 @@ impl<L: Clone> FileServer<L> {
             .disposition(asked.disposition, asked.options)
             .caching(asked.level, lease)
             .durable(user, durability)
-            .place(SHARE, None);
+            .place(self.share, None);
         Ok(Event::Create(event))
     }
 
@@ -220,7 +221,7 @@ impl<L: Clone> Host for FileServer<L> {
                 // Stands for the security identifier of who has authenticated.
                 let user = UserId::new(client.to_wire());
                 self.conns.insert(conn, Peer { session, user, link });
-                todo.events.push_back(Event::Connected { conn, client, terms: TERMS });
+                todo.events.push_back(Event::Connected { conn, client, terms: terms(self.share.flags) });
                 todo.events.push_back(Event::SessionBound { conn, session });
             }
             // From before its end was noticed.

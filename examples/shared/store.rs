@@ -16,7 +16,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn open(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         Self { dir: dir.into() }
     }
 
@@ -42,7 +42,7 @@ impl Store {
     }
 
     /// All records, from the latest to the earliest: where two contradict each other, the later one is right. One that cannot be
-    /// read is reported, and nothing else is lost by that.
+    /// read is reported and set aside, and nothing else is lost by that.
     pub(crate) fn records(&self, mut report: impl FnMut(String)) -> Outcome<Vec<Record>> {
         let mut records = Vec::new();
         for path in self.files()? {
@@ -50,7 +50,10 @@ impl Store {
             // Which record it is, its name says: a sound one in the wrong place is refused as well.
             match Record::decode_as(u64::from_str_radix(name, 16)?, &fs::read(&path)?) {
                 Ok(record) => records.push(record),
-                Err(error) => report(format!("{name}.record: {error}")),
+                Err(error) => {
+                    fs::rename(&path, path.with_extension("damaged"))?;
+                    report(format!("{name}.record: {error}"));
+                }
             }
         }
         records.sort_by_key(|record| Reverse(record.written));

@@ -193,8 +193,8 @@ fn encode_file_id(file_id: FileId, octets: &mut Vec<u8>) {
 }
 
 fn decode_file_id(body: &[u8], at: usize) -> Outcome<FileId> {
-    let octets = body.get(at..).and_then(|rest| rest.first_chunk::<16>()).ok_or("a short body")?;
-    let whole = u128::from_le_bytes(*octets);
-    let half = |shift: u32| u64::try_from((whole >> shift) & u128::from(u64::MAX));
-    Ok(FileId::new(half(0)?, half(64)?))
+    let (persistent, rest) =
+        body.get(at..).and_then(|rest| rest.split_first_chunk()).ok_or("a short body")?;
+    let volatile = rest.first_chunk().ok_or("a short body")?;
+    Ok(FileId::new(u64::from_le_bytes(*persistent), u64::from_le_bytes(*volatile)))
 }
