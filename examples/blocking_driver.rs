@@ -15,13 +15,12 @@ use std::time::Duration;
 
 use leasehold::client::{Client, ClientConfig, OpenRef};
 use leasehold::server::{Config, RouteSeed, Server, ShareFlags};
-use leasehold::{
-    ClientGuid, ConnId, Disposition, HashKey, Instant, LeaseKey, LeaseState, Machine, SessionId, Status,
-};
-use shared::client::{self, Answer, CachingClient, Call, Promise, Source};
+use leasehold::{ConnId, Disposition, HashKey, Instant, LeaseKey, LeaseState, Machine, Status};
+use shared::application::{Answer, Call, Promise, Source};
+use shared::client::{self, CachingClient};
 use shared::message::{Request, Response, ToClient};
 use shared::server::{self, FileServer};
-use shared::{Host, Outcome, Todo, check};
+use shared::{Host, Outcome, Todo, act, check};
 
 /// Waits for what arrives and for deadlines, until nobody is left who could say anything. What `send` cannot send comes back as
 /// an input.
@@ -98,8 +97,8 @@ impl App {
     fn start(name: &'static str, number: u8, server: &ToServer, clock: Clock) -> Outcome<Self> {
         let (inbox, received) = channel();
         let link = Link { name, inbox };
-        let (conn, session) = connect(number, server, link.clone())?;
-        link.inbox.send(client::Input::Connected { conn, session, share: ShareFlags::empty() })?;
+        server.send(server::Input::connected(number, link.clone()))?;
+        link.inbox.send(client::Input::connected(number))?;
         let server = server.clone();
         let send = move |output: client::Output<Reply>| {
             match output {
@@ -134,14 +133,6 @@ impl App {
     }
 }
 
-/// Who connects has negotiated 3.1.1, and authenticated.
-fn connect(number: u8, server: &ToServer, link: Link) -> Outcome<(ConnId, SessionId)> {
-    let (conn, session) = (ConnId::new(number.into()), SessionId::new(number.into()));
-    let client = ClientGuid::from_wire([number; 16]);
-    server.send(server::Input::Connected { conn, client, session, link })?;
-    Ok((conn, session))
-}
-
 fn main() -> Outcome {
     let clock = Clock(std::time::Instant::now());
     let mut config = Config::new(HashKey::new([0x42; 16]), RouteSeed::new([7; 16]), 1);
@@ -156,11 +147,12 @@ fn main() -> Outcome {
         })
     });
 
-    println!(
-        "\n== Carol has the file to herself, and hears nothing from then on. Alice waits until Carol's time is over."
+    act(
+        "Carol has the file to herself, and hears nothing from then on. Alice waits until Carol's time is over.",
     );
     let (inbox, heard) = channel();
-    let (conn, _) = connect(3, &server, Link { name: "carol", inbox })?;
+    server.send(server::Input::connected(3, Link { name: "carol", inbox }))?;
+    let conn = ConnId::new(3);
     let request = Request::open(LeaseKey::new([3; 16]), LeaseState::RWH);
     server.send(server::Input::Received { conn, message: 1, request })?;
     let granted = matches!(
@@ -174,15 +166,13 @@ fn main() -> Outcome {
     let waited = clock.now().saturating_since(asked);
     check(waited >= PATIENCE, &format!("alice has waited for {waited:?}"))?;
 
-    println!("\n== Carol hangs up. Alice is alone now: she asks again, and may cache everything.");
+    act("Carol hangs up. Alice is alone now: she asks again, and may cache everything.");
     server.send(server::Input::Disconnected { conn })?;
     let again = alice.open(LeaseState::RWH)?;
     let written = alice.call(Call::Write(again, "draft 2".into()))?;
     check(written == Answer::Written(Source::Cache), "what alice writes stays in her cache")?;
 
-    println!(
-        "\n== Bob opens the file. Alice writes back and acknowledges; then he is served, and she may read yet."
-    );
+    act("Bob opens the file. Alice writes back and acknowledges; then he is served, and she may read yet.");
     let bob = App::start("bob", 2, &server, clock)?;
     let his = bob.open(LeaseState::RH)?;
     let read = bob.call(Call::Read(his))?;
@@ -190,7 +180,7 @@ fn main() -> Outcome {
     let read = alice.call(Call::Read(hers))?;
     check(read == Answer::Text("draft 2".into(), Source::Cache), "alice reads from her cache")?;
 
-    println!("\n== Everybody goes. A thread ends when nobody is left who could tell it anything.");
+    act("Everybody goes. A thread ends when nobody is left who could tell it anything.");
     for (app, opens) in [(&alice, vec![hers, again]), (&bob, vec![his])] {
         for open in opens {
             app.call(Call::Release(open))?;

@@ -17,13 +17,12 @@ use std::time::Duration;
 
 use leasehold::client::{Client, ClientConfig, OpenRef};
 use leasehold::server::{Config, RouteSeed, Server, ShareFlags};
-use leasehold::{
-    ClientGuid, ConnId, Disposition, HashKey, Instant, LeaseKey, LeaseState, Machine, SessionId, Status,
-};
-use shared::client::{self, Answer, CachingClient, Call, Promise, Source};
+use leasehold::{ConnId, Disposition, HashKey, Instant, LeaseKey, LeaseState, Machine, Status};
+use shared::application::{Answer, Call, Promise, Source};
+use shared::client::{self, CachingClient};
 use shared::message::{Request, Response, ToClient};
 use shared::server::{self, FileServer};
-use shared::{Host, Outcome, Todo, check};
+use shared::{Host, Outcome, Todo, act, check};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
@@ -160,14 +159,6 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Places in a channel, but for Carol's.
 const ROOM: usize = 16;
 
-/// Connects who has negotiated 3.1.1, and authenticated.
-async fn connect(link: Link, number: u8, server: &ToServer) -> Outcome<(ConnId, SessionId)> {
-    let (conn, session) = (ConnId::new(number.into()), SessionId::new(number.into()));
-    let client = ClientGuid::from_wire([number; 16]);
-    server.send(server::Input::Connected { conn, client, session, link }).await?;
-    Ok((conn, session))
-}
-
 /// An application, with its client in a task of its own.
 struct App {
     inbox: mpsc::Sender<client::Input<Reply>>,
@@ -178,8 +169,9 @@ struct App {
 impl App {
     async fn start(name: &'static str, number: u8, server: &ToServer, clock: Clock) -> Outcome<Self> {
         let ((inbox, received), (down, mut answers)) = (mpsc::channel(ROOM), mpsc::channel(ROOM));
-        let (conn, session) = connect(Link { name, down }, number, server).await?;
-        inbox.send(client::Input::Connected { conn, session, share: ShareFlags::empty() }).await?;
+        server.send(server::Input::connected(number, Link { name, down })).await?;
+        inbox.send(client::Input::connected(number)).await?;
+        let conn = ConnId::new(number.into());
         let reads = inbox.clone();
         tokio::spawn(async move {
             while let Some(message) = answers.recv().await {
@@ -222,11 +214,12 @@ async fn main() -> Outcome {
     );
     let serving = tokio::spawn(serve(driver));
 
-    println!(
-        "\n== Carol has the file to herself, and reads nothing from then on. Alice waits until Carol's time is over."
+    act(
+        "Carol has the file to herself, and reads nothing from then on. Alice waits until Carol's time is over.",
     );
     let (down, mut answers) = mpsc::channel(1);
-    let (conn, _) = connect(Link { name: "carol", down }, 3, &server).await?;
+    server.send(server::Input::connected(3, Link { name: "carol", down })).await?;
+    let conn = ConnId::new(3);
     let request = Request::open(LeaseKey::new([3; 16]), LeaseState::RWH);
     server.send(server::Input::Received { conn, message: 1, request }).await?;
     let Some(ToClient::Answer { result: Ok(Response::Create { reply, .. }), .. }) = answers.recv().await
@@ -239,8 +232,8 @@ async fn main() -> Outcome {
     let waited = clock.now().saturating_since(asked);
     check(waited >= PATIENCE, &format!("alice has waited for {waited:?}"))?;
 
-    println!(
-        "\n== The break fills Carol's channel. She asks for more and reads nothing: the server hangs up, and Alice is alone."
+    act(
+        "The break fills Carol's channel. She asks for more and reads nothing: the server hangs up, and Alice is alone.",
     );
     let request = Request::Read { file_id: reply.file_id };
     server.send(server::Input::Received { conn, message: 2, request }).await?;
@@ -250,9 +243,7 @@ async fn main() -> Outcome {
     check(matches!(answers.recv().await, Some(ToClient::Break(_))), "carol was told of the break")?;
     check(answers.recv().await.is_none(), "and of nothing else")?;
 
-    println!(
-        "\n== Bob opens the file. Alice writes back and acknowledges; then he is served, and she may read yet."
-    );
+    act("Bob opens the file. Alice writes back and acknowledges; then he is served, and she may read yet.");
     let bob = App::start("bob", 2, &server, clock).await?;
     let his = bob.open(LeaseState::RH).await?;
     let read = bob.call(Call::Read(his)).await?;
@@ -260,9 +251,7 @@ async fn main() -> Outcome {
     let read = alice.call(Call::Read(hers)).await?;
     check(read == Answer::Text("draft 2".into(), Source::Cache), "alice reads from her cache")?;
 
-    println!(
-        "\n== The clients are stopped, whatever they have open. Then nobody is left, and the server ends."
-    );
+    act("The clients are stopped, whatever they have open. Then nobody is left, and the server ends.");
     for App { stop, task, .. } in [alice, bob] {
         drop(stop);
         task.await??;

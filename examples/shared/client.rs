@@ -8,10 +8,11 @@ use leasehold::client::{
 use leasehold::server::ShareFlags;
 use leasehold::wire::RequestContexts;
 use leasehold::{
-    Access, ConnId, CreateGuid, CreateOptions, Disposition, FileId, LeaseKey, LeaseState, OplockLevel,
-    RequestId, SessionId, ShareMode, Status,
+    Access, ConnId, CreateGuid, CreateOptions, FileId, LeaseKey, LeaseState, OplockLevel, RequestId,
+    SessionId, ShareMode, Status,
 };
 
+use super::application::{Answer, Call, Promise, Source};
 use super::message::{Create, Request, Response, ToClient};
 use super::{Host, Outcome, Todo, terms};
 
@@ -34,46 +35,12 @@ pub(crate) enum Input<R> {
     Call(Call, R),
 }
 
-/// What an application can ask for.
-#[derive(Clone, Debug)]
-pub(crate) enum Call {
-    /// Answered by `Opened`.
-    Open { want: LeaseState, disposition: Disposition, promise: Promise },
-    /// Answered by `Text`.
-    Read(OpenRef),
-    /// Answered by `Written`.
-    Write(OpenRef, String),
-    /// Answered by `Released`, at once.
-    Release(OpenRef),
-}
-
-/// What an open is to outlive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Promise {
-    Nothing,
-    /// Its connection, and the server too if the share is continuously available.
-    Durable,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Opened(OpenRef),
-    Text(String, Source),
-    Written(Source),
-    Released,
-}
-
-impl Answer {
-    pub(crate) fn opened(self) -> Outcome<OpenRef> {
-        if let Self::Opened(open) = self { Ok(open) } else { Err(format!("no open, but {self:?}").into()) }
+impl<R> Input<R> {
+    /// The end of a client of [`server::Input::connected`](super::server::Input::connected).
+    pub(crate) fn connected(number: u8) -> Self {
+        let (conn, session) = (ConnId::new(number.into()), SessionId::new(number.into()));
+        Self::Connected { conn, session, share: ShareFlags::empty() }
     }
-}
-
-/// Who answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    Cache,
-    Server,
 }
 
 /// What leaves.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each example uses its part")]
 
+pub(crate) mod application;
 pub(crate) mod client;
 pub(crate) mod message;
 pub(crate) mod server;
@@ -56,6 +57,11 @@ impl<H: Host> Default for Todo<H> {
     fn default() -> Self {
         Self { events: VecDeque::new(), output: VecDeque::new() }
     }
+}
+
+/// The title of an act.
+pub(crate) fn act(title: &str) {
+    println!("\n== {title}");
 }
 
 /// A line of the story: it holds, or the example fails.

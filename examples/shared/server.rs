@@ -49,6 +49,15 @@ pub(crate) enum Input<L> {
     },
 }
 
+impl<L> Input<L> {
+    /// Of a client that a small number says everything about; a real driver has all that from NEGOTIATE, SESSION_SETUP, and a counter
+    /// of its connections.
+    pub(crate) fn connected(number: u8, link: L) -> Self {
+        let (conn, session) = (ConnId::new(number.into()), SessionId::new(number.into()));
+        Self::Connected { conn, client: ClientGuid::from_wire([number; 16]), session, link }
+    }
+}
+
 /// What leaves.
 pub(crate) struct Output<L> {
     pub(crate) link: L,

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use leasehold::persist::{Change, Record};
+use leasehold::persist::{Change, Record, RecordError};
 
 use super::Outcome;
 
@@ -43,7 +43,7 @@ impl Store {
 
     /// All records, from the latest to the earliest: where two contradict each other, the later one is right. One that cannot be
     /// read is reported and set aside, and nothing else is lost by that.
-    pub(crate) fn records(&self, mut report: impl FnMut(String)) -> Outcome<Vec<Record>> {
+    pub(crate) fn records(&self, mut report: impl FnMut(&str, RecordError)) -> Outcome<Vec<Record>> {
         let mut records = Vec::new();
         for path in self.files()? {
             let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
@@ -52,7 +52,7 @@ impl Store {
                 Ok(record) => records.push(record),
                 Err(error) => {
                     fs::rename(&path, path.with_extension("damaged"))?;
-                    report(format!("{name}.record: {error}"));
+                    report(name, error);
                 }
             }
         }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use leasehold::persist::{Record, RecordError};
 use leasehold::server::ShareFlags;
 use leasehold::{Disposition, LeaseState, Status};
-use shared::client::{Promise, Source};
+use shared::application::{Promise, Source};
 use shared::store::Store;
 use shared::{Outcome, check};
 use world::Who::{Alice, Bob};
@@ -133,14 +133,14 @@ fn lost_connection(world: &mut World) -> Outcome {
 }
 
 fn server_restart(world: &mut World) -> Outcome {
-    world.act(
-        "The share becomes continuously available, for which the server begins anew: handles can outlive it from now on.",
-    );
+    world.act("The share becomes continuously available, for which the server begins anew: handles can outlive it now.");
     world.restart_server(CONTINUOUSLY_AVAILABLE, Duration::from_secs(1))?;
     world.connect(Alice)?;
     world.connect(Bob)?;
 
-    world.act("Alice opens the file as before. This handle has a record in a file before she has an answer.");
+    world.act(
+        "Alice opens the file as before. This handle outlives the server: there is a record of it in a file.",
+    );
     let alice = world.open_as(Alice, RWH, Disposition::Open, Promise::Durable)?;
     world.expect(Alice, RWH)?;
     let files = world.store.files()?;
@@ -181,10 +181,10 @@ fn damaged_record(world: &mut World) -> Outcome {
     let mut octets = fs::read(path)?;
     *octets.get_mut(100).ok_or("a short record")? ^= 0x10;
     fs::write(path, &octets)?;
-    let refused = matches!(Record::decode(&octets), Err(RecordError::Checksum { .. }));
-    world.restart_server(CONTINUOUSLY_AVAILABLE, Duration::from_secs(10))?;
+    let damaged = world.restart_server(CONTINUOUSLY_AVAILABLE, Duration::from_secs(10))?;
+    let told = matches!(damaged.as_slice(), [RecordError::Checksum { .. }]);
     check(
-        refused && world.orphans() == 0,
+        told && world.orphans() == 0,
         "the server says what is wrong with the record, and has no such open",
     )?;
 

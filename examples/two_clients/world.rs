@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use leasehold::client::{Client, ClientConfig, OpenRef};
+use leasehold::persist::RecordError;
 use leasehold::server::{Config, RouteSeed, Server, ShareFlags};
 use leasehold::wire::{Fixed, Header, Route};
 use leasehold::{
@@ -11,11 +12,12 @@ use leasehold::{
 };
 
 use crate::bytes::{decode_request, decode_to_client, encode_answer, encode_request};
-use crate::shared::client::{self, Answer, CachingClient, Call, PAGE, Promise, Source};
+use crate::shared::application::{Answer, Call, Promise, Source};
+use crate::shared::client::{self, CachingClient, PAGE};
 use crate::shared::message::ToClient;
 use crate::shared::server::{self, FileServer};
 use crate::shared::store::Store;
-use crate::shared::{Host, Outcome, Todo, check};
+use crate::shared::{Host, Outcome, Todo, act, check};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
@@ -90,7 +92,8 @@ impl World {
     // ---- what happens in the story -------------------------------------------------------------------------------
 
     pub(crate) fn act(&self, title: &str) {
-        println!("\n== {title}\n   {}", self.states());
+        act(title);
+        println!("   {}", self.states());
     }
 
     pub(crate) fn open(&mut self, who: Who, want: LeaseState) -> Outcome<OpenRef> {
@@ -169,8 +172,9 @@ impl World {
         self.run()
     }
 
-    /// The server goes down, and begins anew with what is in its store: leases, opens and requests are gone. The disk is another matter.
-    pub(crate) fn restart_server(&mut self, share: ShareFlags, away: Duration) -> Outcome {
+    /// The server goes down, and begins anew with what is in its store: leases, opens and requests are gone. The disk is another
+    /// matter. Says what was wrong with records that it has set aside.
+    pub(crate) fn restart_server(&mut self, share: ShareFlags, away: Duration) -> Outcome<Vec<RecordError>> {
         self.say("the server goes down");
         for who in [Who::Alice, Who::Bob] {
             let conn = self.hang_up(who);
@@ -180,14 +184,19 @@ impl World {
         self.say("the server starts");
         self.server = Server::new(config(&self.store)?);
         self.files = FileServer::new(&self.files.data, share, Some(self.store.clone()));
-        self.start_server(away)?;
+        let damaged = self.start_server(away)?;
         println!("           restored: {}", self.server.stats().restored);
-        Ok(())
+        Ok(damaged)
     }
 
-    fn start_server(&mut self, elapsed: Duration) -> Outcome {
-        let records = self.store.records(|report| println!("           set aside: {report}"))?;
-        self.tell_server(Some(server::Input::Restart { records, elapsed }))
+    fn start_server(&mut self, elapsed: Duration) -> Outcome<Vec<RecordError>> {
+        let mut damaged = Vec::new();
+        let records = self.store.records(|name, error| {
+            println!("           set aside: {name}.record: {error}");
+            damaged.push(error);
+        })?;
+        self.tell_server(Some(server::Input::Restart { records, elapsed }))?;
+        Ok(damaged)
     }
 
     /// Lets the next deadline come.
