@@ -172,7 +172,7 @@ fn main() -> Outcome {
     let written = alice.call(Call::Write(again, "draft 2".into()))?;
     check(written == Answer::Written(Source::Cache), "what alice writes stays in her cache")?;
 
-    act("Bob opens the file. Alice writes back and acknowledges; then he is served, and she may read yet.");
+    act("Bob opens the file. Alice writes back and acknowledges; then he is served, and she may still read.");
     let bob = App::start("bob", 2, &server, clock)?;
     let his = bob.open(LeaseState::RH)?;
     let read = bob.call(Call::Read(his))?;

@@ -243,7 +243,7 @@ async fn main() -> Outcome {
     check(matches!(answers.recv().await, Some(ToClient::Break(_))), "carol was told of the break")?;
     check(answers.recv().await.is_none(), "and of nothing else")?;
 
-    act("Bob opens the file. Alice writes back and acknowledges; then he is served, and she may read yet.");
+    act("Bob opens the file. Alice writes back and acknowledges; then he is served, and she may still read.");
     let bob = App::start("bob", 2, &server, clock).await?;
     let his = bob.open(LeaseState::RH).await?;
     let read = bob.call(Call::Read(his)).await?;

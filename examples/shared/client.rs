@@ -119,10 +119,6 @@ impl<R> CachingClient<R> {
         }
     }
 
-    pub(crate) fn page(&self) -> Option<&str> {
-        self.page.as_deref()
-    }
-
     fn next(&mut self) -> u64 {
         self.serial = self.serial.saturating_add(1);
         self.serial
@@ -149,7 +145,10 @@ impl<R> CachingClient<R> {
             Call::Read(open) => self.read(open, reply, todo),
             Call::Write(open, text) => self.write(open, text, reply, todo),
             Call::Release(open) => {
-                todo.events.push_back(Event::Release { open });
+                // Of one that was lost, nothing is left to release.
+                if self.opens.contains_key(&open) {
+                    todo.events.push_back(Event::Release { open });
+                }
                 todo.output.push_back(Output::Answer(reply, Ok(Answer::Released)));
             }
         }
@@ -333,10 +332,14 @@ impl<R> Host for CachingClient<R> {
                 let (previous, terms) = (PreviousSession::Ended, terms(share));
                 todo.events.push_back(Event::Connected { conn, session, previous, terms });
             }
+            // Noticed before: sending and receiving find out one by one.
+            Input::Disconnected { conn } if self.conn != Some(conn) => {}
             Input::Disconnected { conn } => {
                 todo.events.push_back(Event::Disconnected { conn });
                 self.hung_up(todo);
             }
+            // From before its end was noticed.
+            Input::Received(_) if self.conn.is_none() => {}
             Input::Received(ToClient::Break(body)) => todo.events.push_back(Event::LeaseBroken { body }),
             Input::Received(ToClient::Answer { result: Err(Status::PENDING), .. }) => {}
             Input::Received(ToClient::Answer { message, result }) => self.answered(message, result, todo)?,

@@ -254,6 +254,7 @@ impl<L: Clone> Host for FileServer<L> {
             }
             Input::Restart { records, elapsed } => {
                 for record in records {
+                    // A real server opens its file, and leaves out a record whose file is gone.
                     self.handles.insert(record.persistent);
                     todo.events.push_back(Event::Restore { record: Box::new(record), elapsed });
                 }
