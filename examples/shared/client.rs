@@ -400,6 +400,7 @@ impl<R> Host for CachingClient<R> {
                 self.opens.remove(&open);
                 note(format!("has lost an open: {reason:?}, {status}; it could cache {held}"));
             }
+            Action::Persist { .. } | Action::Restored { .. } => return Err("this client has no store".into()),
             Action::RenewSession { .. } => return Err("no session ends before its connection here".into()),
             Action::SendOplockAck { .. } => return Err("nobody has an oplock here".into()),
         }
