@@ -191,7 +191,7 @@ impl Client {
         let mut next = self.files.get(slot).and_then(|file| file.opens.head());
         while let Some((open_slot, open)) = next.and_then(|slot| Some((slot, self.opens.get_mut(slot)?))) {
             next = open.in_file.next();
-            let Under::Oplock(level) = open.under else { continue };
+            let (Under::Oplock(level), None) = (open.under, open.away) else { continue };
             if let Stage::Live { file_id, oplock: oplock @ Debt::Due } = &mut open.stage {
                 *oplock = Debt::None;
                 let (conn, body) = (open.conn, OplockBreak { level: level.to_wire(), file_id: *file_id });

@@ -144,11 +144,7 @@ impl Client {
                     self.held_by(slot, Holder::Former);
                     self.try_again(slot, Status::CONNECTION_DISCONNECTED, out);
                 }
-                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {
-                    if open.away.is_some_and(|away| away.holder == Holder::Present) {
-                        self.held_by(slot, Holder::Former);
-                    }
-                }
+                Some(Phase::Waiting | Phase::Delayed { .. }) | None => self.held_by(slot, Holder::Former),
             }
         }
     }
@@ -222,7 +218,8 @@ impl Client {
             if sent.conn == conn {
                 match sent.of {
                     Acked::Lease { file, state, .. } => {
-                        if let Some(file) = files.get_mut(file) {
+                        // A grant of more behind it shows that it did arrive.
+                        if let Some(file) = files.get_mut(file).filter(|file| state.contains(file.state)) {
                             file.answer_due(state);
                             file.turn = Turn::Again;
                         }

@@ -320,7 +320,10 @@ impl Client {
                 }
                 self.supersede(session, out);
                 self.conns.push(Channel { conn, terms, session });
-                self.session_ready(session, previous);
+                // A further channel of a session that is being renewed is no answer to that.
+                if self.session.renewal.is_none() || self.session.id != Some(session) {
+                    self.session_ready(session, previous);
+                }
             }
             Event::Restore { record, elapsed } => return self.restore(&record, elapsed, out),
             Event::SessionReady { session, previous } => {

@@ -175,12 +175,17 @@ impl File {
     /// The lease of a record. Where two of one name differ, the crash came between them: the later epoch counts, what both hold, and
     /// nothing that is cached.
     fn hold_again(&mut self, record: &ClientRecord, first: bool) {
+        let state = match record.need {
+            Need::Application | Need::WriteBack => record.state.normalized(),
+            // What was cached was cached for others.
+            Need::Nobody => LeaseState::NONE,
+        };
         let newer = record.epoch.filter(|epoch| first || epoch.since(self.epoch).is_some());
         if first {
-            self.state = record.state;
+            self.state = state;
             self.version = if record.epoch.is_some() { Version::V2 } else { Version::V1 };
-        } else if (record.state, record.epoch) != (self.state, self.counted()) {
-            self.lower(record.state);
+        } else if (state, record.epoch) != (self.state, self.counted()) {
+            self.lower(state);
             self.void();
         }
         self.epoch = newer.unwrap_or(self.epoch);
@@ -194,7 +199,7 @@ impl File {
             Need::Application if record.flush => self.descent.flush.demand(),
             Need::Application | Need::Nobody => {}
         }
-        if record.purge {
+        if record.purge || record.need == Need::Nobody {
             self.descent.purge.demand();
             self.descent.cache = Cache::Void;
         }

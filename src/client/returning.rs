@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::away::{Away, Holder, LossReason, Overdue, Phase};
 use super::event::{CreateReply, PreviousSession};
-use super::file::{File, Turn, Version};
+use super::file::{File, Task, Turn, Version};
 use super::level::Level;
 use super::open::{Stage, Under};
 use super::retry::{Outcome, Renewal, outcome};
@@ -225,9 +225,12 @@ impl Client {
     }
 }
 
-/// RqLs of a reconnect (MS-SMB2 3.2.4.4): key, state and epoch as they are, in the version that the lease has.
+/// RqLs of a reconnect (MS-SMB2 3.2.4.4): key, state and epoch as they are, in the version that the lease has. With W, as long as
+/// something is to be written back: a server that takes it for the answer to a break would let others go on.
 fn lease_again(file: &File, parent: Option<LeaseKey>) -> Lease {
-    let (key, state, flags) = (file.key, file.state, LeaseFlags::empty());
+    let dirty = file.descent.flush != Task::Idle;
+    let state = if dirty { file.state.union(LeaseState::RW) } else { file.state };
+    let (key, flags) = (file.key, LeaseFlags::empty());
     match file.version {
         Version::V1 => Lease::V1(LeaseV1 { key, state, flags }),
         Version::V2 => Lease::V2(LeaseV2 { key, state, flags, parent, epoch: file.epoch }),

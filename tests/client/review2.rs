@@ -396,3 +396,75 @@ fn a_resilient_open_without_a_time_has_the_time_of_the_server() {
     assert_eq!(story.pass(1), [], "with what is dirty");
     assert_eq!(reconnects(&story.reconnect()), [open]);
 }
+
+/// MS-SMB2 3.3.5.9.12 <353>: a server may take the state in a reconnect for the answer to a break, and let others go on. So it says W
+/// as long as something is to be written back.
+#[test]
+fn a_reconnect_gives_up_nothing_that_is_to_be_written_back() {
+    let mut story = story();
+    let (open, _) = story.persistent(RWH);
+    assert_eq!(story.broken(RWH, RH, 2, ACK), [allow(RH), FLUSH]);
+    story.lose_connection();
+    let actions = story.reconnect();
+    let [Action::SendReconnect { contexts, .. }] = actions[..] else { panic!("{actions:?}") };
+    assert_eq!(contexts.lease, Some(granted(RWH, 2)));
+    let actions = back(&mut story, open, breaking(RWH, 2));
+    story.tell(Event::Flushed { file: FILE });
+    assert!(actions.contains(&Action::Regained { open }), "{actions:?}");
+    let actions = story.tell(Event::Flushed { file: FILE });
+    assert_eq!(acks(&actions), [RH], "{actions:?}");
+}
+
+/// The same where what is lost was only to close: the CREATEs that replace it have joined the lease.
+#[test]
+fn a_break_is_answered_by_a_create_although_what_was_to_close_did_not_come_back() {
+    let mut story = story();
+    let (open, _) = story.persistent(R);
+    story.tell(Event::Release { open });
+    assert_eq!(closed(&story.tell(Event::Purged { file: FILE })), [open]);
+    story.lose_connection();
+    assert_eq!(reconnects(&story.reconnect()), [open]);
+    let create = story.ask(RWH);
+    story.broken(RWH, RH, 2, ACK);
+    story.refuse(open, Status::OBJECT_NAME_NOT_FOUND);
+    let actions = story.answer(create, Some(breaking(RWH, 2)));
+    let actions = settle(&mut story, actions);
+    assert_eq!(acks(&actions).len(), 1, "{actions:?}");
+}
+
+/// Nothing orders the answers to a CLOSE and to a CREATE behind it (MS-SMB2 3.3.5.2): if the CREATE came first, it has joined the lease, and
+/// the CLOSE is no answer.
+#[test]
+fn a_create_that_overtakes_the_close_that_was_the_answer_answers() {
+    let mut story = story();
+    let open = story.open(RH, 1);
+    story.tell(Event::Release { open });
+    assert_eq!(story.broken(RH, R, 2, ACK), [allow(NONE), PURGE]);
+    assert_eq!(closed(&story.tell(Event::Purged { file: FILE })), [open]);
+    let create = story.ask(RH);
+    let mut actions = story.answer(create, Some(breaking(RH, 2)));
+    actions.extend(story.tell(Event::Closed { open }));
+    let actions = settle(&mut story, actions);
+    assert_eq!(acks(&actions).len(), 1, "{actions:?}");
+}
+
+/// A channel of the session that is to be replaced was on its way: it is no answer to `RenewSession`.
+#[test]
+fn a_channel_of_the_session_that_is_replaced_does_not_end_the_renewal() {
+    let mut story = story();
+    let open = durable(&mut story, FILE, KEY, AVAILABLE);
+    story.lose_connection();
+    story.reconnect();
+    let session = SessionId::new(0x1a);
+    let (previous, terms) = (PreviousSession::Ended, all_terms(Dialect::Smb311));
+    story.tell(Event::Connected { conn: THIRD, session, previous, terms });
+    assert_eq!(reconnects(&story.tell(Event::Disconnected { conn: AGAIN })), [open]);
+    let (conn, renewal) = (THIRD, Renewal::Replace);
+    let actions = story.refuse(open, Status::OBJECT_NAME_NOT_FOUND);
+    assert_eq!(actions, [Action::RenewSession { conn, renewal }]);
+    let conn = ConnId::new(4);
+    let actions = story.tell(Event::Connected { conn, session, previous, terms });
+    assert_eq!(reconnects(&actions), [], "the session is as good as gone");
+    let session = SessionId::new(0x1b);
+    assert_eq!(reconnects(&story.tell(Event::SessionReady { session, previous })), [open]);
+}
