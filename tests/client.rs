@@ -39,10 +39,10 @@ mod races;
 mod records;
 #[path = "client/replay.rs"]
 mod replay;
+#[path = "client/returns.rs"]
+mod returns;
 #[path = "client/review.rs"]
 mod review;
-#[path = "client/review2.rs"]
-mod review2;
 
 const FILE: FileRef = FileRef::new(1);
 const KEY: LeaseKey = LeaseKey::new([0x11; 16]);

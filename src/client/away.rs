@@ -2,13 +2,14 @@
 
 use core::time::Duration;
 
+use super::event::PreviousSession;
 use super::open::{Open, Stage};
 use super::open_ref;
 use super::{Action, Client, Due, FileSlot, OpenSlot, Out};
 use crate::state::LeaseState;
 use crate::status::Status;
 use crate::store::timer::TimerId;
-use crate::types::ConnId;
+use crate::types::{ConnId, SessionId};
 
 /// What an open is that has lost its last connection, or a CREATE that is not on its way.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +44,35 @@ pub(super) enum Phase {
 /// Which session the server may still have the open under: a reconnect does not find it then (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
-    /// The one before, if it was not said to have ended.
-    Former,
+    /// One that was lost, and is not known to have ended.
+    Former {
+        session: Option<SessionId>,
+        asked: Asked,
+    },
     /// The present one: a reconnect was under way on a channel that is gone, and may have arrived.
     Present,
     Nobody,
+}
+
+/// Whether the open was not found under the present session: it is asked for once more, and that is that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    No,
+    Once,
+}
+
+impl Holder {
+    /// Another session is there. If it says so, the one before it has ended; of older ones it says nothing.
+    pub(super) fn in_next_session(self, before: Option<SessionId>, previous: PreviousSession) -> Self {
+        let ended = |session| previous == PreviousSession::Ended && session == before;
+        match self {
+            Self::Former { session, .. } if ended(session) => Self::Nobody,
+            Self::Former { session, .. } => Self::Former { session, asked: Asked::No },
+            Self::Present if ended(before) => Self::Nobody,
+            Self::Present => Self::Former { session: before, asked: Asked::No },
+            Self::Nobody => Self::Nobody,
+        }
+    }
 }
 
 /// Whether the deadline has passed while an answer was awaited: the answer decides then, and there is no further try.
@@ -86,8 +111,8 @@ impl Client {
         self.unidentify(slot);
         let deadline = self.timers.start(self.now.saturating_add(timeout), Due::Deadline(slot));
         if let Some(open) = self.opens.get_mut(slot) {
-            open.away =
-                Some(Away { held, phase: Phase::Waiting, holder: Holder::Former, deadline: Some(deadline) });
+            let holder = Holder::Former { session: self.session.id, asked: Asked::No };
+            open.away = Some(Away { held, phase: Phase::Waiting, holder, deadline: Some(deadline) });
         }
         self.enqueue(slot);
     }

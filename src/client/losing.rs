@@ -141,10 +141,10 @@ impl Client {
                     self.lost(slot, reason, Status::CONNECTION_DISCONNECTED, out);
                 }
                 Some(Phase::Sent { .. }) => {
-                    self.held_by(slot, Holder::Former);
+                    self.held_by(slot, Holder::Present);
                     self.try_again(slot, Status::CONNECTION_DISCONNECTED, out);
                 }
-                Some(Phase::Waiting | Phase::Delayed { .. }) | None => self.held_by(slot, Holder::Former),
+                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {}
             }
         }
     }

@@ -131,15 +131,13 @@ enum Due {
 struct Session {
     id: Option<SessionId>,
     valid: bool,
-    previous: PreviousSession,
     channel_sequence: u16,
     /// What the driver was asked for, and on which connection.
     renewal: Option<(ConnId, Renewal)>,
 }
 
 impl Session {
-    const NONE: Self =
-        Self { id: None, valid: false, previous: PreviousSession::Ended, channel_sequence: 0, renewal: None };
+    const NONE: Self = Self { id: None, valid: false, channel_sequence: 0, renewal: None };
 }
 
 /// An acknowledgment without an answer.

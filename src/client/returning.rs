@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::away::{Away, Holder, LossReason, Overdue, Phase};
+use super::away::{Asked, Away, Holder, LossReason, Overdue, Phase};
 use super::event::{CreateReply, PreviousSession};
 use super::file::{File, Task, Turn, Version};
 use super::level::Level;
@@ -20,7 +20,11 @@ impl Client {
     pub(super) fn session_ready(&mut self, session: SessionId, previous: PreviousSession) {
         // A further channel, or the same user again, says nothing of the session before.
         if self.session.id != Some(session) {
-            (self.session.channel_sequence, self.session.previous) = (0, previous);
+            self.session.channel_sequence = 0;
+            let before = self.session.id;
+            for away in self.opens.values_mut().filter_map(|open| open.away.as_mut()) {
+                away.holder = away.holder.in_next_session(before, previous);
+            }
         }
         self.session.renewal = None;
         (self.session.id, self.session.valid) = (Some(session), true);
@@ -184,11 +188,11 @@ impl Client {
     /// An open was not found: a session that still has it may be the reason (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
     fn unless_held(&mut self, slot: OpenSlot, holder: Holder) -> Outcome {
         match holder {
-            Holder::Former if self.session.previous == PreviousSession::Unknown => {
-                self.held_by(slot, Holder::Nobody);
+            Holder::Former { session, asked: Asked::No } => {
+                self.held_by(slot, Holder::Former { session, asked: Asked::Once });
                 Outcome::Retry
             }
-            Holder::Former | Holder::Nobody => Outcome::Lost,
+            Holder::Former { asked: Asked::Once, .. } | Holder::Nobody => Outcome::Lost,
             Holder::Present if self.may_replace_session() => Outcome::Renew(Renewal::Replace),
             Holder::Present => Outcome::Retry,
         }

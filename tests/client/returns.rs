@@ -1,4 +1,4 @@
-//! What a second look at the client found (MS-SMB2 3.2.4.4, 3.2.5.8, 3.2.5.14.9, 3.2.5.19.2, 3.2.7.1).
+//! Breaks, sessions and records over a loss, as stories (MS-SMB2 3.2.4.4, 3.2.5.8, 3.2.5.14.9, 3.2.5.19.2, 3.2.7.1).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -467,4 +467,20 @@ fn a_channel_of_the_session_that_is_replaced_does_not_end_the_renewal() {
     assert_eq!(reconnects(&actions), [], "the session is as good as gone");
     let session = SessionId::new(0x1b);
     assert_eq!(reconnects(&story.tell(Event::SessionReady { session, previous })), [open]);
+}
+
+/// That the last session has ended says nothing of the one before it, which may still have the open (MS-SMB2 3.3.5.5.3).
+#[test]
+fn the_end_of_a_later_session_does_not_end_an_earlier_one() {
+    let mut story = story();
+    let open = durable(&mut story, FILE, KEY, ShareFlags::empty());
+    story.lose_connection();
+    story.return_with(SessionId::new(0x1a), PreviousSession::Unknown);
+    story.tell(Event::Disconnected { conn: AGAIN });
+    let (session, previous) = (SessionId::new(0x1b), PreviousSession::Ended);
+    let terms = all_terms(Dialect::Smb311);
+    story.tell(Event::Connected { conn: THIRD, session, previous, terms });
+    assert_eq!(story.refuse(open, Status::OBJECT_NAME_NOT_FOUND), [], "with what is dirty");
+    assert_eq!(reconnects(&story.pass(5_000)), [open]);
+    assert!(lost(&story.refuse(open, Status::OBJECT_NAME_NOT_FOUND)).is_some());
 }
