@@ -14,7 +14,7 @@ target="${CARGO_TARGET_DIR:-$root/target}"
 LAB="${LAB:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/leasehold-lab}"
 PATH="$PATH:/usr/sbin"
 # A user of smbd's is one of the system's: whoever runs this, or, for root, nobody.
-user="$(id -un)" password=Probe-Pass-1 port=$((20000 + RANDOM % 10000)) scratch='' server=''
+user="$(id -un)" password=Probe-Pass-1 port=$((20000 + RANDOM % 10000)) scratch='' server='' without=()
 [ "$user" != root ] || user=nobody
 
 stop() {
@@ -109,10 +109,13 @@ start_smbd() {
     version="$("${prefix[@]}" smbd --version | sed 's/^Version //')"
     smbd_conf "$dir" "$(grep -oE '^[0-9]+\.[0-9]+' <<< "$version")" > "$scratch/smb.conf"
     printf '%s\n%s\n' "$password" "$password" |
-        "${prefix[@]}" smbpasswd -c "$dir/smb.conf" -s -a "$user" > "$scratch/log/smbpasswd" 2>&1 || fail "smbpasswd"
+        "${prefix[@]}" pdbedit -s "$dir/smb.conf" -t -a -u "$user" > "$scratch/log/pdbedit" 2>&1 || fail "pdbedit"
     setsid "${prefix[@]}" smbd -F --no-process-group -p "$port" -s "$dir/smb.conf" > "$scratch/log/out" 2>&1 < /dev/null &
     server=$!
     name="smbd $version"
+    # The share mode of the handle goes on to name its process, which serves the new connection too; only the end of that process
+    # would make the handle a disconnected one (vfs_default_durable_reconnect_fn: "Did not find a unique valid share mode entry").
+    case "$version" in 4.25.*) without=(--without "persistent handle reclaimed with PreviousSessionId") ;; esac
 }
 
 start_serve() {
@@ -138,4 +141,5 @@ until (exec 3<> "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do
     sleep 0.1
 done
 echo "$name on port $port"
-"$PROBE" --server "127.0.0.1:$port" --share share --continuous continuous --user "$user" --password "$password" "$@"
+"$PROBE" --server "127.0.0.1:$port" --share share --continuous continuous --user "$user" --password "$password" \
+    "${without[@]}" "$@"

@@ -77,3 +77,51 @@ impl Cache {
         self.dirty = self.dirty.max(self.flushing);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writing() -> Cache {
+        let mut cache = Cache::default();
+        cache.opened(0);
+        cache.allow(LeaseState::RWH);
+        assert!(cache.write(b"dirty"));
+        cache
+    }
+
+    #[test]
+    fn what_a_read_brings_that_is_older_than_a_purge_is_not_kept() {
+        let mut cache = Cache::default();
+        cache.allow(LeaseState::READ);
+        let before = cache.purges();
+        cache.purge();
+        cache.fill(before, b"old");
+        assert_eq!(cache.read(), None);
+        cache.fill(cache.purges(), b"new");
+        assert_eq!(cache.read(), Some(b"new".as_slice()));
+    }
+
+    #[test]
+    fn what_was_not_written_back_is_dirty_still() {
+        let mut cache = writing();
+        assert_eq!(cache.flush(), Some(b"dirty".to_vec()));
+        assert_eq!(cache.flush(), None);
+        let mut cache = writing();
+        cache.flush();
+        cache.unflushed();
+        assert_eq!(cache.flush(), Some(b"dirty".to_vec()));
+    }
+
+    #[test]
+    fn a_write_stays_only_with_w_and_over_what_is_known() {
+        let mut cache = Cache::default();
+        cache.allow(LeaseState::RWH);
+        assert!(!cache.write(b"over unknown octets"));
+        let mut cache = writing();
+        cache.allow(LeaseState::RH);
+        assert!(!cache.write(b"through"));
+        assert_eq!(cache.read(), Some(b"through".as_slice()));
+        assert_eq!(cache.purge(), 5);
+    }
+}

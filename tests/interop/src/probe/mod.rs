@@ -52,16 +52,30 @@ pub struct Counts {
     pub not_offered: u32,
 }
 
-/// Tries everything in one dialect, and prints a row for each check whose name contains `only`. With `wait`, a durable handle is left
-/// alone for so long, until it is not there any more.
-pub fn run(target: &Target, only: &str, wait: Option<Duration>, counts: &mut Counts) {
+/// Which checks there are to be.
+#[derive(Clone, Debug, Default)]
+pub struct Choice {
+    /// Those whose name contains this.
+    pub only: String,
+    /// But not this one.
+    pub without: Option<String>,
+    /// Also how a durable handle is given up, after so long a time.
+    pub wait: Option<Duration>,
+}
+
+/// Tries everything in one dialect, and prints a row for each check.
+pub fn run(target: &Target, choice: &Choice, counts: &mut Counts) {
     let share = target.continuous.as_ref().unwrap_or(&target.share).clone();
     let continuous = Target { share, ..target.clone() };
-    let timed = wait.map(|_| TIMED);
+    let timed = choice.wait.map(|_| TIMED);
     let usual = ROWS.iter().copied().chain(timed).map(|row| (target, row));
     let rows = usual.chain(PERSISTENT.iter().map(|row| (&continuous, *row)));
-    for (target, row) in rows.filter(|(_, (name, _))| name.contains(only)) {
-        check(target, row, wait, counts);
+    for (target, row) in rows.filter(|(_, (name, _))| name.contains(&choice.only)) {
+        if choice.without.as_deref() == Some(row.0) {
+            println!("{:5} {}: left out", seen::dialect(target.dialect), row.0);
+        } else {
+            check(target, row, choice.wait, counts);
+        }
     }
 }
 

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use leasehold::client::{OpenRef, Opening, PreviousSession, Want};
 use leasehold::server::{Capabilities, LockFlags, ShareFlags, Terms};
-use leasehold::{Access, CreateOptions, Dialect, Epoch, LeaseState, Status};
+use leasehold::{Access, CreateOptions, Dialect, Epoch, LeaseState, RequestId, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::driver::Driver;
 use super::link::Ticket;
 use super::seen::{self, Trace};
 use super::{Failure, Target, random};
+use crate::smb::client::Client as Transport;
 
 /// Why a check does not end well.
 #[derive(Debug, thiserror::Error)]
@@ -94,17 +95,17 @@ impl World {
         name: &str,
         shape: impl FnOnce(Opening) -> Opening,
     ) -> Result<OpenRef, Trouble> {
-        self.try_open(who, name, shape)?
-            .map_err(|status| Trouble::Wrong(format!("open of {name}: {}", seen::status(status))))
+        let request = self.begin_open(who, name, shape)?;
+        self.await_open(who, name, request)
     }
 
-    /// The same, where it may be refused.
-    pub(super) fn try_open(
+    /// The same, without waiting.
+    pub(super) fn begin_open(
         &mut self,
         who: usize,
         name: &str,
         shape: impl FnOnce(Opening) -> Opening,
-    ) -> Result<Result<OpenRef, Status>, Trouble> {
+    ) -> Result<RequestId, Trouble> {
         let mut options = CreateOptions::empty();
         let request = self.client(who)?.open(name, |opening| {
             let opening = shape(opening);
@@ -114,7 +115,18 @@ impl World {
         if !self.names.iter().any(|(known, _)| known == name) {
             self.names.push((name.to_owned(), options));
         }
-        self.until(name, |world| Ok(world.client(who)?.opened(request)))
+        Ok(request)
+    }
+
+    /// Waits for an open.
+    pub(super) fn await_open(
+        &mut self,
+        who: usize,
+        name: &str,
+        request: RequestId,
+    ) -> Result<OpenRef, Trouble> {
+        self.until(name, |world| Ok(world.client(who)?.opened(request)))?
+            .map_err(|status| Trouble::Wrong(format!("open of {name}: {}", seen::status(status))))
     }
 
     /// Reads all of a file.
@@ -184,13 +196,26 @@ impl World {
         }
     }
 
-    fn wait_for_messages(&self) -> Result<(), Failure> {
-        let due = self.clients.iter().filter_map(Driver::due).min().unwrap_or(TURN).min(TURN);
-        let time = Timespec { tv_sec: 0, tv_nsec: due.subsec_nanos().into() };
-        let links = self.clients.iter().flat_map(Driver::links);
-        let mut sockets: Vec<_> = links.map(|link| PollFd::new(link, PollFlags::IN)).collect();
-        poll(&mut sockets, Some(&time))?;
+    /// Waits until something has come for a client, who does not read it as yet.
+    pub(super) fn await_message(&self, who: usize) -> Result<(), Failure> {
+        let began = Instant::now();
+        while Self::poll(self.clients.iter().skip(who).take(1), TURN)? == 0 && began.elapsed() < PATIENCE {}
         Ok(())
+    }
+
+    fn wait_for_messages(&self) -> Result<(), Failure> {
+        // What is in the buffer of a connection no socket tells of.
+        if self.clients.iter().flat_map(Driver::links).any(Transport::has_message) {
+            return Ok(());
+        }
+        let due = self.clients.iter().filter_map(Driver::due).min().unwrap_or(TURN);
+        Self::poll(self.clients.iter(), due.min(TURN)).map(|_| ())
+    }
+
+    fn poll<'a>(who: impl Iterator<Item = &'a Driver>, time: Duration) -> Result<usize, Failure> {
+        let mut sockets: Vec<_> =
+            who.flat_map(Driver::links).map(|link| PollFd::new(link, PollFlags::IN)).collect();
+        Ok(poll(&mut sockets, Some(&Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() }))?)
     }
 
     /// What the lease of a name gives a client, and its epoch.
@@ -236,8 +261,6 @@ impl World {
         self.trace.push(line);
     }
 
-    /// [`Trouble::NotOffered`] if the server did not say that it can do this.
-
     /// What NEGOTIATE has agreed on, and what the share is.
     pub(super) fn terms(&mut self) -> Result<(Terms, ShareFlags), Trouble> {
         self.client(A)?.terms().ok_or_else(|| Trouble::Wrong("not connected".into()))
@@ -263,6 +286,6 @@ pub(super) fn check(holds: bool, why: impl FnOnce() -> String) -> Result<(), Tro
 /// How long anything may take: less than servers wait for an acknowledgment.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long nothing may come when all is done.
-const QUIET: Duration = Duration::from_millis(60);
+const QUIET: Duration = Duration::from_millis(100);
 /// How long to wait for messages before looking at the clock again.
 const TURN: Duration = Duration::from_millis(20);

@@ -29,18 +29,17 @@ impl Driver {
         self.settle()
     }
 
-    /// Takes in what has come on all connections.
+    /// Takes in a message of each connection that has one.
     pub(in crate::probe) fn receive(&mut self) -> Result<(), Failure> {
         for conn in self.links.keys().copied().collect::<Vec<_>>() {
-            while let Some(link) = self.links.get_mut(&conn) {
-                link.client.wait_at_most(Some(GLANCE))?;
-                match link.client.next_message() {
-                    Ok(message) => self.take(conn, &message)?,
-                    Err(Error::TimedOut) => break,
-                    Err(error) => self.failed(conn, error)?,
-                }
-                self.settle()?;
+            let Some(link) = self.links.get_mut(&conn) else { continue };
+            link.client.wait_at_most(Some(GLANCE))?;
+            match link.client.next_message() {
+                Ok(message) => self.take(conn, &message)?,
+                Err(Error::TimedOut) => {}
+                Err(error) => self.failed(conn, error)?,
             }
+            self.settle()?;
         }
         Ok(())
     }

@@ -66,8 +66,8 @@ pub(super) fn broken(world: &mut World) -> Result<(), Trouble> {
     same(&again, "written by A")?;
     // B writes: what A has cached is old now.
     world.write(B, b, "written by B")?;
+    world.await_line("A< BREAK RH--")?;
     world.settle()?;
-    world.expect(["B> WRITE 12 through", "A< BREAK RH--"])?;
     let read = world.read(A, a)?;
     same(&read, "written by B")?;
     holds(world, A, "x", LeaseState::NONE)
@@ -151,8 +151,8 @@ pub(super) fn oplock(world: &mut World) -> Result<(), Trouble> {
     let read = world.read(B, b)?;
     same(&read, "old")?;
     world.write(B, b, "new")?;
+    world.await_line("A< BREAK NONE")?;
     world.settle()?;
-    world.expect(["B> WRITE 3 through", "A< BREAK NONE"])?;
     check(world.count("A> ACK") == 1, || "a break of II was acknowledged".into())?;
     let read = world.read(A, a)?;
     same(&read, "new")
@@ -165,12 +165,10 @@ pub(super) fn closing(world: &mut World) -> Result<(), Trouble> {
     let a = world.open(A, "x", no_h)?;
     holds(world, A, "x", LeaseState::RW)?;
     world.write(A, a, "last words")?;
-    let request = world.client(B)?.open("x", usual)?;
-    // Time for the server to send the break, which A does not read as yet.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    let request = world.begin_open(B, "x", usual)?;
+    world.await_message(A)?;
     world.client(A)?.release(a)?;
-    let b = world.until("x", |world| Ok(world.client(B)?.opened(request)))?;
-    let b = b.map_err(|status| Trouble::Wrong(format!("open of x: {status}")))?;
+    let b = world.await_open(B, "x", request)?;
     world.settle()?;
     world.expect(["A: release x", "A> WRITE 10", "A< BREAK RW-", "A> CLOSE x", "A< CLOSE SUCCESS"])?;
     world.expect(["A> CLOSE x", "B< CREATE x SUCCESS"])?;
@@ -192,6 +190,7 @@ pub(super) fn directory(world: &mut World) -> Result<(), Trouble> {
     world.settle()?;
     world.never("A< BREAK")?;
     world.open(B, "d\\other", usual)?;
+    world.await_line("A< BREAK RH-")?;
     world.settle()?;
     world.expect(["B> CREATE d\\other", "A< BREAK RH-"])
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold::client::PreviousSession;
+use leasehold::client::{OpenRef, PreviousSession};
 use leasehold::server::{Capabilities, LockFlags, ShareFlags};
 use leasehold::{Dialect, LeaseState, Status};
 
@@ -14,6 +14,7 @@ use super::caching::{batch_oplock, holds, leases, read_only, same, usual};
 const NOW: Duration = Duration::ZERO;
 
 fn is_durable(world: &World) -> Result<(), Trouble> {
+    check(world.has("A> CREATE x", " DH"), || "a durable handle was not asked for".into())?;
     let granted = world.has("A< CREATE x SUCCESS", " DH");
     if granted { Ok(()) } else { Err(Trouble::NotOffered("durable handles")) }
 }
@@ -124,11 +125,28 @@ pub(super) fn taken(world: &mut World) -> Result<(), Trouble> {
     same(&read, "written by B")
 }
 
-pub(super) fn channel(world: &mut World) -> Result<(), Trouble> {
-    world.needs(Dialect::Smb300, Capabilities::MULTI_CHANNEL, "multichannel")?;
+/// What becomes of the handle is the server's choice: it comes back and is written back, or it does not.
+pub(super) fn in_flush(world: &mut World) -> Result<(), Trouble> {
     leases(world)?;
-    world.client(A)?.add_channel()?;
     let a = world.open(A, "x", usual)?;
+    is_durable(world)?;
+    world.write(A, a, "in between")?;
+    let request = world.begin_open(B, "x", usual)?;
+    world.await_line("A> WRITE")?;
+    world.client(A)?.cut(Cut::Reset, NOW)?;
+    world.expect(["A< BREAK", "A> WRITE", "A: reset", "A: away x"])?;
+    world.client(A)?.connect(PreviousSession::Ended)?;
+    let b = world.await_open(B, "x", request)?;
+    world.settle()?;
+    if world.has("A: regained", "x") {
+        let read = world.read(B, b)?;
+        return same(&read, "in between");
+    }
+    world.expect(["A: lost x, Refused", "A: 10 octets were never written back"])
+}
+
+pub(super) fn channel(world: &mut World) -> Result<(), Trouble> {
+    let a = two_channels(world)?;
     world.write(A, a, "by another way")?;
     world.client(A)?.cut(Cut::Reset, NOW)?;
     let b = world.open(B, "x", usual)?;
@@ -139,14 +157,45 @@ pub(super) fn channel(world: &mut World) -> Result<(), Trouble> {
     same(&read, "by another way")
 }
 
+pub(super) fn channel_in_flush(world: &mut World) -> Result<(), Trouble> {
+    two_channels_cut_at(world, "A> WRITE")?;
+    world.expect(["A> WRITE", "A: reset", "A> WRITE", "A< WRITE SUCCESS", "A> ACK RH", "A< ACK SUCCESS"])
+}
+
+/// The answer may say that there is nothing to acknowledge any more: the lease is what it was acknowledged as.
+pub(super) fn channel_in_ack(world: &mut World) -> Result<(), Trouble> {
+    two_channels_cut_at(world, "A> ACK")?;
+    world.expect(["A> WRITE", "A< WRITE SUCCESS", "A> ACK RH", "A: reset", "A> ACK RH", "A< ACK"])
+}
+
+fn two_channels_cut_at(world: &mut World, line: &str) -> Result<(), Trouble> {
+    let a = two_channels(world)?;
+    world.write(A, a, "by another way")?;
+    let request = world.begin_open(B, "x", usual)?;
+    world.await_line(line)?;
+    world.client(A)?.cut(Cut::Reset, NOW)?;
+    let b = world.await_open(B, "x", request)?;
+    world.settle()?;
+    world.never("A: away")?;
+    holds(world, A, "x", LeaseState::RH)?;
+    let read = world.read(B, b)?;
+    same(&read, "by another way")
+}
+
+fn two_channels(world: &mut World) -> Result<OpenRef, Trouble> {
+    world.needs(Dialect::Smb300, Capabilities::MULTI_CHANNEL, "multichannel")?;
+    leases(world)?;
+    world.client(A)?.add_channel()?;
+    world.open(A, "x", usual)
+}
+
 pub(super) fn persistent(world: &mut World) -> Result<(), Trouble> {
     is_persistent(world, "kept for good")?;
     world.client(A)?.cut(Cut::Reset, NOW)?;
-    let request = world.client(B)?.open("x", usual)?;
-    std::thread::sleep(Duration::from_millis(200));
+    let request = world.begin_open(B, "x", usual)?;
+    std::thread::sleep(Duration::from_millis(100));
     world.client(A)?.connect(PreviousSession::Unknown)?;
-    let b = world.until("x", |world| Ok(world.client(B)?.opened(request)))?;
-    let b = b.map_err(|status| Trouble::Wrong(format!("open of x: {status}")))?;
+    let b = world.await_open(B, "x", request)?;
     world.settle()?;
     world.expect(["A: away x", "A: regained x"])?;
     check(world.has("A> CREATE x", "DH2C persistent"), || "asked for as merely durable".into())?;

@@ -31,7 +31,10 @@ pub(super) const ROWS: &[Row] = &[
     ("byte-range lock held after reclaim", durable::locked),
     ("oplock instead of a lease reclaimed", durable::oplock),
     ("reclaim refused after another client opened the file", durable::taken),
+    ("connection reset while dirty data is written back", durable::in_flush),
     ("one of two channels reset", durable::channel),
+    ("channel reset while dirty data is written back", durable::channel_in_flush),
+    ("channel reset while the acknowledgment is under way", durable::channel_in_ack),
 ];
 
 /// Of a share that is continuously available.
