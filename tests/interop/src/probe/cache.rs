@@ -76,6 +76,12 @@ impl Cache {
     pub(super) fn unflushed(&mut self) {
         self.dirty = self.dirty.max(self.flushing);
     }
+
+    /// The client has restarted, and has this from its disk. Of what was on its way nobody knows whether it came there.
+    pub(super) fn restarted(&mut self) {
+        self.allow(LeaseState::NONE);
+        self.unflushed();
+    }
 }
 
 #[cfg(test)]

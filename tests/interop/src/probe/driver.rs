@@ -13,6 +13,7 @@ use std::time::Duration;
 use leasehold::client::{
     Client, ClientConfig, Event, FileRef, LockBuckets, OpenRef, Opening, PreviousSession, Retry,
 };
+use leasehold::persist::ClientRecord;
 use leasehold::server::{LockElement, LockFlags, ShareFlags, Terms};
 use leasehold::{
     Access, ClientGuid, ConnId, CreateGuid, CreateOptions, Disposition, FileId, HashKey, Instant, LeaseKey,
@@ -80,6 +81,8 @@ pub(super) struct Driver {
     answers: BTreeMap<Ticket, Result<Vec<u8>, Status>>,
     next: VecDeque<Next>,
     last: u64,
+    /// What a real client has on its disk.
+    records: BTreeMap<u64, Vec<u8>>,
 }
 
 /// For the application.
@@ -89,6 +92,7 @@ impl Driver {
         let mut config = ClientConfig::new(HashKey::new(random()?));
         // A former session is gone after a moment, and nobody shall wait long.
         config.retry = Retry::WINDOWS.growing(3, Duration::from_secs(1), 2, Duration::from_secs(4));
+        config.persistence = true;
         Ok(Self {
             name,
             target,
@@ -110,6 +114,7 @@ impl Driver {
             answers: BTreeMap::new(),
             next: VecDeque::new(),
             last: 0,
+            records: BTreeMap::new(),
         })
     }
 
@@ -143,6 +148,23 @@ impl Driver {
         std::thread::sleep(noticed_after);
         self.gone(conn, link.flights);
         self.settle()
+    }
+
+    /// Ends without a word and begins anew, with what is on its disk: records, names, and what is cached of those that have a record.
+    pub(super) fn restart(&mut self) -> Result<(), Failure> {
+        self.see(format_args!(": restart"));
+        std::mem::take(&mut self.links).into_values().try_for_each(|link| link.client.reset())?;
+        let new = Self::new(self.name, self.target.clone(), self.prefix.clone(), self.trace.clone())?;
+        let old = std::mem::replace(self, new);
+        (self.guid, self.session, self.names) = (old.guid, old.session, old.names);
+        (self.caches, self.records) = (old.caches, old.records);
+        let records = self.records.values().map(|octets| ClientRecord::decode(octets));
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        self.caches.retain(|file, _| records.iter().any(|record| record.file == *file));
+        self.caches.values_mut().for_each(Cache::restarted);
+        records
+            .into_iter()
+            .try_for_each(|record| self.tell(Event::Restore { record, elapsed: Duration::ZERO }))
     }
 
     /// Closes whatever is open, and signs out.
@@ -196,7 +218,7 @@ impl Driver {
             self.answers.insert(ticket, Ok(page.to_vec()));
             return Ok(ticket);
         }
-        let flight = Flight::Read { ticket, file, purges: cache.purges() };
+        let flight = Flight::Read { ticket, open, purges: cache.purges() };
         self.see(format_args!("> READ"));
         self.request(flight, &Request::Read { file_id, offset: 0, length: PAGE, minimum: 0 })?;
         Ok(ticket)
@@ -211,7 +233,7 @@ impl Driver {
             return Ok(ticket);
         }
         self.see(format_args!("> WRITE {} through", data.len()));
-        self.request(Flight::Write { ticket }, &Request::Write { file_id, offset: 0, data })?;
+        self.request(Flight::Write { ticket, open }, &Request::Write { file_id, offset: 0, data })?;
         Ok(ticket)
     }
 

@@ -23,11 +23,11 @@ pub(super) enum Flight {
     /// `SendLeaseAck`, `SendOplockAck`
     Ack(AckId),
     /// `Flush`
-    Flush(FileRef),
+    Flush { file: FileRef, open: OpenRef },
     /// A READ of the application's, sent when the cache had been purged so often.
-    Read { ticket: Ticket, file: FileRef, purges: u64 },
+    Read { ticket: Ticket, open: OpenRef, purges: u64 },
     /// A WRITE of the application's.
-    Write { ticket: Ticket },
+    Write { ticket: Ticket, open: OpenRef },
     /// A LOCK of the application's.
     Lock { ticket: Ticket, open: OpenRef, sequence: Option<LockSequence> },
 }

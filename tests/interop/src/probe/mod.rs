@@ -113,6 +113,8 @@ enum Failure {
     Random(#[from] getrandom::Error),
     #[error("poll: {0}")]
     Poll(#[from] rustix::io::Errno),
+    #[error("record: {0}")]
+    Record(#[from] leasehold::persist::RecordError),
     #[error("create contexts: {0}")]
     Contexts(#[from] leasehold::wire::EncodeError),
 }

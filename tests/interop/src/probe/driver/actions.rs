@@ -1,10 +1,10 @@
 //! What the machine has its driver do.
 
-use leasehold::client::{Action, Event, FileRef, LockBuckets, OpenRef, Replay, Served};
+use leasehold::client::{Action, Event, FileRef, LockBuckets, OpenRef, Opening, Replay, Served};
+use leasehold::persist::{ClientChange, ClientRecord};
 use leasehold::wire::{ContextWriter, CreateRequest, HeaderFlags, RequestContexts};
-use leasehold::{Access, ConnId, OplockLevel};
+use leasehold::{Access, ConnId, OplockLevel, RequestId};
 
-use super::super::cache::Cache;
 use super::super::link::Flight;
 use super::super::{Failure, seen};
 use super::{Asked, Driver, Handle, Next};
@@ -14,6 +14,14 @@ use crate::smb::request::Request;
 impl Driver {
     pub(super) fn carry_out(&mut self, action: Action) -> Result<(), Failure> {
         match action {
+            // On its disk before anything else is carried out.
+            Action::Persist { change: ClientChange::Put(record) } => {
+                self.records.insert(record.id, record.encode());
+            }
+            Action::Persist { change: ClientChange::Delete { id } } => {
+                self.records.remove(&id);
+            }
+            Action::Restored { id, open } => self.restored(id, open)?,
             Action::SendCreate { request, open, conn, level, replay, contexts } => {
                 if let Some(asked) = self.asked.remove(&request) {
                     self.handles
@@ -113,22 +121,37 @@ impl Driver {
 
     /// Writes back what is dirty, through any handle that may.
     pub(super) fn flush(&mut self, file: FileRef) -> Result<(), Failure> {
-        let Some(data) = self.caches.get_mut(&file).and_then(Cache::flush) else {
-            self.next.push_back(Next::Tell(Event::Flushed { file }));
-            return Ok(());
-        };
-        let may_write = |handle: &&Handle| {
+        let cache = self.caches.entry(file).or_default();
+        let may_write = |handle: &Handle| {
             let opening = &handle.asked.opening;
             opening.file == file && opening.access.contains(Access::WRITE_DATA)
         };
-        let flight = Flight::Flush(file);
-        match self.handles.values().filter(may_write).find_map(|handle| handle.file_id) {
-            Some(file_id) => {
+        let mut writers = self.handles.iter().filter(|(_, handle)| may_write(handle));
+        let writer = writers.find_map(|(open, handle)| Some((*open, handle.file_id?)));
+        match writer.and_then(|writer| Some((writer, cache.flush()?))) {
+            Some(((open, file_id), data)) => {
                 self.see(format_args!("> WRITE {}", data.len()));
-                self.send_first(flight, &Request::Write { file_id, offset: 0, data: &data })?;
+                let request = Request::Write { file_id, offset: 0, data: &data };
+                self.send_first(Flight::Flush { file, open }, &request)?;
             }
-            None => self.next.push_back(Next::Unanswered(flight)),
+            None => self.next.push_back(Next::Tell(Event::Flushed { file })),
         }
+        Ok(())
+    }
+
+    /// A handle of a former life: what it was opened as is in its record.
+    fn restored(&mut self, id: u64, open: OpenRef) -> Result<(), Failure> {
+        let Some(octets) = self.records.get(&id) else { return Ok(()) };
+        let record = ClientRecord::decode(octets)?;
+        let named = self.names.iter().find(|(_, file)| **file == record.file);
+        let name = named.map_or_else(String::new, |(name, _)| name.clone());
+        let opening = Opening::new(NOBODY, record.file, record.key)
+            .access(record.access, record.sharing)
+            .disposition(record.disposition, record.options)
+            .share(record.share);
+        self.see(format_args!(": restored {name}"));
+        let buckets = LockBuckets::default();
+        self.handles.insert(open, Handle { asked: Asked { opening, name }, file_id: None, buckets });
         Ok(())
     }
 
@@ -171,3 +194,5 @@ impl Driver {
 
 /// ImpersonationLevel: Impersonation (MS-SMB2 2.2.13).
 const IMPERSONATION: u32 = 2;
+/// No request of this life: they count from 1.
+const NOBODY: RequestId = RequestId::new(0);

@@ -100,7 +100,7 @@ impl Driver {
         match flight {
             // The machine looks after these.
             Flight::Create(_) | Flight::Reconnect(_) | Flight::Close(_) | Flight::Ack(_) => {}
-            Flight::Flush(file) => {
+            Flight::Flush { file, .. } => {
                 self.caches.entry(file).or_default().unflushed();
                 // By another channel, if there is one; else it is dirty still when the handle is back.
                 if !self.links.is_empty() {
@@ -108,7 +108,7 @@ impl Driver {
                 }
                 self.next.push_back(Next::Tell(Event::Flushed { file }));
             }
-            Flight::Read { ticket, .. } | Flight::Write { ticket } | Flight::Lock { ticket, .. } => {
+            Flight::Read { ticket, .. } | Flight::Write { ticket, .. } | Flight::Lock { ticket, .. } => {
                 self.answers.insert(ticket, Err(Status::CONNECTION_DISCONNECTED));
             }
         }
@@ -155,24 +155,27 @@ impl Driver {
                 self.see(format_args!("< ACK {said}"));
                 self.tell(Event::AckAnswered { ack, result })?;
             }
-            Flight::Flush(file) => {
+            Flight::Flush { file, open } => {
                 // One that failed is not tried again: a real client tells the application.
                 self.see(format_args!("< WRITE {said}"));
+                self.doubt(open, status)?;
                 self.tell(Event::Flushed { file })?;
             }
-            Flight::Read { ticket, file, purges } => {
+            Flight::Read { ticket, open, purges } => {
                 let data = match message.response()? {
                     Response::Read(data) => Ok(data),
                     _ if status == END_OF_FILE => Ok(Vec::new()),
                     _ => Err(status),
                 };
-                if let Ok(data) = &data {
-                    self.caches.entry(file).or_default().fill(purges, data);
+                if let (Ok(data), Some(handle)) = (&data, self.handles.get(&open)) {
+                    self.caches.entry(handle.asked.opening.file).or_default().fill(purges, data);
                 }
                 self.answers.insert(ticket, data);
+                self.doubt(open, status)?;
             }
-            Flight::Write { ticket } => {
+            Flight::Write { ticket, open } => {
                 self.answers.insert(ticket, result.map(|()| Vec::new()));
+                self.doubt(open, status)?;
             }
             Flight::Lock { ticket, open, sequence } => {
                 if let Some((handle, sequence)) = self.handles.get_mut(&open).zip(sequence) {
@@ -180,9 +183,17 @@ impl Driver {
                 }
                 self.see(format_args!("< LOCK {said}"));
                 self.answers.insert(ticket, result.map(|()| Vec::new()));
+                self.doubt(open, status)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether an answer shows that the server has an open no more.
+    fn doubt(&mut self, open: OpenRef, status: Status) -> Result<(), Failure> {
+        let gone = matches!(status, Status::FILE_CLOSED | Status::NETWORK_NAME_DELETED);
+        let known = self.handles.get(&open).is_some_and(|handle| handle.file_id.is_some());
+        if gone && known { self.tell(Event::HandleLost { open, status }) } else { Ok(()) }
     }
 
     /// What the answer to a CREATE says.

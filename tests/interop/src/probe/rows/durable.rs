@@ -78,6 +78,20 @@ pub(super) fn kept(world: &mut World) -> Result<(), Trouble> {
     still_written_back(world, "closed by its application")
 }
 
+pub(super) fn restarted(world: &mut World) -> Result<(), Trouble> {
+    leases(world)?;
+    let a = world.open(A, "x", usual)?;
+    is_durable(world)?;
+    world.write(A, a, "on the disk of the client")?;
+    world.client(A)?.restart()?;
+    world.client(A)?.connect(PreviousSession::Ended)?;
+    world.await_line("A: regained x")?;
+    world.settle()?;
+    world.expect(["A: restart", "A: restored x", "A> CREATE x RWH", "A: regained x"])?;
+    holds(world, A, "x", LeaseState::RWH)?;
+    still_written_back(world, "on the disk of the client")
+}
+
 pub(super) fn locked(world: &mut World) -> Result<(), Trouble> {
     leases(world)?;
     let a = world.open(A, "x", usual)?;

@@ -28,6 +28,7 @@ pub(super) const ROWS: &[Row] = &[
     ("connection reset: reclaimed, then written back", durable::reclaimed),
     ("connection silent: reclaimed with PreviousSessionId", durable::silent),
     ("kept handle reclaimed after a reset", durable::kept),
+    ("reclaimed from its record after a restart of the client", durable::restarted),
     ("byte-range lock held after reclaim", durable::locked),
     ("oplock instead of a lease reclaimed", durable::oplock),
     ("reclaim refused after another client opened the file", durable::taken),
