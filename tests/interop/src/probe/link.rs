@@ -85,14 +85,18 @@ impl Link {
         Ok(())
     }
 
-    /// Closes these files, and signs out. LOGOFF alone leaves durable handles behind (MS-SMB2 3.3.5.6).
-    pub(super) fn sign_out(mut self, files: impl Iterator<Item = FileId>) -> Result<(), Error> {
-        let envelope = Envelope::new(self.session, self.tree);
+    /// Closes a file, and waits for it.
+    pub(super) fn close(&mut self, file_id: FileId) -> Result<(), Error> {
+        let request = Request::Close { file_id, query_attributes: false };
         self.client.wait_at_most(Some(PARTING))?;
-        for file_id in files {
-            self.client.call(envelope, &Request::Close { file_id, query_attributes: false })?;
-        }
-        self.client.call(envelope, &Request::Logoff).map(|_| ())
+        self.client.call(Envelope::new(self.session, self.tree), &request).map(|_| ())
+    }
+
+    /// Closes these files, and signs out. LOGOFF alone leaves durable handles behind (MS-SMB2 3.3.5.6).
+    pub(super) fn sign_out(mut self, mut files: impl Iterator<Item = FileId>) -> Result<(), Error> {
+        files.try_for_each(|file_id| self.close(file_id))?;
+        self.client.wait_at_most(Some(PARTING))?;
+        self.client.call(Envelope::new(self.session, self.tree), &Request::Logoff).map(|_| ())
     }
 }
 

@@ -159,6 +159,18 @@ pub(super) fn in_flush(world: &mut World) -> Result<(), Trouble> {
     world.expect(["A: lost x, Refused", "A: 10 octets were never written back"])
 }
 
+pub(super) fn closed_unseen(world: &mut World) -> Result<(), Trouble> {
+    leases(world)?;
+    let a = world.open(A, "x", usual)?;
+    world.write(A, a, "lost")?;
+    world.client(A)?.close_unseen(a)?;
+    let locked = world.lock(A, a, LockFlags::EXCLUSIVE)?;
+    check(locked == Err(Status::FILE_CLOSED), || format!("LOCK: {locked:?}"))?;
+    world.settle()?;
+    world.expect(["A: lost x", "A: 4 octets were never written back"])?;
+    holds(world, A, "x", LeaseState::NONE)
+}
+
 pub(super) fn channel(world: &mut World) -> Result<(), Trouble> {
     let a = two_channels(world)?;
     world.write(A, a, "by another way")?;

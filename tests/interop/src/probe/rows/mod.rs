@@ -33,6 +33,7 @@ pub(super) const ROWS: &[Row] = &[
     ("oplock instead of a lease reclaimed", durable::oplock),
     ("reclaim refused after another client opened the file", durable::taken),
     ("connection reset while dirty data is written back", durable::in_flush),
+    ("handle that the server has closed", durable::closed_unseen),
     ("one of two channels reset", durable::channel),
     ("channel reset while dirty data is written back", durable::channel_in_flush),
     ("channel reset while the acknowledgment is under way", durable::channel_in_ack),
