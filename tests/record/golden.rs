@@ -139,7 +139,7 @@ fn done(record: &mut Record, index: u32, number: u32) {
 }
 
 /// The octets of a text: pairs of hexadecimal digits, and a remark behind `#` that begins with the offset.
-fn octets(text: &str) -> Vec<u8> {
+pub(crate) fn octets(text: &str) -> Vec<u8> {
     let mut octets = vec![];
     for line in text.trim().lines() {
         let (digits, remark) = line.split_once('#').unwrap();
