@@ -94,7 +94,7 @@ fn assert_every_prefix_and_every_bit_counts_sealed<R: Form>(record: &R) {
                 5 => RecordField::Version,
                 6..8 => RecordField::FixedLength,
                 8..12 => RecordField::Length,
-                24..32 => RecordField::Persistent,
+                24..32 => RecordField::Name,
                 _ => RecordField::Tag,
             };
             assert_eq!(error.field(), expected, "{at}, {bit}: {error}");

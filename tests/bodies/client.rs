@@ -255,6 +255,17 @@ impl<C: Choices> Chaos<C> {
         }
     }
 
+    /// What is stored is what would be missed: who needs each open, and what the cache still has to do.
+    fn assert_recorded(&self) {
+        assert!(self.store.len() <= self.config.opens);
+        let used = self.store.values().filter(|record| record.need == Need::Application);
+        assert!(used.count() <= self.used.len(), "a record of an open that is not used");
+        for record in self.store.values() {
+            assert!(record.flush || !self.flushes.contains(&record.file), "{record:?}");
+            assert!(record.purge || !self.purges.contains(&record.file), "{record:?}");
+        }
+    }
+
     /// The client is gone, and with it whatever was under way; the next one has its records.
     fn restart(&mut self) {
         self.dies = None;

@@ -192,7 +192,7 @@ fn a_record_of_another_open_is_seen_where_the_open_is_named() {
     let error = Record::decode_as(0x1122_3344_5566_7788, file).unwrap_err();
     let (form, expected) = (RecordForm::Plain, 0x1122_3344_5566_7788);
     assert_eq!(error, RecordError::Foreign { form, offset: 16, found: 0x99, expected });
-    assert_eq!(error.to_string(), "Record: Persistent 0x99, expected 0x1122334455667788 (offset 16)");
+    assert_eq!(error.to_string(), "Record: Name 0x99, expected 0x1122334455667788 (offset 16)");
 }
 
 #[cfg(feature = "seal")]

@@ -161,7 +161,7 @@ fn a_record_of_another_open_is_seen_where_the_open_is_named() {
     let error = ClientRecord::decode_as(3, file).unwrap_err();
     let form = RecordForm::Client;
     assert_eq!(error, RecordError::Foreign { form, offset: 16, found: 0x99, expected: 3 });
-    assert_eq!(error.to_string(), "Client Record: Persistent 0x99, expected 0x3 (offset 16)");
+    assert_eq!(error.to_string(), "Client Record: Name 0x99, expected 0x3 (offset 16)");
 }
 
 #[cfg(feature = "seal")]

@@ -42,6 +42,7 @@ impl<C: Choices> Chaos<C> {
             22 => self.end_session(),
             _ => self.resilient(),
         }
+        self.assert_recorded();
     }
 
     /// An open that the application uses.
