@@ -14,8 +14,10 @@ use leasehold::client::{
 };
 use leasehold::persist::{ClientChange, ClientRecord, Need};
 use leasehold::server::{Capabilities, Terms};
+use leasehold::wire::RequestContexts;
 use leasehold::{
-    ConnId, Dialect, FileId, HashKey, Instant, LeaseKey, LeaseState, Machine, RequestId, SessionId,
+    ConnId, Dialect, FileId, HashKey, Instant, LeaseKey, LeaseState, Machine, OplockLevel, RequestId,
+    SessionId,
 };
 
 pub use choices::{Choices, Seeded};
@@ -64,6 +66,8 @@ pub struct Chaos<C> {
     valid: bool,
     next: u64,
     sent: Vec<(ConnId, Sent)>,
+    /// What was asked for with each open, the last time.
+    wishes: BTreeMap<OpenRef, (OplockLevel, RequestContexts)>,
     flushes: Vec<FileRef>,
     purges: Vec<FileRef>,
     /// Requests of the application without an answer, opens that it uses, those without a connection.
@@ -93,6 +97,7 @@ impl<C: Choices> Chaos<C> {
             valid: false,
             next: 1,
             sent: Vec::new(),
+            wishes: BTreeMap::new(),
             flushes: Vec::new(),
             purges: Vec::new(),
             asked: BTreeSet::new(),
@@ -183,8 +188,14 @@ impl<C: Choices> Chaos<C> {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::SendCreate { open, conn, .. } => self.send(conn, Sent::Create(open)),
-            Action::SendReconnect { open, conn, .. } => self.send(conn, Sent::Reconnect(open)),
+            Action::SendCreate { open, conn, level, contexts, .. } => {
+                self.wishes.insert(open, (level, contexts));
+                self.send(conn, Sent::Create(open));
+            }
+            Action::SendReconnect { open, conn, level, contexts } => {
+                self.wishes.insert(open, (level, contexts));
+                self.send(conn, Sent::Reconnect(open));
+            }
             Action::SendClose { open, conn, .. } => {
                 assert!(!self.used.contains(&open), "the application uses it");
                 self.send(conn, Sent::Close(open));
@@ -291,6 +302,7 @@ impl<C: Choices> Chaos<C> {
     fn misuse(&mut self) {
         let result = self.result();
         let (previous, terms) = (PreviousSession::Ended, Terms::new(Dialect::Smb311, Capabilities::LEASING));
+        let elapsed = Duration::ZERO;
         let mut events = vec![
             Event::Flushed { file: FileRef::new(999) },
             Event::Purged { file: FileRef::new(100) },
@@ -300,6 +312,7 @@ impl<C: Choices> Chaos<C> {
         ];
         if let Some(conn) = self.conns.last().copied() {
             events.push(Event::Connected { conn, session: self.session, previous, terms });
+            events.extend(self.store.values().map(|record| Event::Restore { record: *record, elapsed }));
         }
         if let Some(open) = self.used.difference(&self.away).next().copied() {
             events.push(Event::Closed { open });

@@ -34,6 +34,7 @@ impl<C: Choices> Chaos<C> {
             4..=9 => self.answer(),
             10 | 11 => drop(self.caches()),
             12..=14 => self.release(),
+            15..=17 if self.conns.is_empty() => (),
             15 | 16 => self.break_lease(),
             17 => self.break_oplock(),
             18 | 19 => self.connect(),
@@ -148,17 +149,6 @@ impl<C: Choices> Chaos<C> {
                 Status::ACCESS_DENIED,
             ]));
         }
-        let file_id = match self.file_ids.len() {
-            1.. if self.chance(12) == 0 => self.pick(&self.file_ids.clone()),
-            _ => {
-                let id = self.fresh();
-                FileId::new(id, id)
-            }
-        };
-        self.file_ids.push(file_id);
-        if self.file_ids.len() > 6 {
-            self.file_ids.remove(0);
-        }
         let mut contexts = ResponseContexts::default();
         let levels = [
             OplockLevel::Lease,
@@ -177,7 +167,34 @@ impl<C: Choices> Chaos<C> {
             let timeout = self.pick(&[0, 100, 1_000]);
             contexts.durable_v2 = Some(DurableHandleResponseV2 { timeout, flags });
         }
-        Ok(CreateReply::new(file_id, level, contexts))
+        Ok(CreateReply::new(self.file_id(), level, contexts))
+    }
+
+    /// What was asked for.
+    fn granted(&mut self, open: OpenRef) -> CreateReply {
+        let (level, asked) = self.wishes[&open];
+        let mut contexts = ResponseContexts::default();
+        contexts.lease = asked.lease;
+        contexts.durable = asked.durable.dhnq.map(|_| DurableHandleResponse);
+        contexts.durable_v2 =
+            asked.durable.dh2q.map(|asked| DurableHandleResponseV2 { timeout: 1_000, flags: asked.flags });
+        CreateReply::new(self.file_id(), level, contexts)
+    }
+
+    /// A new one, or one that was given before.
+    fn file_id(&mut self) -> FileId {
+        let file_id = match self.file_ids.len() {
+            1.. if self.chance(12) == 0 => self.pick(&self.file_ids.clone()),
+            _ => {
+                let id = self.fresh();
+                FileId::new(id, id)
+            }
+        };
+        self.file_ids.push(file_id);
+        if self.file_ids.len() > 6 {
+            self.file_ids.remove(0);
+        }
+        file_id
     }
 
     fn answer(&mut self) {
@@ -186,7 +203,10 @@ impl<C: Choices> Chaos<C> {
         }
         let at = self.chance(self.sent.len() as u64) as usize;
         let (_, sent) = self.sent.remove(at);
-        let result = self.result();
+        let result = match sent {
+            Sent::Create(open) | Sent::Reconnect(open) if self.chance(2) == 0 => Ok(self.granted(open)),
+            _ => self.result(),
+        };
         self.tell(match sent {
             Sent::Create(open) => Event::Created { open, result },
             Sent::Reconnect(open) => Event::Reconnected { open, result },
@@ -208,7 +228,7 @@ impl<C: Choices> Chaos<C> {
         let id = self.next + 1;
         let mut ids = self.file_ids.clone();
         ids.push(FileId::new(id, id));
-        let (conn, session, file_id) = (ConnId::new(1), SessionId::new(0), self.pick(&ids));
+        let (conn, session, file_id) = (self.conns[0], SessionId::new(0), self.pick(&ids));
         let level =
             self.pick(&[OplockLevel::None, OplockLevel::II, OplockLevel::Exclusive, OplockLevel::Batch]);
         self.tell(Event::OplockBroken { conn, session, body: OplockBreak { level, file_id } });
@@ -241,7 +261,7 @@ impl<C: Choices> Chaos<C> {
             Terms::new(Dialect::Smb311, Capabilities::empty()),
             Terms::new(Dialect::Smb210, Capabilities::LEASING),
         ]);
-        let previous = PreviousSession::Ended;
+        let previous = self.pick(&[PreviousSession::Ended, PreviousSession::Unknown]);
         self.tell(Event::Connected { conn, session: self.session, previous, terms });
     }
 
