@@ -56,6 +56,7 @@ enum Sent {
     Ack(AckId),
 }
 
+/// The client, and everybody around it.
 pub struct Chaos<C> {
     choices: C,
     config: ClientConfig,
@@ -175,6 +176,8 @@ impl<C: Choices> Chaos<C> {
     }
 
     fn perform(&mut self, actions: Vec<Action>) {
+        let rests = |action: &Action| !matches!(action, Action::Persist { .. });
+        assert!(actions.is_sorted_by_key(rests), "stored behind what rests on it: {actions:?}");
         for action in actions {
             match &mut self.dies {
                 Some(0) => return self.restart(),
