@@ -45,7 +45,7 @@ proptest! {
 type Target = (&'static str, &'static [fn(&[u8])], usize);
 
 const TARGETS: [Target; 3] = [
-    ("client_ops", &[bodies::client::ops], 8),
+    ("client_ops", &[bodies::client::ops], 24),
     ("judge", &[model::judge::operation], 9),
     ("server_ops", &[bodies::server::histories, model::world::history, model::world::promises], 21),
 ];
