@@ -54,9 +54,9 @@ pub struct ClientRecord {
     pub share: ShareFlags,
     /// Who needs the open.
     pub need: Need,
-    /// Whether a `Flush` of the name was not answered.
+    /// Whether a `Flush` of the name was not answered, or is due.
     pub flush: bool,
-    /// Whether a `Purge` of the name was not answered.
+    /// Whether a `Purge` of the name was not answered, or is due.
     pub purge: bool,
 }
 
