@@ -17,6 +17,7 @@ use leasehold::{
     SessionId, Status,
 };
 
+mod bodies;
 #[path = "client/chaos.rs"]
 mod chaos;
 #[path = "client/coming_back.rs"]
