@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::away::{Holder, LossReason, Overdue, Phase};
+use super::away::{LossReason, Overdue, Phase};
 use super::event::SessionLoss;
 use super::file::{File, Turn};
 use super::open::{Debt, Open, Stage};
@@ -111,7 +111,7 @@ impl Client {
             if let Some(Phase::Sent { overdue: Overdue::Yes, .. }) = open.away.map(|away| away.phase) {
                 self.lost(slot, LossReason::Expired, Status::CONNECTION_DISCONNECTED, out);
             } else {
-                self.held_by(slot, Holder::Present);
+                self.may_be_here(slot);
                 self.waits(slot, Phase::Waiting);
             }
         }
@@ -141,7 +141,7 @@ impl Client {
                     self.lost(slot, reason, Status::CONNECTION_DISCONNECTED, out);
                 }
                 Some(Phase::Sent { .. }) => {
-                    self.held_by(slot, Holder::Present);
+                    self.may_be_here(slot);
                     self.try_again(slot, Status::CONNECTION_DISCONNECTED, out);
                 }
                 Some(Phase::Waiting | Phase::Delayed { .. }) | None => {}

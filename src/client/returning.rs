@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::away::{Asked, Away, Holder, LossReason, Overdue, Phase};
+use super::away::{Away, LossReason, Overdue, Phase};
 use super::event::{CreateReply, PreviousSession};
 use super::file::{File, Task, Turn, Version};
 use super::level::Level;
@@ -23,7 +23,7 @@ impl Client {
             self.session.channel_sequence = 0;
             let before = self.session.id;
             for away in self.opens.values_mut().filter_map(|open| open.away.as_mut()) {
-                away.holder = away.holder.in_next_session(before, previous);
+                away.holders = away.holders.in_next_session(before, previous);
             }
         }
         self.session.renewal = None;
@@ -155,7 +155,7 @@ impl Client {
         let overdue = matches!(away.phase, Phase::Sent { overdue: Overdue::Yes, .. });
         let exhausted = !open.durability.insists() && tries >= self.config.retry.attempts;
         let verdict = match outcome(status) {
-            Outcome::LostUnlessHeld => self.unless_held(slot, away.holder),
+            Outcome::LostUnlessHeld => self.unless_held(slot),
             other @ (Outcome::Lost | Outcome::Retry | Outcome::Renew(_)) => other,
         };
         match verdict {
@@ -186,16 +186,18 @@ impl Client {
     }
 
     /// An open was not found: a session that still has it may be the reason (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
-    fn unless_held(&mut self, slot: OpenSlot, holder: Holder) -> Outcome {
-        match holder {
-            Holder::Former { session, asked: Asked::No } => {
-                self.held_by(slot, Holder::Former { session, asked: Asked::Once });
+    fn unless_held(&mut self, slot: OpenSlot) -> Outcome {
+        let Some(away) = self.opens.get_mut(slot).and_then(|open| open.away.as_mut()) else {
+            return Outcome::Lost;
+        };
+        if away.holders.present {
+            return if self.may_replace_session() {
+                Outcome::Renew(Renewal::Replace)
+            } else {
                 Outcome::Retry
-            }
-            Holder::Former { asked: Asked::Once, .. } | Holder::Nobody => Outcome::Lost,
-            Holder::Present if self.may_replace_session() => Outcome::Renew(Renewal::Replace),
-            Holder::Present => Outcome::Retry,
+            };
         }
+        if away.holders.ask_once_more() { Outcome::Retry } else { Outcome::Lost }
     }
 
     /// Whether nothing would be lost with the session: every open comes back under another.

@@ -41,6 +41,7 @@ impl<C: Choices> Chaos<C> {
             20 => self.go_away(),
             21 => self.pass(),
             22 => self.end_session(),
+            _ if self.chance(4) == 0 => self.close_handle(),
             _ => self.resilient(),
         }
         self.assert_recorded();
@@ -62,6 +63,14 @@ impl<C: Choices> Chaos<C> {
     fn resilient(&mut self) {
         if let Some(open) = self.in_use() {
             self.tell(Event::Resilient { open, timeout: Duration::from_millis(200) });
+        }
+    }
+
+    /// The server has closed an open by itself, which a request through it has shown.
+    fn close_handle(&mut self) {
+        if let Some(open) = self.in_use() {
+            let status = self.pick(&[Status::FILE_CLOSED, Status::NETWORK_NAME_DELETED]);
+            self.tell(Event::HandleLost { open, status });
         }
     }
 
