@@ -16,29 +16,34 @@
 //! Every machine has three calls; [`Machine`] is their contract.
 //!
 //! ```
+//! use std::collections::VecDeque;
 //! use std::sync::mpsc::{Receiver, RecvTimeoutError};
 //! use leasehold::{Instant, Machine};
 //!
+//! /// `perform` may answer at once: what it puts into the queue is told when the whole batch is carried out.
 //! fn drive<M: Machine>(
 //!     mut machine: M,
 //!     inbox: Receiver<M::Event>,
-//!     mut perform: impl FnMut(M::Action),
-//!     mut misuse: impl FnMut(M::Misuse),
-//! ) {
+//!     mut perform: impl FnMut(M::Action, &mut VecDeque<M::Event>),
+//! ) -> Result<(), M::Misuse> {
 //!     let epoch = std::time::Instant::now();
 //!     let now = || Instant::from_millis(epoch.elapsed().as_millis() as u64);
-//!     let mut actions = Vec::new();
+//!     let (mut actions, mut answers) = (Vec::new(), VecDeque::new());
 //!     loop {
-//!         let received = match machine.poll_timeout() {
-//!             Some(due) => inbox.recv_timeout(due.saturating_since(now())),
-//!             None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+//!         let wait = machine.poll_timeout().map(|due| due.saturating_since(now()));
+//!         let received = match (answers.pop_front(), wait) {
+//!             (Some(event), _) => Ok(event),
+//!             // First of all: an inbox that is never empty must not keep a deadline waiting.
+//!             (None, Some(wait)) if wait.is_zero() => Err(RecvTimeoutError::Timeout),
+//!             (None, Some(wait)) => inbox.recv_timeout(wait),
+//!             (None, None) => inbox.recv().map_err(RecvTimeoutError::from),
 //!         };
 //!         match received {
-//!             Ok(event) => machine.handle(now(), event, &mut actions).unwrap_or_else(&mut misuse),
+//!             Ok(event) => machine.handle(now(), event, &mut actions)?,
 //!             Err(RecvTimeoutError::Timeout) => machine.handle_timeout(now(), &mut actions),
-//!             Err(RecvTimeoutError::Disconnected) => return,
+//!             Err(RecvTimeoutError::Disconnected) => return Ok(()),
 //!         }
-//!         actions.drain(..).for_each(&mut perform);
+//!         actions.drain(..).for_each(|action| perform(action, &mut answers));
 //!     }
 //! }
 //! ```

@@ -20,7 +20,7 @@ pub trait Machine {
     /// What the driver must do.
     type Action;
     /// How a driver can break the contract.
-    type Misuse;
+    type Misuse: core::error::Error + Send + Sync + 'static;
 
     /// Takes one event at `now` and appends, in order, what the driver must do.
     ///

@@ -17,6 +17,7 @@ use leasehold::{
     SessionId, Status,
 };
 
+mod bodies;
 #[path = "client/chaos.rs"]
 mod chaos;
 #[path = "client/coming_back.rs"]
@@ -39,6 +40,8 @@ mod races;
 mod records;
 #[path = "client/replay.rs"]
 mod replay;
+#[path = "client/returns.rs"]
+mod returns;
 #[path = "client/review.rs"]
 mod review;
 

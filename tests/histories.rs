@@ -1,5 +1,5 @@
-//! Random histories of the server, and the committed ones, judged by `bodies/server.rs` and by the model;
-//! small worlds with one operation.
+//! Random histories of the server and of the client, and the committed ones, judged by `bodies` and, those of the server, by the
+//! model; small worlds with one operation.
 
 mod bodies;
 mod model;
@@ -21,6 +21,11 @@ proptest! {
     fn every_history_keeps_every_property(octets in prop::collection::vec(any::<u8>(), 0..600)) {
         bodies::server::histories(&octets);
     }
+
+    #[test]
+    fn every_history_of_a_client_leaves_nothing(octets in prop::collection::vec(any::<u8>(), 0..1_500)) {
+        bodies::client::ops(&octets);
+    }
 }
 
 proptest! {
@@ -39,7 +44,8 @@ proptest! {
 /// What a fuzz target does with octets, and how many seeds it has at least.
 type Target = (&'static str, &'static [fn(&[u8])], usize);
 
-const TARGETS: [Target; 2] = [
+const TARGETS: [Target; 3] = [
+    ("client_ops", &[bodies::client::ops], 24),
     ("judge", &[model::judge::operation], 9),
     ("server_ops", &[bodies::server::histories, model::world::history, model::world::promises], 21),
 ];

@@ -1,4 +1,5 @@
-//! Records of persistent opens as octets: the files that every version has to read, and what holds for all of them.
+//! Records of opens as octets, those of a server and those of a client: the files that every version has to read, and what holds for
+//! all of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,122 +14,54 @@
 mod bodies;
 #[path = "record/golden.rs"]
 mod golden;
+#[path = "record/golden_client.rs"]
+mod golden_client;
+#[path = "record/properties.rs"]
+mod properties;
 
 use std::fs;
 use std::path::Path;
 
-use arbitrary::Unstructured;
-use bodies::record;
-use leasehold::persist::{Record, RecordError, RecordField, RecordForm};
+use bodies::record::{self, Form};
+use leasehold::persist::{ClientRecord, Record, RecordError, RecordField, RecordForm};
 use leasehold::server::LockSequence;
 use leasehold::wire::{Lease, LeaseFlags, LeaseV2};
 use leasehold::{Epoch, LeaseKey, LeaseState, OplockLevel};
-use proptest::collection::vec;
-use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 
-fn config() -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
-            "proptest-regressions/record.txt",
-        ))),
-        ..ProptestConfig::default()
+/// Every prefix of the octets of a record is none, and with every bit that is another an error names the field that has it.
+fn assert_every_prefix_and_every_bit_counts<R: Form>(record: &R) {
+    let octets = record.encode();
+    for len in 0..octets.len() {
+        record::assert_cut_short::<R>(&octets, len);
     }
-}
-
-fn records() -> impl Strategy<Value = Record> {
-    vec(any::<u8>(), 0..700).prop_map(|octets| record::draw(&mut Unstructured::new(&octets)))
-}
-
-proptest! {
-    #![proptest_config(config())]
-
-    #[test]
-    fn a_record_comes_back(value in records()) {
-        record::comes_back(&value);
-    }
-
-    #[test]
-    fn a_record_cut_short_is_refused(value in records(), cut in any::<prop::sample::Index>()) {
-        let octets = value.encode();
-        record::assert_cut_short(&octets, cut.index(octets.len()));
-    }
-
-    #[test]
-    fn a_record_with_another_bit_is_refused(value in records(), at in any::<prop::sample::Index>(), bit in 0..8u8) {
-        let octets = value.encode();
-        prop_assert!(Record::decode(&record::flipped(&octets, at.index(octets.len()), bit)).is_err());
-    }
-
-    #[test]
-    fn octets_behind_a_record_are_refused(value in records(), behind in vec(any::<u8>(), 1..40)) {
-        let mut octets = value.encode();
-        let (len, form) = (octets.len() as u32, RecordForm::Plain);
-        octets.extend(behind);
-        let had = octets.len() as u32;
-        prop_assert_eq!(Record::decode(&octets), Err(RecordError::Trailing { form, len, had }));
-    }
-
-    #[test]
-    fn a_changed_octet_is_judged_as_specified(value in records(), at in any::<prop::sample::Index>(), new in any::<u8>()) {
-        let mut octets = value.encode();
-        let end = octets.len() - 4;
-        octets[at.index(end)] = new;
-        record::judged_as_specified(&octets);
-        let checksum = record::crc32(&octets[..end]);
-        octets[end..].copy_from_slice(&checksum.to_le_bytes());
-        record::judged_as_specified(&octets);
-    }
-
-    #[test]
-    fn any_octets_keep_the_laws(octets in vec(any::<u8>(), 0..700)) {
-        record::record(&octets);
-    }
-
-    #[cfg(feature = "arbitrary")]
-    #[test]
-    fn whatever_arbitrary_makes_comes_back(octets in vec(any::<u8>(), 0..700)) {
-        use arbitrary::Arbitrary;
-
-        if let Ok(value) = Record::arbitrary(&mut Unstructured::new(&octets)) {
-            record::comes_back(&value);
+    for at in 0..octets.len() {
+        for bit in 0..8 {
+            let error = R::decode(&record::flipped(&octets, at, bit)).unwrap_err();
+            let expected = match at {
+                0..=3 => RecordField::Magic,
+                5 => RecordField::Version,
+                8..12 => RecordField::Length,
+                _ => RecordField::Checksum,
+            };
+            assert_eq!(error.field(), expected, "{at}, {bit}: {error}");
         }
-    }
-
-    #[cfg(feature = "seal")]
-    #[test]
-    fn a_sealed_record_comes_back_with_its_key_only(
-        value in records(),
-        damage in any::<u16>(),
-        bit in any::<u8>(),
-        cut in any::<u16>(),
-    ) {
-        record::sealed_laws(&value, damage.into(), bit, cut);
-    }
-
-    #[cfg(feature = "seal")]
-    #[test]
-    fn what_was_not_sealed_is_not_unsealed(octets in vec(any::<u8>(), 0..400)) {
-        record::unsealed(&octets);
     }
 }
 
 #[test]
 fn every_prefix_and_every_bit_counts() {
-    let octets = golden::everything().encode();
-    for len in 0..octets.len() {
-        record::assert_cut_short(&octets, len);
-    }
-    for at in 0..octets.len() {
-        for bit in 0..8 {
-            let error = Record::decode(&record::flipped(&octets, at, bit)).unwrap_err();
-            let expected: &[RecordField] = match at {
-                0..=3 => &[RecordField::Magic],
-                5 => &[RecordField::Version],
-                8..12 => &[RecordField::Length],
-                _ => &[RecordField::Checksum],
-            };
-            assert!(expected.contains(&error.field()), "{at}, {bit}: {error}");
+    assert_every_prefix_and_every_bit_counts(&golden::everything());
+    assert_every_prefix_and_every_bit_counts(&golden_client::everything());
+}
+
+/// Of octets that are `opaque` no value is wrong by itself.
+fn assert_every_value_is_judged_as_specified<R: Form>(record: &R, opaque: impl Fn(usize) -> bool) {
+    let octets = record.encode();
+    for at in 0..octets.len() - 4 {
+        for value in (0..=u8::MAX).filter(|value| !opaque(at) || [0, 1, 0xff].contains(value)) {
+            let mut octets = octets.clone();
+            octets[at] = value;
+            record::judged_as_specified::<R>(&record::mended(octets));
         }
     }
 }
@@ -136,18 +69,35 @@ fn every_prefix_and_every_bit_counts() {
 #[test]
 fn every_value_of_every_octet_is_judged_as_specified() {
     for record in [golden::minimal(), golden::everything(), golden::lease_v1(), golden::directory()] {
-        let octets = record.encode();
-        let end = octets.len() - 4;
-        for at in 0..end {
-            // Identifiers, keys and masks have no values that are wrong by themselves.
-            let opaque = matches!(at, 16..=191 | 204..=223);
-            for value in (0..=u8::MAX).filter(|value| !opaque || [0, 1, 0xff].contains(value)) {
-                let mut octets = octets.clone();
-                octets[at] = value;
-                let checksum = record::crc32(&octets[..end]);
-                octets[end..].copy_from_slice(&checksum.to_le_bytes());
-                record::judged_as_specified(&octets);
-            }
+        assert_every_value_is_judged_as_specified(&record, |at| matches!(at, 16..=191 | 204..=223));
+    }
+    for record in golden_client::all() {
+        assert_every_value_is_judged_as_specified(&record, |at| matches!(at, 12..=123));
+    }
+}
+
+#[cfg(feature = "seal")]
+fn assert_every_prefix_and_every_bit_counts_sealed<R: Form>(record: &R) {
+    use leasehold::persist::{Nonce, SealKey};
+
+    let key = SealKey::new([7; 32]);
+    let octets = record.seal(&key, Nonce::new([9; 12]));
+    for len in 0..octets.len() {
+        let error = R::unseal(&octets[..len], record.name(), &key).unwrap_err();
+        assert_eq!(error.field(), RecordField::Length, "{len}: {error}");
+    }
+    for at in 0..octets.len() {
+        for bit in 0..8 {
+            let error = R::unseal(&record::flipped(&octets, at, bit), record.name(), &key).unwrap_err();
+            let expected = match at {
+                0..=3 => RecordField::Magic,
+                5 => RecordField::Version,
+                6..8 => RecordField::FixedLength,
+                8..12 => RecordField::Length,
+                24..32 => RecordField::Name,
+                _ => RecordField::Tag,
+            };
+            assert_eq!(error.field(), expected, "{at}, {bit}: {error}");
         }
     }
 }
@@ -155,29 +105,8 @@ fn every_value_of_every_octet_is_judged_as_specified() {
 #[cfg(feature = "seal")]
 #[test]
 fn every_prefix_and_every_bit_of_a_sealed_record_counts() {
-    use leasehold::persist::{Nonce, SealKey};
-
-    let (record, key) = (golden::everything(), SealKey::new([7; 32]));
-    let octets = record.seal(&key, Nonce::new([9; 12]));
-    for len in 0..octets.len() {
-        let error = Record::unseal(&octets[..len], record.persistent, &key).unwrap_err();
-        assert_eq!(error.field(), RecordField::Length, "{len}: {error}");
-    }
-    for at in 0..octets.len() {
-        for bit in 0..8 {
-            let octets = record::flipped(&octets, at, bit);
-            let error = Record::unseal(&octets, record.persistent, &key).unwrap_err();
-            let expected = match at {
-                0..=3 => RecordField::Magic,
-                5 => RecordField::Version,
-                6..8 => RecordField::FixedLength,
-                8..12 => RecordField::Length,
-                24..32 => RecordField::Persistent,
-                _ => RecordField::Tag,
-            };
-            assert_eq!(error.field(), expected, "{at}, {bit}: {error}");
-        }
-    }
+    assert_every_prefix_and_every_bit_counts_sealed(&golden::everything());
+    assert_every_prefix_and_every_bit_counts_sealed(&golden_client::everything());
 }
 
 #[cfg(feature = "seal")]
@@ -189,12 +118,53 @@ fn a_key_is_not_shown() {
 
 #[test]
 fn a_newer_major_version_is_refused_whatever_it_looks_like() {
-    let mut octets = golden::everything().encode();
-    octets[5] = 2;
-    octets.truncate(20);
-    let error = Record::decode(&octets).unwrap_err();
-    assert_eq!(error, RecordError::Version { form: RecordForm::Plain, major: 2, minor: 0 });
-    assert_eq!(error.to_string(), "Record: Version 2.0, only 1.x can be read (offset 4)");
+    fn of_a_newer<R: Form>(record: &R) -> String {
+        let mut octets = record.encode();
+        octets[5] = 2;
+        octets.truncate(20);
+        let error = R::decode(&octets).unwrap_err();
+        assert_eq!(error, RecordError::Version { form: R::FORM, major: 2, minor: 0 });
+        error.to_string()
+    }
+    let text = of_a_newer(&golden::everything());
+    assert_eq!(text, "Record: Version 2.0, only 1.x can be read (offset 4)");
+    let text = of_a_newer(&golden_client::everything());
+    assert_eq!(text, "Client Record: Version 2.0, only 1.x can be read (offset 4)");
+}
+
+/// A record that was stored as another form than it is read as.
+fn assert_other_form<T>(read: Result<T, RecordError>, form: RecordForm, found: RecordForm) {
+    assert_eq!(read.err(), Some(RecordError::OtherForm { form, found }));
+}
+
+#[test]
+fn the_records_of_servers_and_of_clients_are_told_apart() {
+    let (server, client) = (golden::everything().encode(), golden_client::everything().encode());
+    assert_other_form(Record::decode(&client), RecordForm::Plain, RecordForm::Client);
+    assert_other_form(ClientRecord::decode(&server), RecordForm::Client, RecordForm::Plain);
+}
+
+#[cfg(feature = "seal")]
+#[test]
+fn sealed_records_are_told_apart() {
+    use leasehold::persist::{Nonce, SealKey};
+
+    let (server, mut client) = (golden::everything(), golden_client::everything());
+    client.id = server.persistent;
+    let (name, key) = (client.id, SealKey::new([7; 32]));
+    let (server, client) = (server.encode(), client.encode());
+    assert_other_form(Record::unseal(&server, name, &key), RecordForm::Sealed, RecordForm::Plain);
+    assert_other_form(Record::unseal(&client, name, &key), RecordForm::Sealed, RecordForm::Client);
+    assert_other_form(ClientRecord::unseal(&server, name, &key), RecordForm::Sealed, RecordForm::Plain);
+    assert_other_form(ClientRecord::unseal(&client, name, &key), RecordForm::Sealed, RecordForm::Client);
+
+    let server = Record::decode(&server).unwrap().seal(&key, Nonce::new([1; 12]));
+    let client = ClientRecord::decode(&client).unwrap().seal(&key, Nonce::new([2; 12]));
+    assert_other_form(Record::decode(&server), RecordForm::Plain, RecordForm::Sealed);
+    assert_other_form(ClientRecord::decode(&client), RecordForm::Client, RecordForm::Sealed);
+    // What is inside is of the other side, under the same name.
+    assert_other_form(Record::unseal(&client, name, &key), RecordForm::Plain, RecordForm::Client);
+    assert_other_form(ClientRecord::unseal(&server, name, &key), RecordForm::Client, RecordForm::Plain);
 }
 
 #[test]
@@ -210,9 +180,7 @@ fn errors_name_form_field_and_offset() {
     let sound = |at: usize, value: u8| {
         let mut octets = octets.clone();
         octets[at] = value;
-        let checksum = record::crc32(&octets[..278]);
-        octets[278..].copy_from_slice(&checksum.to_le_bytes());
-        text(&octets)
+        text(&record::mended(octets))
     };
     assert_eq!(sound(231, 0x0a), "Record: OplockLevel 0xa is undefined (offset 231)");
     assert_eq!(sound(231, 0x09), "Record: OplockLevel 0x9 is undefined (offset 231)");
@@ -227,9 +195,7 @@ fn errors_name_form_field_and_offset() {
 fn more_locks_than_there_are_octets_make_no_room() {
     let mut octets = golden::everything().encode();
     octets[12..16].fill(0xff);
-    let checksum = record::crc32(&octets[..278]);
-    octets[278..].copy_from_slice(&checksum.to_le_bytes());
-    let error = Record::decode(&octets).unwrap_err();
+    let error = Record::decode(&record::mended(octets)).unwrap_err();
     assert_eq!(error.to_string(), "Record: LockCount 0xffffffff is undefined (offset 12)");
 }
 
@@ -240,11 +206,8 @@ fn lock_sequences_stand_in_order() {
         let mut record = golden::everything();
         record.sequences.done(LockSequence::from_wire(0x20).unwrap());
         let mut octets = record.encode();
-        let end = octets.len() - 4;
         octets[274..278].copy_from_slice(&second.to_le_bytes());
-        let checksum = record::crc32(&octets[..end]);
-        octets[end..].copy_from_slice(&checksum.to_le_bytes());
-        let error = Record::decode(&octets).unwrap_err();
+        let error = Record::decode(&record::mended(octets)).unwrap_err();
         assert_eq!((error.field(), error.offset()), (RecordField::LockSequence, 274));
     }
 }
@@ -288,7 +251,9 @@ fn every_committed_seed_and_every_file_goes_through_the_body() {
         for path in paths {
             // Shown if the body panics.
             println!("{}", path.display());
-            record::record(&fs::read(&path).unwrap());
+            let octets = fs::read(&path).unwrap();
+            record::record::<Record>(&octets);
+            record::record::<ClientRecord>(&octets);
         }
     }
 }

@@ -90,7 +90,7 @@ pub enum Action {
         /// R: serve reads. W: keep writes and locks back. H: keep handles open.
         state: LeaseState,
     },
-    /// Write back what is dirty, then the locks that were kept back; answer with `Event::Flushed`, also if that failed, and
+    /// Write back what is dirty, through an open of the name that is not away and may write, then the locks that were kept back; answer with `Event::Flushed`, also if that failed, and
     /// also if the connection was lost meanwhile.
     Flush {
         /// The file.

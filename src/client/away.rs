@@ -2,13 +2,14 @@
 
 use core::time::Duration;
 
+use super::event::PreviousSession;
 use super::open::{Open, Stage};
 use super::open_ref;
 use super::{Action, Client, Due, FileSlot, OpenSlot, Out};
 use crate::state::LeaseState;
 use crate::status::Status;
 use crate::store::timer::TimerId;
-use crate::types::ConnId;
+use crate::types::{ConnId, SessionId};
 
 /// What an open is that has lost its last connection, or a CREATE that is not on its way.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +17,7 @@ pub(super) struct Away {
     /// What the cache was allowed before.
     pub(super) held: LeaseState,
     pub(super) phase: Phase,
-    pub(super) holder: Holder,
+    pub(super) holders: Holders,
     pub(super) deadline: Option<TimerId>,
 }
 
@@ -40,14 +41,62 @@ pub(super) enum Phase {
     },
 }
 
-/// Which session the server may still have the open under: a reconnect does not find it then (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
+/// Which sessions the server may still have the open under: a reconnect does not find it then (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holder {
-    /// The one before, if it was not said to have ended.
-    Former,
-    /// The present one: a reconnect was under way on a channel that is gone, and may have arrived.
-    Present,
-    Nobody,
+pub(super) struct Holders {
+    pub(super) former: Former,
+    /// The present one: a reconnect was under way on a connection that is gone, and may have arrived.
+    pub(super) present: bool,
+}
+
+/// Sessions that were lost, and are not known to have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Former {
+    None,
+    /// This one; `None` if it is that of a former life of the client.
+    One(Option<SessionId>, Asked),
+    Several(Asked),
+}
+
+/// Whether the open was not found under the present session: it is asked for once more, and that is that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    No,
+    Once,
+}
+
+impl Holders {
+    /// It was open under this session.
+    pub(super) const fn of(session: Option<SessionId>) -> Self {
+        Self { former: Former::One(session, Asked::No), present: false }
+    }
+
+    /// Another session is there. It may say that the one before it has ended; of older ones it says nothing.
+    pub(super) fn in_next_session(self, before: Option<SessionId>, previous: PreviousSession) -> Self {
+        let ended = previous == PreviousSession::Ended;
+        let older = match self.former {
+            Former::One(session, _) if ended && session == before => Former::None,
+            Former::One(session, _) => Former::One(session, Asked::No),
+            Former::Several(_) => Former::Several(Asked::No),
+            Former::None => Former::None,
+        };
+        let former = match older {
+            older if ended || !self.present => older,
+            Former::None => Former::One(before, Asked::No),
+            Former::One(..) | Former::Several(_) => Former::Several(Asked::No),
+        };
+        Self { former, present: false }
+    }
+
+    /// Whether it may be asked for once more under this session; it is not asked again.
+    pub(super) fn ask_once_more(&mut self) -> bool {
+        match &mut self.former {
+            Former::One(_, asked) | Former::Several(asked) => {
+                core::mem::replace(asked, Asked::Once) == Asked::No
+            }
+            Former::None => false,
+        }
+    }
 }
 
 /// Whether the deadline has passed while an answer was awaited: the answer decides then, and there is no further try.
@@ -86,8 +135,8 @@ impl Client {
         self.unidentify(slot);
         let deadline = self.timers.start(self.now.saturating_add(timeout), Due::Deadline(slot));
         if let Some(open) = self.opens.get_mut(slot) {
-            open.away =
-                Some(Away { held, phase: Phase::Waiting, holder: Holder::Former, deadline: Some(deadline) });
+            let holders = Holders::of(self.session.id);
+            open.away = Some(Away { held, phase: Phase::Waiting, holders, deadline: Some(deadline) });
         }
         self.enqueue(slot);
     }
@@ -139,10 +188,10 @@ impl Client {
         };
     }
 
-    /// Which session may hold the open at the server.
-    pub(super) fn held_by(&mut self, slot: OpenSlot, holder: Holder) {
+    /// A reconnect that was under way may have arrived.
+    pub(super) fn may_be_here(&mut self, slot: OpenSlot) {
         if let Some(away) = self.opens.get_mut(slot).and_then(|open| open.away.as_mut()) {
-            away.holder = holder;
+            away.holders.present = true;
         }
     }
 

@@ -17,11 +17,10 @@ pub(super) fn apply(file: &mut File, lease: &Lease) {
         Lease::V1(_) => {
             file.version = Version::V1;
             // The state of a breaking lease is what it was: the notification says what survives.
-            if breaking {
-                return;
+            if !breaking {
+                file.lower(returned);
+                file.state = returned;
             }
-            file.lower(returned);
-            file.state = returned;
         }
         Lease::V2(LeaseV2 { epoch, .. }) => {
             file.version = Version::V2;
@@ -43,6 +42,10 @@ pub(super) fn apply(file: &mut File, lease: &Lease) {
                 file.epoch = epoch;
             }
         }
+    }
+    // The CREATE has overtaken the CLOSE that was the answer, and is the lease's last open now: the break waits for another answer.
+    if breaking && file.state.is_empty() && file.descent.answer == Answer::None {
+        file.answer_due(LeaseState::NONE);
     }
 }
 

@@ -141,7 +141,7 @@ impl Opening {
     pub(super) fn served_by(&self, kept: &Self) -> bool {
         let claim = |of: &Self| Claim::new(of.access, of.sharing, Disposition::Open);
         let opens = matches!(self.disposition, Disposition::Open | Disposition::OpenIf);
-        let lasts = self.durable.is_none() || kept.durable.is_some();
+        let lasts = self.durable.is_none() || (kept.durable.is_some() && kept.share.contains(self.share));
         let same = self.options == kept.options && claim(self) == claim(kept) && lasts;
         opens && same && !self.access.is_empty() && kept.access.contains(self.access)
     }

@@ -90,7 +90,9 @@ impl Client {
         (record.disposition, record.options, record.share) = (asked.disposition, asked.options, asked.share);
         record.need = need;
         record.flush = file.descent.flush != Task::Idle;
-        record.purge = file.descent.purge != Task::Idle;
+        // What was cached under others of the name ends with this life, unless they have records of their own.
+        let more = file.held().difference(open.caches(file.state)).contains(LeaseState::READ);
+        record.purge = more || file.descent.purge != Task::Idle;
         Some(record)
     }
 
@@ -146,7 +148,13 @@ impl Client {
             saved: self.config.persistence.then(|| Box::new(*record)),
             ..Open::new(slot, asked, id)
         };
-        let held = open.caches(file.state);
+        let mut held = open.caches(file.state);
+        if let (Under::Oplock(level), true) = (under, open.stage.usable()) {
+            file.oplocks |= level.permits();
+        }
+        if file.descent.flush != Task::Idle {
+            held |= LeaseState::RW;
+        }
         let open = self.opens.insert(open);
         file.opens.push_back(&mut self.opens, open, |open| &mut open.in_file);
         self.send_away(open, held, timeout.saturating_sub(elapsed));
@@ -167,12 +175,17 @@ impl File {
     /// The lease of a record. Where two of one name differ, the crash came between them: the later epoch counts, what both hold, and
     /// nothing that is cached.
     fn hold_again(&mut self, record: &ClientRecord, first: bool) {
+        let state = match record.need {
+            Need::Application | Need::WriteBack => record.state.normalized(),
+            // What was cached was cached for others.
+            Need::Nobody => LeaseState::NONE,
+        };
         let newer = record.epoch.filter(|epoch| first || epoch.since(self.epoch).is_some());
         if first {
-            self.state = record.state;
+            self.state = state;
             self.version = if record.epoch.is_some() { Version::V2 } else { Version::V1 };
-        } else if (record.state, record.epoch) != (self.state, self.counted()) {
-            self.lower(record.state);
+        } else if (state, record.epoch) != (self.state, self.counted()) {
+            self.lower(state);
             self.void();
         }
         self.epoch = newer.unwrap_or(self.epoch);
@@ -186,7 +199,7 @@ impl File {
             Need::Application if record.flush => self.descent.flush.demand(),
             Need::Application | Need::Nobody => {}
         }
-        if record.purge {
+        if record.purge || record.need == Need::Nobody {
             self.descent.purge.demand();
             self.descent.cache = Cache::Void;
         }

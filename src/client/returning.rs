@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use super::away::{Away, Holder, LossReason, Overdue, Phase};
+use super::away::{Away, LossReason, Overdue, Phase};
 use super::event::{CreateReply, PreviousSession};
-use super::file::{File, Version};
+use super::file::{File, Task, Turn, Version};
 use super::level::Level;
 use super::open::{Stage, Under};
 use super::retry::{Outcome, Renewal, outcome};
@@ -20,7 +20,11 @@ impl Client {
     pub(super) fn session_ready(&mut self, session: SessionId, previous: PreviousSession) {
         // A further channel, or the same user again, says nothing of the session before.
         if self.session.id != Some(session) {
-            (self.session.channel_sequence, self.session.previous) = (0, previous);
+            self.session.channel_sequence = 0;
+            let before = self.session.id;
+            for away in self.opens.values_mut().filter_map(|open| open.away.as_mut()) {
+                away.holders = away.holders.in_next_session(before, previous);
+            }
         }
         self.session.renewal = None;
         (self.session.id, self.session.valid) = (Some(session), true);
@@ -28,7 +32,7 @@ impl Client {
 
     /// Where requests go now.
     pub(super) fn ready(&self) -> Option<ConnId> {
-        self.conns.first().map(|(conn, _)| *conn).filter(|_| self.session.valid)
+        self.channels().next().map(|channel| channel.conn).filter(|_| self.session.valid)
     }
 
     /// Sends what waits, as far as the window allows.
@@ -151,7 +155,7 @@ impl Client {
         let overdue = matches!(away.phase, Phase::Sent { overdue: Overdue::Yes, .. });
         let exhausted = !open.durability.insists() && tries >= self.config.retry.attempts;
         let verdict = match outcome(status) {
-            Outcome::LostUnlessHeld => self.unless_held(slot, away.holder),
+            Outcome::LostUnlessHeld => self.unless_held(slot),
             other @ (Outcome::Lost | Outcome::Retry | Outcome::Renew(_)) => other,
         };
         match verdict {
@@ -164,6 +168,10 @@ impl Client {
             }
             Outcome::Renew(renewal) => {
                 self.wait(slot, self.config.retry.delay(tries, serial));
+                // Under a session that is gone, or about to go, nobody is told of a break.
+                if renewal == Renewal::Replace || status == Status::USER_SESSION_DELETED {
+                    self.opens_lost(LossReason::SessionDeleted, out);
+                }
                 self.renew(renewal, out);
             }
             Outcome::Retry => {
@@ -178,16 +186,18 @@ impl Client {
     }
 
     /// An open was not found: a session that still has it may be the reason (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
-    fn unless_held(&mut self, slot: OpenSlot, holder: Holder) -> Outcome {
-        match holder {
-            Holder::Former if self.session.previous == PreviousSession::Unknown => {
-                self.held_by(slot, Holder::Nobody);
+    fn unless_held(&mut self, slot: OpenSlot) -> Outcome {
+        let Some(away) = self.opens.get_mut(slot).and_then(|open| open.away.as_mut()) else {
+            return Outcome::Lost;
+        };
+        if away.holders.present {
+            return if self.may_replace_session() {
+                Outcome::Renew(Renewal::Replace)
+            } else {
                 Outcome::Retry
-            }
-            Holder::Former | Holder::Nobody => Outcome::Lost,
-            Holder::Present if self.may_replace_session() => Outcome::Renew(Renewal::Replace),
-            Holder::Present => Outcome::Retry,
+            };
         }
+        if away.holders.ask_once_more() { Outcome::Retry } else { Outcome::Lost }
     }
 
     /// Whether nothing would be lost with the session: every open comes back under another.
@@ -221,9 +231,12 @@ impl Client {
     }
 }
 
-/// RqLs of a reconnect (MS-SMB2 3.2.4.4): key, state and epoch as they are, in the version that the lease has.
+/// RqLs of a reconnect (MS-SMB2 3.2.4.4): key, state and epoch as they are, in the version that the lease has. With W, as long as
+/// something is to be written back: a server that takes it for the answer to a break would let others go on.
 fn lease_again(file: &File, parent: Option<LeaseKey>) -> Lease {
-    let (key, state, flags) = (file.key, file.state, LeaseFlags::empty());
+    let dirty = file.descent.flush != Task::Idle;
+    let state = if dirty { file.state.union(LeaseState::RW) } else { file.state };
+    let (key, flags) = (file.key, LeaseFlags::empty());
     match file.version {
         Version::V1 => Lease::V1(LeaseV1 { key, state, flags }),
         Version::V2 => Lease::V2(LeaseV2 { key, state, flags, parent, epoch: file.epoch }),
@@ -234,6 +247,14 @@ fn lease_again(file: &File, parent: Option<LeaseKey>) -> Lease {
 /// told, so what is cached may be stale. A server that has built the lease anew is one step on.
 fn take_back(file: &mut File, lease: &Lease) {
     let before = file.state;
+    // The server tells no break twice that it has told once: what was said to have come down is, and else nothing is known of it.
+    if lease.flags().contains(LeaseFlags::BREAK_IN_PROGRESS) {
+        let same = lease.epoch().is_none_or(|epoch| epoch == file.epoch);
+        let heard = same && lease.state() != before;
+        file.lower(if heard { lease.state() } else { LeaseState::NONE });
+        file.answer_due(file.state);
+        file.turn = Turn::Again;
+    }
     file.lower(lease.state());
     if let Lease::V2(LeaseV2 { epoch, .. }) = *lease {
         let near = epoch.since(file.epoch).is_some_and(|steps| steps <= 1);

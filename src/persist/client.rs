@@ -54,9 +54,9 @@ pub struct ClientRecord {
     pub share: ShareFlags,
     /// Who needs the open.
     pub need: Need,
-    /// Whether a `Flush` of the name was not answered.
+    /// Whether a `Flush` of the name was not answered, or is due.
     pub flush: bool,
-    /// Whether a `Purge` of the name was not answered.
+    /// Whether a `Purge` of the name was not answered, or is due.
     pub purge: bool,
 }
 
@@ -176,6 +176,9 @@ impl Need {
 /// |    131 |    1 | Due: 0x1 [`flush`](Self::flush), 0x2 [`purge`](Self::purge)                    |
 /// |        |      | what a later minor version adds; skipped                                       |
 /// |        |    4 | Checksum: CRC-32 (that of Ethernet, PNG and zlib) of everything before it      |
+///
+/// A promise by DHnQ has no CreateGuid, those by DH2Q and persistent ones have one. Without a lease LeaseState is zero and there is no
+/// Epoch. The share forces level II (0x1), is a scale-out one (0x2), is continuously available (0x4).
 ///
 /// Fields that are not present are zero. So there is one form for each record, and any octets that can be decoded and are of
 /// version 1.0 are the ones that [`encode`](Self::encode) writes.

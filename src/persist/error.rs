@@ -73,7 +73,7 @@ pub enum RecordError {
         offset: u32,
     },
     /// A sound record, but that of another open.
-    #[error("{form}: {} {found:#x}, expected {expected:#x} (offset {offset})", RecordField::Persistent)]
+    #[error("{form}: {} {found:#x}, expected {expected:#x} (offset {offset})", RecordField::Name)]
     Foreign {
         /// The form that was to be read.
         form: RecordForm,
@@ -117,7 +117,7 @@ impl RecordError {
             Self::Version { .. } => RecordField::Version,
             Self::Checksum { .. } => RecordField::Checksum,
             Self::Seal { .. } => RecordField::Tag,
-            Self::Foreign { .. } => RecordField::Persistent,
+            Self::Foreign { .. } => RecordField::Name,
             Self::Value { field, .. } | Self::NotZero { field, .. } => *field,
         }
     }
@@ -189,9 +189,10 @@ fields! {
     Length,
     /// How many byte-range locks there are; with the number of lock sequences it says how many octets there have to be.
     LockCount,
-    /// [`Record::persistent`](super::Record::persistent)
-    Persistent,
-    /// [`Record::directory`](super::Record::directory)
+    /// What the store keeps it under: [`Record::persistent`](super::Record::persistent), or
+    /// [`ClientRecord::id`](super::ClientRecord::id).
+    Name,
+    /// [`Record::directory`](super::Record::directory); the name of [`ClientRecord::directory`](super::ClientRecord::directory).
     Directory,
     /// [`Record::parent`](super::Record::parent)
     Parent,
@@ -203,23 +204,24 @@ fields! {
     AppInstanceVersionLow,
     /// LeaseKey of [`Record::lease`](super::Record::lease)
     LeaseKey,
-    /// ParentLeaseKey of [`Record::lease`](super::Record::lease)
+    /// ParentLeaseKey of [`Record::lease`](super::Record::lease); the lease key of
+    /// [`ClientRecord::directory`](super::ClientRecord::directory).
     ParentLeaseKey,
-    /// LeaseState of [`Record::lease`](super::Record::lease)
+    /// LeaseState of [`Record::lease`](super::Record::lease), or [`ClientRecord::state`](super::ClientRecord::state).
     LeaseState,
     /// LeaseFlags of [`Record::lease`](super::Record::lease)
     LeaseFlags,
     /// [`Record::told`](super::Record::told)
     Told,
-    /// Epoch of [`Record::lease`](super::Record::lease)
+    /// Epoch of [`Record::lease`](super::Record::lease), or [`ClientRecord::epoch`](super::ClientRecord::epoch).
     Epoch,
-    /// [`Record::disposition`](super::Record::disposition)
+    /// [`Record::disposition`](super::Record::disposition), [`ClientRecord::disposition`](super::ClientRecord::disposition)
     CreateDisposition,
     /// [`Record::action`](super::Record::action)
     CreateAction,
     /// [`Record::kind`](super::Record::kind)
     Kind,
-    /// [`Record::level`](super::Record::level)
+    /// [`Record::level`](super::Record::level), [`ClientRecord::level`](super::ClientRecord::level)
     OplockLevel,
     /// Version of [`Record::lease`](super::Record::lease)
     LeaseVersion,

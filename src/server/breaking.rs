@@ -264,9 +264,11 @@ impl Shard {
             return;
         }
         let Some(hold) = self.hold_mut(holder) else { return };
-        let Some(notice) = hold.last(id.number) else { return };
-        if notice.needs_acknowledgment() {
-            // Answered or given up meanwhile: there is nothing to tell.
+        let Some(mut notice) = hold.last(id.number) else { return };
+        if let Some(belated) = hold.belated(id.number) {
+            notice = belated;
+        } else if notice.needs_acknowledgment() {
+            // Answered meanwhile: there is nothing to tell.
             if hold.told().is_none() {
                 return;
             }
@@ -291,14 +293,25 @@ impl Shard {
         self.stop_deadline(id);
     }
 
-    /// Nobody answers for the holder: it holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.6.1, 3.3.6.5).
+    /// Nobody can be told: the holder holds nothing any more, and who waited for it goes on (MS-SMB2 3.3.4.6, 3.3.4.7).
     pub(super) fn give_up(&mut self, id: HolderId, out: Out<'_>) {
+        self.end(id, Hold::give_up, out);
+    }
+
+    /// The deadline has passed: likewise (MS-SMB2 3.3.6.1, 3.3.6.5).
+    pub(super) fn expire_break(&mut self, id: HolderId, out: Out<'_>) {
+        count(&mut self.stats.breaks_timed_out);
+        self.end(id, Hold::expire, out);
+    }
+
+    fn end(&mut self, id: HolderId, how: fn(&mut Hold), out: Out<'_>) {
         let file = match id {
             HolderId::Lease(slot) => self.leases.get(slot).map(|lease| lease.file),
             HolderId::Oplock(slot) => self.opens.get(slot).map(|open| open.file),
         };
         let Some(file) = file else { return self.anomaly("a break of nobody") };
-        self.forsake(id);
+        self.change_hold(id, how);
+        self.stop_deadline(id);
         if self.files.get(file).is_some_and(|file| file.promised > 0) {
             let before = self.journal.last;
             self.flush(out);

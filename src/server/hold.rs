@@ -28,6 +28,8 @@ pub(super) struct Hold {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Held,
+    /// As `Held`, with NONE: but the client may not have heard of it.
+    GivenUp,
     /// The client was told `told` and must end at or below `needed`. `state` ⊋ `told` ⊇ `needed` (MS-SMB2 3.3.4.7: one
     /// notification at a time, however many conflicts).
     Breaking {
@@ -90,13 +92,13 @@ impl Hold {
 
     /// Lets the holder have more. The caller has seen that it may, and that no break is in flight.
     pub(super) fn raise(&mut self, to: LeaseState) {
-        self.state = to.into();
+        (self.state, self.phase) = (to.into(), Phase::Held);
     }
 
     /// What the client was told, and what is needed in the end.
     pub(super) fn breaking(&self) -> Option<(LeaseState, LeaseState)> {
         match self.phase {
-            Phase::Held => None,
+            Phase::Held | Phase::GivenUp => None,
             Phase::Breaking { told, needed } => Some((told.into(), needed.into())),
         }
     }
@@ -115,7 +117,7 @@ impl Hold {
     /// an epoch that is asked for then.
     pub(super) fn lower(&mut self, to: LeaseState, epoch: impl FnOnce() -> Epoch) -> Option<Notice> {
         match &mut self.phase {
-            Phase::Held => Some(self.notify(to, to, epoch())),
+            Phase::Held | Phase::GivenUp => Some(self.notify(to, to, epoch())),
             // MS-SMB2 3.3.4.7: no message, no epoch, no new deadline; the acknowledgment will show that it is not enough.
             Phase::Breaking { needed, .. } => {
                 *needed = LeaseState::from(*needed).intersection(to).into();
@@ -134,7 +136,7 @@ impl Hold {
     /// As [`lower`](Self::lower), while nobody can be told: the notification is kept, and says all of it when it goes out.
     pub(super) fn amend(&mut self, to: LeaseState) {
         match &mut self.phase {
-            Phase::Held => {
+            Phase::Held | Phase::GivenUp => {
                 self.notify(to, to, Epoch::ZERO);
             }
             Phase::Breaking { told, needed } => {
@@ -153,6 +155,13 @@ impl Hold {
     /// Whether the client was told to come down, on a connection that it may still have.
     pub(super) fn is_told(&self) -> bool {
         self.breaking().is_some() && self.timer.is_some()
+    }
+
+    /// The notification of that number, if it was given up before it was known that nobody had it: of what it said nothing is left, and
+    /// nobody waits for an answer any more.
+    pub(super) fn belated(&self, number: NonZeroU32) -> Option<Notice> {
+        let notice = self.last(number).filter(|_| self.phase == Phase::GivenUp)?;
+        Some(Notice { current: LeaseState::R.into(), new: LeaseState::NONE.into(), ..notice })
     }
 
     /// The client says that it has no more than this. Ends a break that wanted no less.
@@ -192,6 +201,12 @@ impl Hold {
     pub(super) fn give_up(&mut self) {
         self.state = LeaseState::NONE.into();
         self.phase = Phase::Held;
+    }
+
+    /// As [`give_up`](Self::give_up), by the deadline: the client may be there, and may hear of it yet.
+    pub(super) fn expire(&mut self) {
+        self.give_up();
+        self.phase = Phase::GivenUp;
     }
 
     /// The client is told `told`. R alone goes at once (MS-SMB2 3.3.4.7).

@@ -194,8 +194,7 @@ impl Machine for Shard {
                     if let Some(hold) = self.hold_mut(holder) {
                         hold.timer = None;
                     }
-                    count(&mut self.stats.breaks_timed_out);
-                    self.give_up(holder, out);
+                    self.expire_break(holder, out);
                 }
             }
         }

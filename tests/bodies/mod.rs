@@ -17,6 +17,7 @@
     reason = "shared by many crates that each use a part; a law that is broken should stop"
 )]
 
+pub mod client;
 pub mod record;
 pub mod server;
 pub mod sheet;

@@ -1,6 +1,9 @@
 //! Handles that H keeps open: taken up again, or closed when there are too many (MS-SMB2 3.2.4.5).
 
+use leasehold::server::ShareFlags;
 use leasehold::{Access, CreateOptions, Disposition, ShareMode};
+
+use super::coming_back::GUID;
 
 use super::*;
 
@@ -155,5 +158,18 @@ fn a_batch_oplock_serves_opens_too() {
     story.grant(open, OplockLevel::Batch);
     story.tell(Event::Release { open });
     let opening = story.opening().access(BOTH, ShareMode::READ);
+    assert!(story.serves(opening));
+}
+
+/// A handle that is merely durable does not outlive the server (MS-SMB2 3.2.4.3.5).
+#[test]
+fn a_request_for_a_persistent_open_is_not_served_by_a_durable_one() {
+    let mut story = Story::on(Dialect::Smb311, ClientConfig::new(HashKey::new([1; 16])));
+    let durable = |story: &mut Story| story.reader().durable(GUID);
+    let opening = durable(&mut story);
+    story.kept(opening, RH);
+    let opening = durable(&mut story).share(ShareFlags::CONTINUOUSLY_AVAILABLE);
+    assert!(!story.serves(opening));
+    let opening = durable(&mut story);
     assert!(story.serves(opening));
 }

@@ -7,6 +7,7 @@ use leasehold::client::SessionLoss;
 use leasehold::persist::{ClientChange, ClientRecord, Need, Promise};
 use leasehold::server::ShareFlags;
 use leasehold::wire::DurableFlags;
+use leasehold::{Access, ShareMode};
 
 use super::coming_back::{GUID, lost, reconnects, reply_to};
 use super::*;
@@ -317,4 +318,28 @@ fn a_record_follows_its_open() {
     assert_eq!((lives.one().promise, lives.one().timeout), (Promise::Resilient(Some(GUID)), 3_000));
     lives.tell(Event::SessionLost { session: SESSION, reason: SessionLoss::ServerRestart });
     assert_eq!(lives.store.len(), 0, "the server has it no more");
+}
+
+/// What a CREATE without a promise has written is gone with the client; its lease is recorded with an open that only closes.
+#[test]
+fn nobody_writes_back_through_an_open_that_only_closes() {
+    let mut lives = Lives::new();
+    let kept = lives.open(RWH, DurableFlags::PERSISTENT);
+    // Another open of the name, without a promise: it keeps the name's W, and has no record.
+    let opening = lives.story.opening().want(Want::State(RWH)).access(Access::WRITE_DATA, ShareMode::ALL);
+    let writer = lives.story.create(opening).open;
+    let reply =
+        reply_to(&mut lives.story, OplockLevel::Lease, Some(granted(RWH, 1)), None, DurableFlags::empty());
+    lives.tell(Event::Created { open: writer, result: Ok(reply) });
+    // H goes: the handle that is kept closes, W stays.
+    lives.tell(Event::Release { open: kept });
+    let actions = lives.story.broken(RWH, RW, 2, ACK);
+    lives.note(&actions);
+    lives.tell(Event::Flushed { file: FILE });
+    assert_eq!((lives.one().need, lives.one().state), (Need::Nobody, RW));
+
+    let away = lives.restart(Duration::ZERO);
+    assert_eq!(reconnects(&lives.story.reconnect()), away);
+    let actions = lives.story.broken(RW, R, 3, ACK);
+    assert!(!actions.contains(&FLUSH), "there is no open to write through: {actions:?}");
 }

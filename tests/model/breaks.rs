@@ -282,7 +282,9 @@ impl Model {
                 if self.open(open).is_some_and(|open| open.persistent && open.orphan.is_some()) => {}
             Holder::Lease(key) => {
                 if let Some(lease) = self.lease(key).filter(|lease| lease.serial == serial) {
-                    if let Some((body, sent)) = lease.announced.filter(|(_, sent)| sent.1 == conn) {
+                    if let Some((body, sent)) =
+                        lease.announced.filter(|(_, sent)| sent.1 == conn && lease.state.is_empty())
+                    {
                         if let Some(next) = self.lease_channel(key.0, sent.0) {
                             self.lease_mut(key).unwrap().announced = Some((body, next));
                             self.say(Said::LeaseBreak { conn: next.1, body });
@@ -392,7 +394,14 @@ impl Model {
             let file = match holder {
                 Holder::Lease(key) => {
                     let lease = self.lease_mut(key).unwrap();
-                    lease.breaking = None;
+                    // Who has not heard of it may hear of it yet: that nothing is left.
+                    if let Some(breaking) = lease.breaking.take() {
+                        let epoch = if lease.second { lease.epoch } else { Epoch::ZERO };
+                        let flags = BreakFlags::empty();
+                        let (current, new) = (LeaseState::R, LeaseState::NONE);
+                        let body = LeaseBreak { epoch, flags, key: key.1, current, new };
+                        lease.announced = Some((body, breaking.sent));
+                    }
                     lease.state = LeaseState::NONE;
                     let file = lease.file;
                     let promised: Vec<_> =
@@ -402,7 +411,7 @@ impl Model {
                 }
                 Holder::Oplock(request) => {
                     let open = self.open_mut(request).unwrap();
-                    open.breaking = None;
+                    open.announced = open.breaking.take().map(|breaking| breaking.sent);
                     open.oplock = OplockLevel::None;
                     let (file, promised) = (open.file(), open.stored());
                     if promised {

@@ -139,7 +139,7 @@ fn done(record: &mut Record, index: u32, number: u32) {
 }
 
 /// The octets of a text: pairs of hexadecimal digits, and a remark behind `#` that begins with the offset.
-fn octets(text: &str) -> Vec<u8> {
+pub(crate) fn octets(text: &str) -> Vec<u8> {
     let mut octets = vec![];
     for line in text.trim().lines() {
         let (digits, remark) = line.split_once('#').unwrap();
@@ -192,7 +192,7 @@ fn a_record_of_another_open_is_seen_where_the_open_is_named() {
     let error = Record::decode_as(0x1122_3344_5566_7788, file).unwrap_err();
     let (form, expected) = (RecordForm::Plain, 0x1122_3344_5566_7788);
     assert_eq!(error, RecordError::Foreign { form, offset: 16, found: 0x99, expected });
-    assert_eq!(error.to_string(), "Record: Persistent 0x99, expected 0x1122334455667788 (offset 16)");
+    assert_eq!(error.to_string(), "Record: Name 0x99, expected 0x1122334455667788 (offset 16)");
 }
 
 #[cfg(feature = "seal")]

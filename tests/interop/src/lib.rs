@@ -4,6 +4,7 @@
 pub mod explain;
 pub mod fs;
 pub mod host;
+pub mod probe;
 pub mod replay;
 pub mod serve;
 pub mod smb;

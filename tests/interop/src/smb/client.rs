@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use leasehold::wire::{Command as WireCommand, Fixed as _, Header, HeaderFlags, Notification, Route};
 use leasehold::{ClientGuid, Dialect, SessionId, Status, TreeId};
+use rustix::net::sockopt::set_socket_linger;
 
 use super::frame::{self, Frame};
 use super::negotiate::{NegotiateRequest, NegotiateResponse};
@@ -285,13 +286,23 @@ impl Client {
     ///
     /// As of [`call`](Self::call); [`Error::Refused`]
     pub fn connect_tree(&mut self, session: SessionId, path: &str) -> Result<TreeId, Error> {
+        self.connect_share(session, path).map(|(tree, _)| tree)
+    }
+
+    /// As [`connect_tree`](Self::connect_tree), with the Capabilities of the share (MS-SMB2 2.2.10).
+    ///
+    /// # Errors
+    ///
+    /// As of [`connect_tree`](Self::connect_tree)
+    pub fn connect_share(&mut self, session: SessionId, path: &str) -> Result<(TreeId, u32), Error> {
         let path = to_utf16(path);
         let envelope = Envelope::new(session, TreeId::new(0));
         let answer = self.call(envelope, &Request::TreeConnect(&path))?;
-        answer.success()?;
-        match answer.header.route {
-            Route::Sync { tree, .. } => Ok(tree),
-            Route::Async { .. } => Err(Error::Malformed("asynchronous TREE_CONNECT")),
+        match (answer.success()?, answer.header.route) {
+            (Response::TreeConnect { capabilities, .. }, Route::Sync { tree, .. }) => {
+                Ok((tree, capabilities))
+            }
+            _ => Err(Error::Malformed("TREE_CONNECT")),
         }
     }
 
@@ -394,6 +405,15 @@ impl Client {
     pub fn cut(self) {
         // It is cut as well when it is dropped; what fails here is cut already.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Resets the connection: the server gets an error where [`cut`](Self::cut) ends what can be read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it cannot be reset; it is cut then.
+    pub fn reset(self) -> Result<(), Error> {
+        Ok(set_socket_linger(&self.stream, Some(Duration::ZERO)).map_err(io::Error::from)?)
     }
 
     /// Whether a message can be had without waiting for the network.
