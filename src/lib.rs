@@ -129,6 +129,8 @@ mod machine;
 #[cfg(feature = "alloc")]
 pub mod persist;
 #[cfg(feature = "alloc")]
+pub mod protocols;
+#[cfg(feature = "alloc")]
 pub mod server;
 mod state;
 #[cfg(feature = "alloc")]
@@ -143,7 +145,7 @@ pub mod wire;
 #[cfg(feature = "alloc")]
 pub use limits::Limits;
 #[cfg(feature = "alloc")]
-pub use locks::{Actor, Intent};
+pub use locks::{Actor, Intent, Locker};
 #[cfg(feature = "alloc")]
 pub use machine::Machine;
 pub use state::{
@@ -157,7 +159,8 @@ pub use status::Status;
 pub use store::hash::HashKey;
 pub use time::Instant;
 pub use types::{
-    ClientGuid, ConnId, CreateGuid, Epoch, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId, UserId,
+    ClientGuid, ConnId, CreateGuid, Epoch, FileId, FileKey, LeaseKey, OwnerId, Protocol, RequestId,
+    SessionId, TreeId, UserId,
 };
 
 /// The README is code too.

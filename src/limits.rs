@@ -24,7 +24,7 @@ pub struct Limits {
     pub waiters: usize,
     /// Requests that wait for one file. As above.
     pub waiters_per_file: u32,
-    /// Requests of one connection that wait. As above.
+    /// Requests of one connection, or of one client of another protocol, that wait. As above.
     pub waiters_per_connection: u32,
     /// Operations between `Proceed` and `Done`. At the limit one is refused with STATUS_INSUFFICIENT_RESOURCES.
     pub running: usize,
@@ -39,6 +39,13 @@ pub struct Limits {
     pub locks_per_open: u32,
     /// Elements of one LOCK. Above it the request is refused with STATUS_INSUFFICIENT_RESOURCES and does nothing.
     pub locks_per_request: usize,
+    /// Owners of other protocols on files, each file counted. At the limit a lock or a reservation of another is refused with
+    /// STATUS_INSUFFICIENT_RESOURCES, and a delegation with STATUS_OPLOCK_NOT_GRANTED.
+    pub owners: usize,
+    /// Byte-range locks of owners of other protocols. As for those of opens.
+    pub owner_locks: usize,
+    /// How many owners one lock may wait for. Above it the request is refused with STATUS_INSUFFICIENT_RESOURCES.
+    pub waited_for: usize,
     /// Connections. At the limit a new one is a misuse: the driver refuses it before NEGOTIATE.
     pub connections: usize,
     /// Connections of one client; those of dialect 2.0.2, who all have the same ClientGuid, are not counted. As above.
@@ -66,6 +73,9 @@ impl Default for Limits {
             locks: 1 << 20,
             locks_per_open: 1 << 16,
             locks_per_request: 64,
+            owners: 1 << 20,
+            owner_locks: 1 << 20,
+            waited_for: 1 << 12,
             connections: 1 << 16,
             connections_per_client: 32,
             sessions: 1 << 17,

@@ -75,6 +75,14 @@ counters! {
     acknowledgments_refused,
     /// Requests that had to wait.
     waited,
+    /// Delegations that were given.
+    delegations_granted,
+    /// Delegations that were recalled.
+    recalls_sent,
+    /// Delegations that were not returned in time.
+    delegations_revoked,
+    /// Locks that were refused with STATUS_POSSIBLE_DEADLOCK.
+    deadlocks,
     /// Broken invariants of this crate: each ended in the cautious outcome. Zero, or send us the journal.
     anomalies,
     /// Gauge: opens.
@@ -87,8 +95,10 @@ counters! {
     orphans,
     /// Gauge: requests that wait.
     waiters,
-    /// Gauge: byte-range locks.
+    /// Gauge: byte-range locks, of all protocols.
     locks,
+    /// Gauge: owners of other protocols on files.
+    owners,
 }
 
 /// Adds one to a counter.

@@ -42,6 +42,10 @@ statuses! {
     FILE_LOCK_CONFLICT = 0xc000_0054,
     /// A lock of octets that another has locked (MS-SMB2 3.3.5.14.2).
     LOCK_NOT_GRANTED = 0xc000_0055,
+    /// A wait that would never end: NLM4_DEADLCK, NFS4ERR_DEADLOCK.
+    POSSIBLE_DEADLOCK = 0xc000_0194,
+    /// A delegation that is not given.
+    OPLOCK_NOT_GRANTED = 0xc000_00e2,
     /// An unlock of what is not locked (MS-SMB2 3.3.5.14.1); a lock that waited for an open that is closed.
     RANGE_NOT_LOCKED = 0xc000_007e,
     /// A lock of octets beyond offset 2^64 - 1 (MS-FSA 2.1.5.8).

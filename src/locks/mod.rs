@@ -10,13 +10,14 @@ pub(crate) mod waits;
 use alloc::vec::Vec;
 
 use crate::state::{Access, Disposition, LeaseState, OplockLevel, ShareMode};
-use crate::types::{ClientGuid, FileId, FileKey, LeaseKey};
+use crate::types::{ClientGuid, FileId, FileKey, LeaseKey, OwnerId};
 pub(crate) use rules::{Operation, Queue};
+pub use waits::Locker;
 
 /// Who acts. A lease is never broken by its own holder (MS-SMB2 3.3.1.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
-#[allow(clippy::exhaustive_enums, reason = "who acts is an open, a lease, or somebody without either")]
+#[allow(clippy::exhaustive_enums, reason = "who acts is an open, a lease, or an owner without either")]
 pub enum Actor {
     /// An SMB open of the file.
     Open(FileId),
@@ -27,7 +28,9 @@ pub enum Actor {
         /// Its key.
         key: LeaseKey,
     },
-    /// A local process or another protocol: it has no key and so is equal to nobody.
+    /// An owner of another protocol, or a process: it has no key, so nothing of SMB's is its own.
+    Owner(OwnerId),
+    /// Somebody without a lease who acts on another file than that of its open, or the server itself: equal to nobody.
     Other,
 }
 
@@ -73,6 +76,8 @@ pub enum Intent {
         /// DeletePending
         pending: bool,
     },
+    /// A name of the file goes at once, whoever has it open: REMOVE of NFS, unlink. The file itself stays for as long as it is open.
+    Unlink,
     /// The file gives its name to another, by a rename that replaces it: refused with STATUS_ACCESS_DENIED while it is open.
     Replaced,
     /// For a file below a directory that is renamed: refused with STATUS_ACCESS_DENIED while it is open.
@@ -281,11 +286,17 @@ mod tests {
             let expected = match 1 << bit {
                 0x2_0000 => Operation::Control,
                 bit if harmless.contains(&bit) => Operation::Stat,
+                // RFC 8881 10.4: FILE_WRITE_DATA, FILE_APPEND_DATA, GENERIC_ALL, GENERIC_WRITE.
+                0x2 | 0x4 | 0x1000_0000 | 0x4000_0000 => Operation::OpenToWrite,
                 _ => Operation::Open,
             };
-            assert_eq!(operation_of_open(desired, Disposition::OpenIf), expected, "bit {bit}");
+            let open = |sharing| operation_of_open(desired, sharing, Disposition::OpenIf);
+            assert_eq!(open(ShareMode::ALL), expected, "bit {bit}");
+            let denies = ShareMode::WRITE.union(ShareMode::DELETE);
+            let expected = if expected == Operation::Open { Operation::OpenToWrite } else { expected };
+            assert_eq!(open(denies), expected, "bit {bit}, others must not read");
             assert_eq!(
-                operation_of_open(desired, Disposition::OverwriteIf),
+                operation_of_open(desired, ShareMode::ALL, Disposition::OverwriteIf),
                 Operation::Overwrite,
                 "bit {bit}"
             );

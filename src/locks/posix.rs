@@ -9,6 +9,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::range::{InTheWay, Lock, LockKind, Locks, Owner, Range, RangeArena};
+use crate::time::Instant;
 use crate::types::OwnerId;
 
 /// What an owner has locked on one file.
@@ -38,10 +39,6 @@ impl Held {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.by_offset.is_empty()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.by_offset.len()
     }
 
     /// Gives a range this kind, or none: whatever the owner had there gives way. The caller has seen that nothing is in the way.
@@ -125,8 +122,16 @@ fn between(first: u64, last: u64) -> Option<Range> {
     Range::new(first, last.checked_sub(first)?.checked_add(1)?)
 }
 
-/// Its locks, in the order of offsets.
 impl Held {
+    /// Its locks, in the order in which they were taken, and when that was.
+    pub(crate) fn taken<'a>(
+        &self,
+        arena: &'a RangeArena<OwnerId>,
+    ) -> impl Iterator<Item = (Lock<OwnerId>, Instant)> + 'a {
+        self.owner.taken(arena)
+    }
+
+    /// Its locks, in the order of offsets.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Range, LockKind)> + '_ {
         self.by_offset.iter().filter_map(|(offset, (len, kind))| Some((Range::new(*offset, *len)?, *kind)))
     }

@@ -29,6 +29,7 @@
 pub(crate) use super::tree::RangeArena;
 use super::tree::{Iter, LockSlot};
 use crate::store::list::List;
+use crate::time::Instant;
 
 /// Bytes of a file, none beyond offset 2^64 - 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -138,6 +139,15 @@ impl<O: Copy> Owner<O> {
         O: Ord,
     {
         self.held.iter(&arena.nodes, |node| &node.in_owner).filter_map(|(slot, _)| arena.lock(slot))
+    }
+
+    /// As [`iter`](Self::iter), with when each was taken.
+    pub(crate) fn taken<'a>(&self, arena: &'a RangeArena<O>) -> impl Iterator<Item = (Lock<O>, Instant)> + 'a
+    where
+        O: Ord,
+    {
+        let held = self.held.iter(&arena.nodes, |node| &node.in_owner);
+        held.filter_map(|(slot, node)| Some((arena.lock(slot)?, node.since)))
     }
 
     /// Open.LockCount (MS-SMB2 3.3.1.10).

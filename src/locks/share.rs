@@ -25,6 +25,21 @@ impl Claim {
         Self { wants, leaves: sharing }
     }
 
+    /// What it leaves to others.
+    pub(crate) fn leaves(self) -> ShareMode {
+        self.leaves
+    }
+
+    /// What somebody does who opens nothing: it leaves everything to others.
+    pub(crate) fn of_access(wants: ShareMode) -> Self {
+        Self { wants, leaves: ShareMode::ALL }
+    }
+
+    /// Whether somebody who reads from a delegation would miss something: data may be written, or reading is denied.
+    pub(crate) fn disturbs_readers(self) -> bool {
+        self.writes() || !self.leaves.contains(ShareMode::READ)
+    }
+
     /// Whether it may delete the file.
     pub(crate) fn deletes(self) -> bool {
         self.wants.contains(ShareMode::DELETE)

@@ -18,6 +18,7 @@ use slotmap::{SlotMap, new_key_type};
 
 use super::range::{InTheWay, Lock, LockKind, Range};
 use crate::store::list::Links;
+use crate::time::Instant;
 
 new_key_type! {
     /// A lock in the arena.
@@ -29,6 +30,8 @@ new_key_type! {
 pub(crate) struct RangeArena<O> {
     pub(super) nodes: SlotMap<LockSlot, Node<O>>,
     limit: usize,
+    /// When a lock is taken that is taken now.
+    pub(crate) now: Instant,
 }
 
 /// A lock, at the top of a subtree.
@@ -37,6 +40,7 @@ pub(super) struct Node<O> {
     range: Range,
     owner: O,
     kind: LockKind,
+    pub(super) since: Instant,
     /// How many locks are in the subtree.
     count: u32,
     left: Option<LockSlot>,
@@ -148,7 +152,7 @@ impl<O: Copy + Ord> Node<O> {
 
 impl<O: Copy + Ord> RangeArena<O> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { nodes: SlotMap::with_key(), limit }
+        Self { nodes: SlotMap::with_key(), limit, now: Instant::ZERO }
     }
 
     /// Adds a lock after all that are equal to it. `None` if there is no room.
@@ -160,6 +164,7 @@ impl<O: Copy + Ord> RangeArena<O> {
             range: lock.range,
             owner: lock.owner,
             kind: lock.kind,
+            since: self.now,
             count: 1,
             left: None,
             right: None,
@@ -411,7 +416,7 @@ const DELTA: u64 = 3;
 const GAMMA: u64 = 2;
 
 // A node with an owner of eight octets.
-const _: () = assert!(size_of::<Node<LockSlot>>() <= 136);
+const _: () = assert!(size_of::<Node<LockSlot>>() <= 144);
 
 #[cfg(test)]
 impl<O: Copy + Ord + core::fmt::Debug> RangeArena<O> {

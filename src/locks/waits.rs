@@ -13,8 +13,9 @@ use alloc::vec::Vec;
 use crate::types::{OwnerId, RequestId};
 
 /// Who locks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Locker {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::exhaustive_enums, reason = "SMB, or not")]
+pub enum Locker {
     /// An SMB open, by the persistent half of its FileId. Processes and sessions do not matter (MS-SMB2 2.2.26).
     Open(u64),
     /// An owner of another protocol.
@@ -76,7 +77,8 @@ impl Waits {
     }
 
     /// How many edges there are.
-    pub(crate) fn edges(&self) -> usize {
+    #[cfg(test)]
+    fn edges(&self) -> usize {
         self.edges
     }
 

@@ -1,11 +1,13 @@
 //! What a server machine has its driver do.
 
 use super::durable::DurableGrant;
+use super::owners::DelegationKind;
 use super::scale::{BreakId, PersistSeq, Ticket};
+use crate::locks::Locker;
 use crate::persist::Change;
 use crate::state::{CreateAction, OplockLevel};
 use crate::status::Status;
-use crate::types::{ConnId, FileId, FileKey, RequestId, SessionId};
+use crate::types::{ConnId, FileId, FileKey, OwnerId, RequestId, SessionId};
 use crate::wire::{Lease, LeaseAck, LeaseBreak, OplockBreak, ResponseContexts};
 
 /// An action of [`Server`](super::Server). Exhaustive on purpose: a new duty must not compile unnoticed.
@@ -29,7 +31,8 @@ pub enum Action {
         /// The request that waited for it.
         request: RequestId,
     },
-    /// Send STATUS_PENDING: the request waits for a break, for a range to be unlocked, or for a rename to end (MS-SMB2 3.3.4.2).
+    /// Send STATUS_PENDING: the request waits for a break, for a range to be unlocked, or for a rename to end (MS-SMB2 3.3.4.2). Of another
+    /// protocol: NLM4_BLOCKED, NFS4ERR_DELAY; who answers so and will not wait cancels it.
     Interim {
         /// The request.
         request: RequestId,
@@ -62,7 +65,8 @@ pub enum Action {
         /// The request.
         request: RequestId,
     },
-    /// A LOCK is done: everything it names is locked, or unlocked. Or an open is resilient from now on.
+    /// A LOCK is done: everything it names is locked, or unlocked. Or an open is resilient from now on. Of another protocol: the lock, the
+    /// reservation or the delegation is had; behind an `Interim` that is what NLM says by GRANTED and NFSv4 by CB_NOTIFY_LOCK.
     Accepted {
         /// The request.
         request: RequestId,
@@ -92,6 +96,38 @@ pub enum Action {
         protection: Protection,
         /// The body.
         body: OplockBreak,
+    },
+    /// Recall a delegation (CB_RECALL): `Event::Returned` answers. Until then, or until `Revoked`, its client may act on it.
+    Recall {
+        /// Names the recall.
+        id: BreakId,
+        /// Whose.
+        owner: OwnerId,
+        /// The file.
+        file: FileKey,
+        /// Which.
+        kind: DelegationKind,
+    },
+    /// A delegation was not returned in time and is no more: NFS4ERR_DELEG_REVOKED from now on.
+    Revoked {
+        /// Whose.
+        owner: OwnerId,
+        /// The file.
+        file: FileKey,
+    },
+    /// The request repeats one that waits: answer it as that one was answered by `Interim`. What follows is said of the first.
+    Repeated {
+        /// The request.
+        request: RequestId,
+        /// The one that waits.
+        first: RequestId,
+    },
+    /// Answer a test.
+    Tested {
+        /// The request.
+        request: RequestId,
+        /// The first lock in the way; `None`: it could be had now.
+        conflict: Option<LockHolder>,
     },
     /// Answer a Lease Break Acknowledgment (MS-SMB2 2.2.25.2).
     AnswerLeaseAck {
@@ -127,6 +163,20 @@ pub enum Action {
         /// What becomes of the name.
         link: Link,
     },
+}
+
+/// A lock and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs, reason = "what NLM and NFSv4 answer with")]
+pub struct LockHolder {
+    /// Whose.
+    pub locker: Locker,
+    /// First octet.
+    pub offset: u64,
+    /// How many octets.
+    pub len: u64,
+    /// Whether it is exclusive.
+    pub exclusive: bool,
 }
 
 /// How a notification travels.

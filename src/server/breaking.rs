@@ -8,14 +8,14 @@ use super::action::Action;
 use super::hold::{Hold, Notice};
 use super::lease::{Lease, LeaseName};
 use super::oplock::Oplock;
-use super::records::{Caching, FileSlot, Open, Stage};
+use super::records::{Caching, FileSlot, Open, PresenceSlot, Stage};
 use super::scale::{Arrival, BreakId, Due, HolderId, OpenSlot, Outgoing, RegistryInput, Route};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::{Break, Level};
 use crate::state::{LeaseState, OplockLevel};
 use crate::stats::{count, count_latency};
 use crate::status::Status;
-use crate::types::{FileId, RequestId, SessionId};
+use crate::types::{Epoch, FileId, RequestId, SessionId};
 use crate::wire::{LeaseAck, OplockBreak};
 
 impl Shard {
@@ -33,6 +33,7 @@ impl Shard {
                 HolderId::Oplock(slot) => {
                     self.change_oplock(slot, |oplock| oplock.lower(Level::within(to))).flatten()
                 }
+                HolderId::Delegation(_) => self.hold_mut(id).and_then(|hold| hold.lower(to, || Epoch::ZERO)),
             };
             if let Some(notice) = notice {
                 self.send(id, notice, out);
@@ -65,6 +66,11 @@ impl Shard {
             HolderId::Oplock(slot) => {
                 self.change_oplock(slot, |oplock| change(&mut oplock.hold));
             }
+            HolderId::Delegation(_) => {
+                if let Some(hold) = self.hold_mut(id) {
+                    change(hold);
+                }
+            }
         }
         self.touch_holder(id);
     }
@@ -94,6 +100,7 @@ impl Shard {
         count(match id {
             HolderId::Lease(_) => &mut self.stats.lease_breaks_sent,
             HolderId::Oplock(_) => &mut self.stats.oplock_breaks_sent,
+            HolderId::Delegation(_) => &mut self.stats.recalls_sent,
         });
         self.hand_out(id, notice, None, out);
     }
@@ -116,6 +123,7 @@ impl Shard {
             (HolderId::Lease(_), false) => config.lease_break_timeout,
             (HolderId::Oplock(_), true) => config.persistent_oplock_break_timeout,
             (HolderId::Oplock(_), false) => config.oplock_break_timeout,
+            (HolderId::Delegation(_), _) => config.recall_timeout,
         }
     }
 
@@ -130,6 +138,10 @@ impl Shard {
             HolderId::Lease(slot) => self.leases.get_mut(slot).map(|lease| &mut lease.hold),
             HolderId::Oplock(slot) => {
                 self.opens.get_mut(slot).and_then(|open| open.oplock_mut()).map(|oplock| &mut oplock.hold)
+            }
+            HolderId::Delegation(slot) => {
+                let delegated = self.presences.get_mut(slot)?.delegated.as_mut();
+                delegated.map(|delegated| &mut delegated.hold)
             }
         }
     }
@@ -146,12 +158,25 @@ impl Shard {
                     OplockBreak { level: Level::within(notice.new_state()).on_wire(), file_id: open.file_id };
                 Some((open.file, Outgoing::Oplock(session, body)))
             }),
+            HolderId::Delegation(slot) => return self.recall(slot, notice, out),
         };
         let Some((file, what)) = found else { return };
         let Some(file) = self.files.get(file) else { return };
         let route = Route::of_file(file.key, self.config.route_seed);
         let id = BreakId::new(route, holder, notice.number);
         tell(out, RegistryInput::Break { id, after, what });
+    }
+
+    /// There is one way to a client of NFSv4, which its driver knows.
+    fn recall(&self, slot: PresenceSlot, notice: Notice, out: Out<'_>) {
+        let Some(presence) = self.presences.get(slot) else { return };
+        let (Some(file), Some(delegated)) = (self.files.get(presence.file), &presence.delegated) else {
+            return;
+        };
+        let route = Route::of_file(file.key, self.config.route_seed);
+        let id = BreakId::new(route, HolderId::Delegation(slot), notice.number);
+        let (owner, file, kind) = (presence.owner, file.key, delegated.kind);
+        perform(out, Action::Recall { id, owner, file, kind });
     }
 
     /// Lease Break Acknowledgment (MS-SMB2 3.3.5.22.2): the answer first, then what follows from it.
@@ -259,8 +284,8 @@ impl Shard {
     /// A notification did not go out where it was tried: the next connection, unless a later one has overtaken it.
     pub(super) fn redeliver(&mut self, id: BreakId, tried: Option<Arrival>, out: Out<'_>) {
         let holder = id.holder();
-        // It is kept, and goes out when its client is back.
-        if self.kept_for(holder) {
+        // It is kept, and goes out when its client is back. A recall is its driver's to send again.
+        if self.kept_for(holder) || matches!(holder, HolderId::Delegation(_)) {
             return;
         }
         let Some(hold) = self.hold_mut(holder) else { return };
@@ -301,13 +326,17 @@ impl Shard {
     /// The deadline has passed: likewise (MS-SMB2 3.3.6.1, 3.3.6.5).
     pub(super) fn expire_break(&mut self, id: HolderId, out: Out<'_>) {
         count(&mut self.stats.breaks_timed_out);
-        self.end(id, Hold::expire, out);
+        match id {
+            HolderId::Delegation(slot) => self.revoke(slot, out),
+            HolderId::Lease(_) | HolderId::Oplock(_) => self.end(id, Hold::expire, out),
+        }
     }
 
     fn end(&mut self, id: HolderId, how: fn(&mut Hold), out: Out<'_>) {
         let file = match id {
             HolderId::Lease(slot) => self.leases.get(slot).map(|lease| lease.file),
             HolderId::Oplock(slot) => self.opens.get(slot).map(|open| open.file),
+            HolderId::Delegation(slot) => self.presences.get(slot).map(|presence| presence.file),
         };
         let Some(file) = file else { return self.anomaly("a break of nobody") };
         self.change_hold(id, how);
@@ -326,7 +355,7 @@ impl Shard {
 /// What of a state somebody can be left with: an oplock has fewer of them.
 fn within(id: HolderId, state: LeaseState) -> LeaseState {
     match id {
-        HolderId::Lease(_) => state,
+        HolderId::Lease(_) | HolderId::Delegation(_) => state,
         HolderId::Oplock(_) => Level::within(state).caches(),
     }
 }

@@ -6,13 +6,16 @@ use core::time::Duration;
 
 use bitflags::bitflags;
 
+use super::owners::{DelegationKind, OwnerLock, Reservation};
 use super::scale::{BreakId, PersistSeq, Ticket};
 use super::sequence::LockSequence;
 use crate::locks::{Actor, Intent};
 use crate::persist::Record;
 use crate::state::{Access, CreateAction, CreateOptions, Dialect, Disposition, OplockLevel, ShareMode};
 use crate::status::Status;
-use crate::types::{ClientGuid, ConnId, CreateGuid, FileId, FileKey, RequestId, SessionId, TreeId, UserId};
+use crate::types::{
+    ClientGuid, ConnId, CreateGuid, FileId, FileKey, OwnerId, Protocol, RequestId, SessionId, TreeId, UserId,
+};
 use crate::wire::{AppInstanceId, AppInstanceVersion, DurableFlags, Lease, LeaseAck, OplockBreak};
 
 /// An event of [`Server`](super::Server).
@@ -93,7 +96,7 @@ pub enum Event {
     Operate {
         /// The request.
         request: RequestId,
-        /// Whence it came; `None` for a local process.
+        /// Whence it came; `None` if not by SMB.
         origin: Option<Origin>,
         /// The file.
         file: FileKey,
@@ -113,7 +116,70 @@ pub enum Event {
     /// LOCK (MS-SMB2 3.3.5.14): answered by `Accepted`, perhaps after waiting, or by `Refused`. That the open may read or write
     /// is for the driver to see to.
     Lock(Lock),
-    /// CANCEL (MS-SMB2 3.3.5.16). A break once sent goes on.
+    /// A byte-range lock of another protocol: answered by `Accepted`, perhaps after `Interim`, or by `Refused`; or by
+    /// `Repeated`, if it is one that waits already.
+    OwnerLock(OwnerLock),
+    /// An unlock of another protocol: of the octets that are locked, whichever they are. Answered by `Accepted`, or by `Refused` with
+    /// STATUS_INSUFFICIENT_RESOURCES where it would make two locks of one.
+    OwnerUnlock {
+        /// The request.
+        request: RequestId,
+        /// Who unlocks.
+        owner: OwnerId,
+        /// The file.
+        file: FileKey,
+        /// First octet.
+        offset: u64,
+        /// How many octets; `u64::MAX`: all from there on.
+        len: u64,
+    },
+    /// Whether a lock could be had (NLM TEST, LOCKT, F_GETLK): answered by `Tested`, at once. Nothing is broken for it.
+    TestLock(OwnerLock),
+    /// An OPEN of NFSv4, or NLM_SHARE: answered by `Accepted`, perhaps after `Interim`, or by `Refused`.
+    Reserve(Reservation),
+    /// The reservation ends: CLOSE of NFSv4, NLM_UNSHARE. Answered by nothing.
+    Unreserve {
+        /// Whose.
+        owner: OwnerId,
+        /// The file.
+        file: FileKey,
+    },
+    /// Whether a client that has the file open can have it delegated: answered at once, by `Accepted` or by `Refused` with
+    /// STATUS_OPLOCK_NOT_GRANTED.
+    Delegate {
+        /// The request.
+        request: RequestId,
+        /// Who has it open.
+        owner: OwnerId,
+        /// The file.
+        file: FileKey,
+        /// Which.
+        kind: DelegationKind,
+        /// Whether it had it before a restart of the server (CLAIM_PREVIOUS).
+        reclaims: bool,
+    },
+    /// DELEGRETURN: asked for by `Recall`, or of its own accord. Answered by nothing.
+    Returned {
+        /// Whose.
+        owner: OwnerId,
+        /// The file.
+        file: FileKey,
+    },
+    /// An owner of another protocol is gone, with everything that it has and waits for. What waits is answered with STATUS_CANCELLED.
+    OwnerGone {
+        /// Who.
+        owner: OwnerId,
+    },
+    /// A client of another protocol is gone or has restarted (NSM NOTIFY, FREE_ALL, an expired lease): likewise, for all its owners.
+    HostGone {
+        /// What it speaks.
+        protocol: Protocol,
+        /// Which.
+        host: u64,
+    },
+    /// Nobody is left who could have something again: the time of [`Config::reclaim_grace`](super::Config::reclaim_grace) ends early.
+    GraceOver,
+    /// CANCEL (MS-SMB2 3.3.5.16), NLM CANCEL. A break once sent goes on.
     Cancel {
         /// The request to cancel. One that does not wait is left alone.
         request: RequestId,

@@ -7,6 +7,7 @@ use super::event::{Create, ObjectKind, Opened, ShareFlags, ShareKind};
 use super::lease::{Lease, LeaseName};
 use super::operations::tell_directory;
 use super::oplock::Oplock;
+use super::owners::DelegationKind;
 use super::records::{Caching, Open, Place, Stage};
 use super::scale::{Admission, DirectoryLeasing, HolderId, LeaseSlot, OpenSlot};
 use super::shard::{Out, Shard, perform, release};
@@ -136,7 +137,11 @@ impl Shard {
                 lease
             }
         };
+        let now = self.now;
         let record = self.leases.get_mut(lease)?;
+        if record.opens == 0 {
+            record.since = now;
+        }
         record.opens = record.opens.saturating_add(1);
         Some(lease)
     }
@@ -196,7 +201,9 @@ impl Shard {
                 continue;
             }
             // Choice: as deployed servers have it, an open for attributes alone has no oplock beside others.
-            if own.is_none() && locks::operation_of_open(my.desired, my.disposition) == Operation::Stat {
+            if own.is_none()
+                && locks::operation_of_open(my.desired, my.claim.leaves(), my.disposition) == Operation::Stat
+            {
                 return LeaseState::NONE;
             }
             let oplock = open.oplock();
@@ -208,7 +215,7 @@ impl Shard {
             }
             // What is being opened now has broken what it had to; nobody gets it back before that open is there.
             if open.opening() {
-                let operation = locks::operation_of_open(open.desired, open.disposition);
+                let operation = locks::operation_of_open(open.desired, open.claim.leaves(), open.disposition);
                 state = untouched(kind, operation, state);
             }
             match oplock.map_or(Level::None, Oplock::level) {
@@ -233,13 +240,25 @@ impl Shard {
                 return LeaseState::NONE;
             }
         }
+        for (_, presence) in file.presences.iter(&self.presences, |presence| &presence.in_file) {
+            locked_by_others |= !presence.held.is_empty();
+            // Who has it open may read and write it, and one who has it delegated may do so untold.
+            if presence.reserved.is_some() || presence.delegated.is_some() {
+                state = state.without(LeaseState::WRITE);
+            }
+            if presence.delegated.as_ref().is_some_and(|one| one.kind == DelegationKind::Write) {
+                return LeaseState::NONE;
+            }
+        }
         if locked_by_others {
             state = state.without(LeaseState::WRITE);
         }
         // MS-FSA 2.1.5.18: no R while octets are locked, but to those who hold W and all the locks. What was just overwritten
         // has no such octets.
         let kept = opened.action == CreateAction::Opened || opened.action == CreateAction::Created;
-        let locked = kept && file.locks.any_below(&self.ranges, opened.allocation);
+        let below = file.locks.any_below(&self.ranges, opened.allocation)
+            || file.posix.any_below(&self.posix, opened.allocation);
+        let locked = kept && below;
         if locked && !state.contains(LeaseState::WRITE) { LeaseState::NONE } else { state }
     }
 }
@@ -283,6 +302,7 @@ fn untouched(kind: Kind, operation: Operation, state: LeaseState) -> LeaseState 
     let rule = operation.rule();
     match kind {
         Kind::Lease => state.without(rule.revokes),
+        Kind::Delegation => rule.delegation(state),
         Kind::Oplock => {
             let levels = [Level::Batch, Level::Exclusive, Level::II];
             let mut within = levels.into_iter().filter(|level| state.contains(level.caches()));

@@ -18,7 +18,7 @@ use super::durable::{Durable, Kind, Promise};
 use super::event::{Lock, ObjectKind};
 use super::lease::Lease;
 use super::ranges::demanded;
-use super::records::{DurableSlot, FileSlot, Open, Stage};
+use super::records::{DurableSlot, FileSlot, LaneKey, Open, Stage};
 use super::replay::REPLAYED;
 use super::scale::{Admission, HolderId, OpenSlot, PersistSeq, RegistryInput, Route, Ticket};
 use super::shard::{Out, Shard, perform, tell};
@@ -151,6 +151,7 @@ impl Shard {
     pub(super) fn touch_holder(&mut self, id: HolderId) {
         match id {
             HolderId::Oplock(open) => self.touch(open),
+            HolderId::Delegation(_) => {}
             HolderId::Lease(lease) => {
                 let Some(record) = self.leases.get(lease).filter(|lease| lease.promised > 0) else { return };
                 self.touch_opens(record.file, |open| open.lease() == Some(lease));
@@ -254,6 +255,7 @@ impl Shard {
         match id {
             HolderId::Lease(lease) => self.leases.get(lease).is_some_and(|lease| lease.promised > 0),
             HolderId::Oplock(open) => self.is_promised(open),
+            HolderId::Delegation(_) => false,
         }
     }
 
@@ -325,7 +327,7 @@ impl Shard {
 
     /// Keeps the answer to a CREATE back until its record is durable.
     pub(super) fn hold_back(&mut self, slot: OpenSlot, admission: Box<Admission>, out: Out<'_>) {
-        let Ok(lane) = self.lane(admission.create.origin.conn) else {
+        let Ok(lane) = self.lane(LaneKey::Conn(admission.create.origin.conn)) else {
             return self.anomaly("no room for a connection that was there");
         };
         let Some(open) = self.opens.get_mut(slot) else { return };
@@ -583,6 +585,7 @@ impl Shard {
                 let durable = self.opens.get(open).and_then(|open| self.durables.get(open.durable?));
                 durable.and_then(Durable::promise).is_some_and(|promise| !promise.told)
             }
+            HolderId::Delegation(_) => false,
         }
     }
 
@@ -591,6 +594,7 @@ impl Shard {
         let deserted = match id {
             HolderId::Lease(lease) => self.leases.get(lease).is_some_and(Lease::deserted),
             HolderId::Oplock(open) => self.opens.get(open).is_some_and(Open::orphaned),
+            HolderId::Delegation(_) => false,
         };
         deserted && self.promises(id)
     }
@@ -612,6 +616,7 @@ fn write_ahead(record: &mut Record, intent: Intent) {
         | Intent::SetAttributes
         | Intent::SetSecurity
         | Intent::Link { .. }
+        | Intent::Unlink
         | Intent::Replaced
         | Intent::AncestorMoved
         | Intent::RenameWithin

@@ -6,17 +6,17 @@ use super::durable::survives;
 use super::event::LockElement;
 use super::journal::is_recorded;
 use super::lease::LeaseName;
-use super::profile::{AbsentHolder, LeaseIdentity, LockReach, Profile};
+use super::profile::{AbsentHolder, DenyModes, LeaseIdentity, LockReach, Profile};
 use super::ranges;
-use super::records::{File, FileSlot, Job, Open};
+use super::records::{File, FileSlot, Job, LaneKey, Open};
 use super::scale::{Admission, HolderId, OpenSlot, Route};
 use super::shard::Shard;
 use crate::locks::range::{LockKind, Range};
-use crate::locks::share::Claim;
+use crate::locks::share::{Claim, Shares};
 use crate::locks::{self, Actor, Holder, Intent, Level, Operation, Verdict};
-use crate::state::{Dialect, LeaseState};
+use crate::state::{Dialect, Disposition, LeaseState, ShareMode};
 use crate::status::Status;
-use crate::types::{FileId, LeaseKey, SessionId};
+use crate::types::{FileId, LeaseKey, OwnerId, SessionId};
 
 impl Shard {
     /// Who acts, and what it does. What there is no room for is refused before anything is broken for it.
@@ -27,14 +27,15 @@ impl Shard {
             Job::Create(admission) => {
                 let create = &admission.create;
                 self.meet_absent(file, admission)?;
-                let operation = locks::operation_of_open(create.desired, create.disposition);
+                let operation = locks::operation_of_open(create.desired, create.sharing, create.disposition);
                 let own = Own { lease: admission.name(), ..Own::default() };
                 let of_file = self.files.get(file).map_or(0, |file| file.opens.len());
                 let session = self.sessions.find(create.origin.session);
                 let of_session = session.and_then(|session| self.sessions.get(session));
                 let of_session = of_session.map_or(0, |session| session.opens.len());
                 let new_session = session.is_none() && self.sessions.is_full();
-                let new_lane = self.lanes.is_full() && self.lanes.find(create.origin.conn).is_none();
+                let new_lane =
+                    self.lanes.is_full() && self.lanes.find(LaneKey::Conn(create.origin.conn)).is_none();
                 let new_lease = self.leases.is_full()
                     && admission.name().is_some_and(|name| self.leases.find(name).is_none());
                 room(
@@ -52,12 +53,34 @@ impl Shard {
                     Actor::Open(file_id) => self.own(file, *file_id, session)?,
                     Actor::Lease { client, key } => Own { lease: Some((*client, *key)), ..Own::default() },
                     Actor::Other => Own::default(),
+                    Actor::Owner(owner) => Own { owner: Some(*owner), ..Own::default() },
                 };
                 let promised = is_recorded(*intent) && own.open.is_some_and(|open| self.is_promised(open));
                 room(self.running.len() < limits.running && self.has_room_to_store(promised))?;
                 Ok(Party::of_intent(own, *intent, *since, &self.config.profile))
             }
+            Job::OwnerLock(lock) => {
+                self.in_grace(lock.reclaims)?;
+                // What it replaces may leave a piece on either side.
+                room(self.posix.room() >= 2 && self.has_room_for_owner(lock.owner, file))?;
+                let own = Own { owner: Some(lock.owner), ..Own::default() };
+                let (range, kind) = lock.wanted().ok_or(Status::INVALID_LOCK_RANGE)?;
+                let condition = if lock.waits { Condition::Unlocked(range, kind) } else { Condition::None };
+                Ok(Party { own, operation: Operation::Lock, condition })
+            }
+            Job::Reserve(reservation) => {
+                self.in_grace(reservation.reclaims)?;
+                room(self.has_room_for_owner(reservation.owner, file))?;
+                let own = Own { owner: Some(reservation.owner), ..Own::default() };
+                let claim = reservation.claim();
+                let disposition =
+                    if reservation.overwrites { Disposition::Overwrite } else { Disposition::Open };
+                let operation =
+                    locks::operation_of_open(reservation.access, reservation.sharing, disposition);
+                Ok(Party { own, operation, condition: Condition::Shared(claim) })
+            }
             Job::Lock(lock) => {
+                self.in_grace(false)?;
                 let own = self.own(file, lock.file_id, Some(lock.origin.session))?;
                 let fits =
                     |open| self.has_room_for(open, lock) && self.has_room_to_store(self.is_promised(open));
@@ -115,7 +138,7 @@ impl Shard {
     fn own(&self, file: FileSlot, file_id: FileId, session: Option<SessionId>) -> Result<Own, Status> {
         let open = self.live(file_id, session).filter(|(_, open)| open.file == file);
         let (slot, open) = open.ok_or(Status::FILE_CLOSED)?;
-        Ok(Own { lease: open.bound, open: Some(slot), spared: None })
+        Ok(Own { lease: open.bound, open: Some(slot), ..Own::default() })
     }
 
     /// Judges a request: what must come down is left in `breaks`.
@@ -141,13 +164,19 @@ impl Shard {
             Condition::None => return Ok(self.judge_operation(slot, own, operation)),
             Condition::Unlocked(range, kind) => {
                 let verdict = self.judge_operation(slot, own, operation);
-                return Ok(if self.is_locked_out(slot, own, range, kind) { Verdict::Wait } else { verdict });
+                let waits = self.locker_of(own).is_some_and(|who| self.has_to_wait(slot, who, range, kind));
+                return Ok(if waits { Verdict::Wait } else { verdict });
             }
-            Condition::Shared(claim) if file.shares.fit(claim) => {
+            Condition::Shared(claim) | Condition::Allowed(claim) if self.shares(file, own).fit(claim) => {
                 return Ok(self.judge_operation(slot, own, operation));
             }
-            Condition::Shared(claim) => {
-                (self.conflict(slot, own, |open| !claim.fits(open.claim)), Status::SHARING_VIOLATION)
+            Condition::Shared(claim) | Condition::Allowed(claim) => {
+                let conflict = if self.is_reserved_against(file, own, claim) {
+                    Conflict::Certain
+                } else {
+                    self.conflict(slot, own, |open| !claim.fits(open.claim))
+                };
+                (conflict, Status::SHARING_VIOLATION)
             }
             Condition::NoDeleter => {
                 let foreign = |open: &Open| open.claim.deletes() && !self.is_own(own, open);
@@ -168,7 +197,9 @@ impl Shard {
         };
         // MS-FSA 2.1.5.1.2.2: nothing else is broken for what may fail yet.
         let cure = match (conflict, condition) {
-            (Conflict::None, Condition::Shared(_)) => return Ok(self.judge_operation(slot, own, operation)),
+            (Conflict::None, Condition::Shared(_) | Condition::Allowed(_)) => {
+                return Ok(self.judge_operation(slot, own, operation));
+            }
             (Conflict::None, _) => return Ok(Verdict::Go),
             (Conflict::Curable, Condition::Closed { .. }) => Operation::Evict,
             (Conflict::Curable, _) => Operation::ShareConflict,
@@ -209,7 +240,7 @@ impl Shard {
     /// Judges an operation against every lease and oplock on the file but its own.
     pub(super) fn judge_operation(&mut self, file: FileSlot, own: Own, operation: Operation) -> Verdict {
         self.breaks.clear();
-        let Self { files, leases, opens, breaks, config, .. } = self;
+        let Self { files, leases, opens, presences, breaks, config, .. } = self;
         let Some(file) = files.get(file) else { return Verdict::Go };
         let identity = config.profile.lease_identity;
         let leases = file
@@ -226,7 +257,38 @@ impl Shard {
         let oplocks = oplocks(file, opens).filter(|holder| {
             holder.held == Level::II.caches() || own.open.map(HolderId::Oplock) != Some(holder.id)
         });
-        locks::judge(leases.chain(oplocks), operation, breaks)
+        let presences = file.presences.iter(presences, |presence| &presence.in_file);
+        let delegations = presences.filter_map(|(slot, presence)| {
+            let delegated = presence.delegated.as_ref()?;
+            let mine = own.owner.is_some_and(|owner| owner.same_host(presence.owner));
+            (!mine).then(|| Holder {
+                id: HolderId::Delegation(slot),
+                kind: locks::Kind::Delegation,
+                held: delegated.hold.state(),
+                breaking: delegated.hold.breaking(),
+            })
+        });
+        locks::judge(leases.chain(oplocks).chain(delegations), operation, breaks)
+    }
+
+    /// The share modes of a file, but for what an owner has reserved itself.
+    fn shares(&self, file: &File, own: Own) -> Shares {
+        let mut shares = file.shares;
+        for claim in self.reservations(file).filter(|(owner, _)| own.reserves(*owner)).map(|(_, claim)| claim)
+        {
+            shares.remove(claim);
+        }
+        shares
+    }
+
+    /// Whether a reservation of another is in the way: no break of a lease will end it.
+    fn is_reserved_against(&self, file: &File, own: Own, claim: Claim) -> bool {
+        self.reservations(file).any(|(owner, other)| !own.reserves(owner) && !claim.fits(other))
+    }
+
+    fn reservations<'a>(&'a self, file: &'a File) -> impl Iterator<Item = (OwnerId, Claim)> + 'a {
+        let presences = file.presences.iter(&self.presences, |presence| &presence.in_file);
+        presences.filter_map(|(_, presence)| Some((presence.owner, presence.reserved?.claim)))
     }
 
     /// Judges an open against BATCH alone.
@@ -250,19 +312,29 @@ pub(super) struct Party {
 impl Party {
     fn of_intent(own: Own, intent: Intent, since: u64, profile: &Profile) -> Self {
         let plain = |operation| Self { own, operation, condition: Condition::None };
-        match intent {
-            Intent::Read { .. } => plain(Operation::Read),
-            Intent::Write { .. } => plain(Operation::Write),
-            Intent::Flush => plain(Operation::Flush),
-            Intent::SetSize => plain(Operation::SetSize),
-            Intent::SetSecurity if profile.security_breaks_handles => plain(Operation::SetSecurity),
-            Intent::SetSecurity | Intent::SetAttributes | Intent::Delete { pending: false } => {
-                plain(Operation::Stat)
+        // SMB's requests come through opens, which share modes have let in. Others open nothing.
+        let met = |operation, wants, meets: bool| match own.owner {
+            Some(_) if meets => {
+                Self { own, operation, condition: Condition::Allowed(Claim::of_access(wants)) }
             }
-            Intent::Rename { .. } => plain(Operation::Rename),
+            Some(_) | None => plain(operation),
+        };
+        let allowed = |operation, wants| met(operation, wants, profile.deny_modes != DenyModes::Nothing);
+        let named =
+            |operation| met(operation, ShareMode::DELETE, profile.deny_modes == DenyModes::DataAndNames);
+        match intent {
+            Intent::Read { .. } => allowed(Operation::Read, ShareMode::READ),
+            Intent::Write { .. } => allowed(Operation::Write, ShareMode::WRITE),
+            Intent::Flush => plain(Operation::Flush),
+            Intent::SetSize => allowed(Operation::SetSize, ShareMode::WRITE),
+            Intent::SetSecurity if profile.security_breaks_handles => plain(Operation::SetSecurity),
+            Intent::SetSecurity | Intent::SetAttributes => plain(Operation::SetAttributes),
+            Intent::Delete { pending: false } => plain(Operation::Stat),
+            Intent::Rename { .. } => named(Operation::Rename),
             Intent::Link { .. } if profile.link_breaks_handles => plain(Operation::LinkTakingHandles),
             Intent::Link { .. } => plain(Operation::Link),
             Intent::Delete { pending: true } => plain(Operation::Delete),
+            Intent::Unlink => named(Operation::Delete),
             // Nobody is spared whose open stands in the way.
             Intent::Replaced | Intent::AncestorMoved => Self {
                 own: Own::default(),
@@ -285,11 +357,18 @@ impl Party {
 pub(super) struct Own {
     pub(super) lease: Option<LeaseName>,
     pub(super) open: Option<OpenSlot>,
+    /// An owner of another protocol: what its client was given is not in its way.
+    pub(super) owner: Option<OwnerId>,
     /// The key of a directory lease, whosoever it is (MS-FSA 2.1.4.12.2).
     pub(super) spared: Option<LeaseKey>,
 }
 
 impl Own {
+    /// Whether a reservation is of its own client, or its own.
+    fn reserves(self, owner: OwnerId) -> bool {
+        self.owner == Some(owner)
+    }
+
     pub(super) fn spares(self, name: LeaseName, identity: LeaseIdentity) -> bool {
         self.spared == Some(name.1) || self.lease.is_some_and(|own| identity.same(own, name))
     }
@@ -308,6 +387,8 @@ enum Condition {
     None,
     /// The share modes fit, and the file is not about to go.
     Shared(Claim),
+    /// The share modes of others leave that much to somebody who opens nothing.
+    Allowed(Claim),
     /// Nobody else may delete it.
     NoDeleter,
     /// Nobody has it open, and nobody opens it meanwhile: serial numbers of opens tell.

@@ -8,6 +8,7 @@ use crate::state::LeaseState;
 use crate::status::Status;
 use crate::store::list::Links;
 use crate::store::table::Keyed;
+use crate::time::Instant;
 use crate::types::{ClientGuid, Epoch, LeaseKey};
 use crate::wire;
 use crate::wire::{BreakFlags, LeaseBreak, LeaseFlags, LeaseV1, LeaseV2};
@@ -36,6 +37,7 @@ pub(super) struct Lease {
     pub(super) restored: bool,
     /// Lease.FileDeleteOnClose: the key may name another file meanwhile.
     pub(super) relaxed: bool,
+    pub(super) since: Instant,
     pub(super) in_file: Links<LeaseSlot>,
 }
 
@@ -67,6 +69,7 @@ impl Lease {
             unheard: 0,
             restored: false,
             relaxed: false,
+            since: Instant::ZERO,
             in_file: Links::default(),
         }
     }

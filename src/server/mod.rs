@@ -6,17 +6,20 @@
 mod action;
 mod breaking;
 mod channel;
+mod delegations;
 mod durable;
 mod event;
 mod failover;
 mod granting;
 mod hold;
+mod holders;
 mod journal;
 mod judging;
 mod lease;
 mod opens;
 mod operations;
 mod oplock;
+mod owners;
 mod profile;
 mod ranges;
 mod reconnect;
@@ -28,21 +31,24 @@ mod scale;
 mod sequence;
 mod shard;
 mod snapshot;
+mod waiting;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::num::NonZeroU16;
 use core::time::Duration;
 
-pub use action::{Action, Grant, Link, Protection};
+pub use action::{Action, Grant, Link, LockHolder, Protection};
 pub use channel::{ChannelSequence, Effect, Outstanding};
 pub use durable::{Asked, DurableGrant};
 pub use event::{
     AppInstance, Capabilities, Create, Durability, Event, Lock, LockElement, LockFlags, ObjectKind, Opened,
     Origin, Reconnect, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
+pub use holders::{Holder, Holding, What};
+pub use owners::{DelegationKind, OwnerLock, Reservation};
 pub use profile::{
-    AbsentHolder, ChannelChoice, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck,
+    AbsentHolder, ChannelChoice, DenyModes, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck,
     PendingReplay, Profile, UnexpectedAck, UnknownReplay,
 };
 pub use registry::Registry;
@@ -52,13 +58,14 @@ pub use scale::{
 };
 pub use sequence::{LockSequence, LockSequences};
 pub use shard::Shard;
-pub use snapshot::{FileSnapshot, LeaseSnapshot, LockSnapshot, OpenSnapshot, Snapshot};
+pub use snapshot::{FileSnapshot, LeaseSnapshot, LockSnapshot, OpenSnapshot, OwnerSnapshot, Snapshot};
 
 use crate::limits::Limits;
 use crate::machine::Machine;
 use crate::stats::Stats;
 use crate::store::hash::HashKey;
 use crate::time::Instant;
+use crate::types::FileKey;
 
 /// How a server behaves.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +111,12 @@ pub struct Config {
     pub persistent_lease_break_timeout: Duration,
     /// How long a client may take to acknowledge an oplock break if the open is persistent: 60 s (MS-SMB2 3.3.2.1 <246>).
     pub persistent_oplock_break_timeout: Duration,
+    /// How long a client of NFSv4 may take to return a delegation: 90 s, a usual lease time (RFC 8881 10.4.2).
+    pub recall_timeout: Duration,
+    /// How long after its start the server gives owners of other protocols only what they had before (RFC 8881 8.4.2), and nobody locks
+    /// anew: none, where none had anything. [`Event::GraceOver`] ends it early. Others are refused with STATUS_FILE_NOT_AVAILABLE,
+    /// which is NFS4ERR_GRACE; who comes too late, with STATUS_REQUEST_NOT_ACCEPTED, which is NFS4ERR_NO_GRACE.
+    pub reclaim_grace: Duration,
     /// Where deployed servers differ.
     pub profile: Profile,
 }
@@ -130,6 +143,8 @@ impl Config {
             restored_min: Duration::from_secs(60),
             persistent_lease_break_timeout: Duration::from_secs(180),
             persistent_oplock_break_timeout: Duration::from_secs(60),
+            recall_timeout: Duration::from_secs(90),
+            reclaim_grace: Duration::ZERO,
             profile: Profile::default(),
         }
     }
@@ -196,6 +211,11 @@ impl Server {
             registry_out: Vec::new(),
             shard_out: Vec::new(),
         }
+    }
+
+    /// Who holds what on a file, of all protocols, and who waits: see [`Shard::holders`].
+    pub fn holders(&self, file: FileKey) -> Vec<Holding> {
+        self.shard.holders(file)
     }
 
     /// What was done, and what is held.

@@ -11,7 +11,9 @@ use super::granting::entry_of;
 use super::journal::HeldBack;
 use super::judging::Own;
 use super::operations::tell_directory;
-use super::records::{Fate, FileSlot, Job, Lane, LaneSlot, Open, Place, Session, SessionSlot, Stage};
+use super::records::{
+    Fate, FileSlot, Job, Lane, LaneKey, LaneSlot, Open, Place, Session, SessionSlot, Stage,
+};
 use super::scale::{Admission, HolderId, LeaseSlot, OpenSlot, Route, Scope};
 use super::shard::{Out, Shard, perform, release};
 use crate::locks::range::Owner;
@@ -41,7 +43,7 @@ impl Shard {
         let Some(persistent) = route.and_then(|route| route.persistent(self.serial)) else {
             return Err(admission);
         };
-        let Ok(lane) = self.lane(origin.conn) else { return Err(admission) };
+        let Ok(lane) = self.lane(LaneKey::Conn(origin.conn)) else { return Err(admission) };
         let Ok(session) = self.session(origin.session) else {
             self.reap_lane(Some(lane));
             return Err(admission);
@@ -52,7 +54,9 @@ impl Shard {
         let (desired, disposition) = (admission.create.desired, admission.create.disposition);
         let (options, bound, claim) = (admission.create.options, admission.name(), admission.claim());
         let (place, leased) = (admission.place(), admission.lease.is_some());
+        let since = self.now;
         let open = self.opens.insert_with_key(|open| Open {
+            since,
             file_id: FileId { persistent, volatile: open.data().as_ffi() },
             file: slot,
             session: Some(session),
@@ -280,7 +284,7 @@ impl Shard {
         let mut waiting = self.waiting(file);
         for slot in waiting.drain(..) {
             let concerned = self.waiters.get(slot).is_some_and(|waiter| which(&waiter.job));
-            let Some(job) = concerned.then(|| self.unpark(slot)).flatten() else { continue };
+            let Some(job) = concerned.then(|| self.unpark(slot, out)).flatten() else { continue };
             self.look_again(job, out);
         }
         self.scratch = waiting;
@@ -295,11 +299,13 @@ impl Shard {
         let mut waiting = self.waiting(file);
         for slot in waiting.drain(..) {
             let acts = self.waiters.get(slot).is_some_and(|waiter| waiter.job.open() == Some(file_id));
-            if let Some(job) = acts.then(|| self.unpark(slot)).flatten() {
+            if let Some(job) = acts.then(|| self.unpark(slot, out)).flatten() {
                 let status = match job {
                     // Choice: as Windows has it.
                     Job::Lock(_) => Status::RANGE_NOT_LOCKED,
-                    Job::Create(_) | Job::Operate { .. } => Status::FILE_CLOSED,
+                    Job::Create(_) | Job::Operate { .. } | Job::OwnerLock(_) | Job::Reserve(_) => {
+                        Status::FILE_CLOSED
+                    }
                 };
                 self.refuse(job, status, out);
             }
@@ -367,7 +373,7 @@ impl Shard {
     /// A connection, or a session or tree connect on it, is gone: what it has waiting is answered, or dropped where nobody
     /// is left to answer; what is being opened for it will be closed.
     pub(super) fn abandon(&mut self, conn: ConnId, scope: Scope, out: Out<'_>) {
-        let Some(lane) = self.lanes.find(conn) else { return };
+        let Some(lane) = self.lanes.find(LaneKey::Conn(conn)) else { return };
         let concerns = |origin: Origin| match scope {
             Scope::Connection => true,
             Scope::Session(session) => origin.session == session,
@@ -381,7 +387,7 @@ impl Shard {
                 continue;
             }
             let file = waiter.file;
-            if let Some(job) = self.unpark(slot) {
+            if let Some(job) = self.unpark(slot, out) {
                 match scope {
                     Scope::Connection => self.unbind(job, out),
                     Scope::Session(_) | Scope::Tree(..) if matches!(job, Job::Lock(_)) => {

@@ -4,8 +4,8 @@ use super::action::Action;
 use super::journal::{HeldBack, is_recorded};
 use super::judging::{Own, Party};
 use super::lease::LeaseName;
-use super::records::{FileSlot, Job, Place, Run};
-use super::scale::{HolderId, OpenSlot, RegistryInput, Route, Ticket};
+use super::records::{File, FileSlot, Job, Place, Run};
+use super::scale::{HolderId, RegistryInput, Route, Ticket};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::range::Range;
 use crate::locks::{Intent, Operation};
@@ -25,7 +25,7 @@ impl Shard {
         out: Out<'_>,
     ) {
         let Party { own, operation, .. } = party;
-        if self.locked(slot, own.open, intent) {
+        if self.locked(slot, own, intent) {
             return self.decline(request, Status::FILE_LOCK_CONFLICT, out);
         }
         let open = own.open.and_then(|slot| Some((slot, self.opens.get(slot)?)));
@@ -46,19 +46,14 @@ impl Shard {
 
     /// Whether a lock of another forbids to read or write there: looked at when every break is through (MS-FSA 2.1.5.3,
     /// 2.1.5.4).
-    fn locked(&self, file: FileSlot, who: Option<OpenSlot>, intent: Intent) -> bool {
-        let Some(file) = self.files.get(file).filter(|file| !file.locks.vacant()) else { return false };
-        let who = who.and_then(|open| self.opens.get(open)).map(|open| open.file_id.persistent);
-        // Nothing is stored beyond 2^64 - 1.
-        let range = |offset: u64, len: u64| {
-            Range::new(offset, len)
-                .or_else(|| Range::new(offset, u64::MAX.saturating_sub(offset).saturating_add(1)))
-        };
-        match intent {
-            Intent::Read { offset, len } => range(offset, len)
-                .is_some_and(|range| file.locks.conflict_with_read(&self.ranges, range, who).is_some()),
-            Intent::Write { offset, len } => range(offset, len)
-                .is_some_and(|range| file.locks.conflict_with_write(&self.ranges, range, who).is_some()),
+    ///
+    /// The locks of SMB are mandatory, to everybody; those of other protocols to SMB alone, and advisory among each other.
+    fn locked(&self, file: FileSlot, own: Own, intent: Intent) -> bool {
+        let unlocked = |file: &&File| file.locks.vacant() && file.posix.vacant();
+        let Some(file) = self.files.get(file).filter(|file| !unlocked(file)) else { return false };
+        let (offset, len, writes) = match intent {
+            Intent::Read { offset, len } => (offset, len, false),
+            Intent::Write { offset, len } => (offset, len, true),
             Intent::Flush
             | Intent::SetSize
             | Intent::SetAttributes
@@ -66,10 +61,24 @@ impl Shard {
             | Intent::Rename { .. }
             | Intent::Link { .. }
             | Intent::Delete { .. }
+            | Intent::Unlink
             | Intent::Replaced
             | Intent::AncestorMoved
             | Intent::RenameWithin
-            | Intent::EntryChanged { .. } => false,
+            | Intent::EntryChanged { .. } => return false,
+        };
+        // Nothing is stored beyond 2^64 - 1.
+        let range = Range::new(offset, len)
+            .or_else(|| Range::new(offset, u64::MAX.saturating_sub(offset).saturating_add(1)));
+        let Some(range) = range else { return false };
+        let who = own.open.and_then(|open| self.opens.get(open)).map(|open| open.file_id.persistent);
+        let (ranges, posix, smb) = (&self.ranges, &self.posix, own.owner.is_none());
+        if writes {
+            file.locks.conflict_with_write(ranges, range, who).is_some()
+                || (smb && file.posix.conflict_with_write(posix, range, None).is_some())
+        } else {
+            file.locks.conflict_with_read(ranges, range, who).is_some()
+                || (smb && file.posix.conflict_with_read(posix, range, None).is_some())
         }
     }
 
@@ -129,6 +138,7 @@ impl Shard {
             Intent::Read { .. }
             | Intent::Flush
             | Intent::SetSecurity
+            | Intent::Unlink
             | Intent::Replaced
             | Intent::AncestorMoved
             | Intent::RenameWithin
@@ -157,6 +167,7 @@ impl Shard {
             | Intent::SetAttributes
             | Intent::SetSecurity
             | Intent::Link { .. }
+            | Intent::Unlink
             | Intent::RenameWithin
             | Intent::EntryChanged { .. } => {}
         }
@@ -180,7 +191,7 @@ impl Shard {
         // Who waits to open it came by the old name.
         let by_the_old_name = |job: &Job| match job {
             Job::Create(admission) => admission.create.directory == from.directory,
-            Job::Operate { .. } | Job::Lock(_) => false,
+            Job::Operate { .. } | Job::Lock(_) | Job::OwnerLock(_) | Job::Reserve(_) => false,
         };
         self.send_back(run.file, by_the_old_name, out);
     }

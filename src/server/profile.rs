@@ -38,6 +38,8 @@ pub struct Profile {
     pub absent_holder: AbsentHolder,
     /// The answer to a CREATE that is sent again while the first still waits.
     pub pending_replay: PendingReplay,
+    /// See [`DenyModes`].
+    pub deny_modes: DenyModes,
 }
 
 /// The answer to a CREATE with a CreateGuid that another one has which is not answered yet (MS-SMB2 3.3.5.9, 3.3.5.9.10). The text
@@ -52,6 +54,20 @@ pub enum PendingReplay {
     /// While share modes hold the first up, the second is carried out beside it, without a lease and not durable; behind them it is
     /// STATUS_ACCESS_DENIED: Windows, as observed.
     Unnoticed,
+}
+
+/// Whether those who open nothing, NFSv3 and processes, meet the share modes of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "three are known")]
+pub enum DenyModes {
+    /// Their reads and writes do; names go and change whoever denies it, as POSIX has it: ONTAP on volumes of the UNIX style.
+    #[default]
+    Data,
+    /// Removing and renaming meet the lack of FILE_SHARE_DELETE too: ONTAP on volumes of the NTFS style.
+    DataAndNames,
+    /// They do not: Samba, ksmbd.
+    Nothing,
 }
 
 /// The answer to a CREATE with SMB2_FLAGS_REPLAY_OPERATION and SMB2_DHANDLE_FLAG_PERSISTENT whose CreateGuid is unknown

@@ -5,11 +5,11 @@ use alloc::boxed::Box;
 use super::action::Action;
 use super::event::{Lock, LockElement, LockFlags};
 use super::journal::HeldBack;
-use super::judging::Own;
 use super::records::{FileSlot, Job};
 use super::scale::OpenSlot;
 use super::shard::{Out, Shard, perform};
 use crate::locks::range::{LockKind, Range, Refusal};
+use crate::locks::waits::Locker;
 use crate::status::Status;
 
 /// Looks a LOCK that does not unlock through (MS-SMB2 3.3.5.14.2). Returns the lock that it would rather wait for than
@@ -114,17 +114,16 @@ impl Shard {
             && held.saturating_add(more) <= limits.locks_per_open as usize
     }
 
-    /// Whether a lock cannot be had as yet.
-    pub(super) fn is_locked_out(&self, file: FileSlot, own: Own, range: Range, kind: LockKind) -> bool {
-        let open = own.open.and_then(|open| self.opens.get(open));
-        let (Some(file), Some(open)) = (self.files.get(file), open) else { return false };
-        file.locks.conflict_with_lock(&self.ranges, range, kind, open.file_id.persistent).is_some()
-    }
-
     /// Locks all or nothing, tells everybody in `breaks`, and answers. *Choice:* what fails takes nothing from anybody, as Samba has
     /// it; the text breaks first (MS-FSA 2.1.5.8).
     pub(super) fn take_locks(&mut self, file: FileSlot, slot: OpenSlot, lock: Lock, out: Out<'_>) {
+        let who = Locker::Open(lock.file_id.persistent);
+        let mut elements = demanded(&lock.elements);
+        // Among its own and each other they are judged one by one, below.
+        let foreign = elements.any(|(range, kind)| self.is_owned_by_others(file, who, range, kind));
+        drop(elements);
         let result = match (self.files.get_mut(file), self.opens.get_mut(slot)) {
+            (Some(_), Some(_)) if foreign => Err(Status::LOCK_NOT_GRANTED),
             (Some(file), Some(open)) => {
                 let wanted = demanded(&lock.elements);
                 let done = file.locks.try_lock_all(&mut self.ranges, &mut open.locks, wanted);

@@ -250,6 +250,7 @@ impl Shard {
                 HolderId::Oplock(open) => {
                     self.shut(open, out);
                 }
+                HolderId::Delegation(_) => {}
             }
             self.breaks = others;
             // Beside those who are closed there are persistent ones, for whom it is kept.
@@ -270,6 +271,7 @@ impl Shard {
                     && (!kept || self.orphan_of(lease).is_some())
             }
             HolderId::Oplock(open) => self.opens.get(open).is_some_and(Open::orphaned) && !kept,
+            HolderId::Delegation(_) => false,
         }
     }
 
@@ -484,7 +486,9 @@ impl Shard {
         let holder = open.holder(slot);
         let notice = match holder {
             HolderId::Lease(lease) => self.leases.get_mut(lease).and_then(Lease::renew),
-            HolderId::Oplock(_) => self.hold_mut(holder).and_then(|hold| hold.renew(|| Epoch::ZERO)),
+            HolderId::Oplock(_) | HolderId::Delegation(_) => {
+                self.hold_mut(holder).and_then(|hold| hold.renew(|| Epoch::ZERO))
+            }
         };
         if let Some(notice) = notice {
             self.send(holder, notice, out);

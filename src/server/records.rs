@@ -1,6 +1,7 @@
 //! What a shard remembers: files, opens, sessions, requests that wait and operations that run.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use slotmap::new_key_type;
 
@@ -8,14 +9,20 @@ use super::event::{AppInstance, Lock, Origin};
 use super::judging::Own;
 use super::lease::LeaseName;
 use super::oplock::Oplock;
+use super::owners::{Delegated, OwnerLock, Reservation, Reserved};
 use super::scale::{Admission, HolderId, LeaseSlot, OpenSlot, RunSlot};
+use crate::locks::posix::Held;
 use crate::locks::range::{Locks, Owner};
 use crate::locks::share::{Claim, Shares};
+use crate::locks::waits::Locker;
 use crate::locks::{Actor, Intent, Operation};
 use crate::state::{Access, CreateOptions, Disposition, OplockLevel};
 use crate::store::list::{Links, List};
 use crate::store::table::Keyed;
-use crate::types::{ClientGuid, ConnId, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId};
+use crate::time::Instant;
+use crate::types::{
+    ClientGuid, ConnId, FileId, FileKey, LeaseKey, OwnerId, Protocol, RequestId, SessionId, TreeId,
+};
 use crate::wire;
 
 new_key_type! {
@@ -25,6 +32,8 @@ new_key_type! {
     pub(super) struct WaiterSlot;
     pub(super) struct DurableSlot;
     pub(super) struct ReplaySlot;
+    /// Also the holder of a delegation.
+    pub(super) struct PresenceSlot;
 }
 
 /// A file with anything on it. Gone when the last list is empty.
@@ -37,7 +46,14 @@ pub(super) struct File {
     pub(super) oplocks: u32,
     /// The share modes of the opens.
     pub(super) shares: Shares,
+    /// Of SMB's opens: mandatory.
     pub(super) locks: Locks,
+    /// Of owners of other protocols: advisory among each other.
+    pub(super) posix: Locks,
+    /// Owners of other protocols who have anything here.
+    pub(super) presences: List<PresenceSlot>,
+    /// Ranges that locks wait for.
+    pub(super) queue: Locks,
     /// How many of the opens are persistent.
     pub(super) promised: u32,
     /// How many of them are restored, and nobody has claimed them yet.
@@ -87,6 +103,9 @@ impl File {
             guards: 0,
             unsettled: false,
             locks: Locks::default(),
+            posix: Locks::default(),
+            presences: List::default(),
+            queue: Locks::default(),
             waiters: List::default(),
             running: List::default(),
             fate: Fate::Stays,
@@ -121,6 +140,7 @@ impl File {
             | Intent::Rename { .. }
             | Intent::Link { .. }
             | Intent::Delete { .. }
+            | Intent::Unlink
             | Intent::EntryChanged { .. } => return false,
         };
         *count = next(*count);
@@ -134,7 +154,7 @@ impl File {
 
     /// Whether there is nothing on it.
     pub(super) fn empty(&self) -> bool {
-        self.opens.vacant() && self.waiters.vacant() && self.running.vacant()
+        self.opens.vacant() && self.waiters.vacant() && self.running.vacant() && self.presences.vacant()
     }
 }
 
@@ -167,6 +187,7 @@ pub(super) struct Open {
     pub(super) durable: Option<DurableSlot>,
     /// Its locks, by the persistent half of the FileId, which stays.
     pub(super) locks: Owner<u64>,
+    pub(super) since: Instant,
     pub(super) stage: Stage,
     pub(super) in_file: Links<OpenSlot>,
     pub(super) in_session: Links<OpenSlot>,
@@ -300,10 +321,29 @@ pub(super) struct Session {
     pub(super) opens: List<OpenSlot>,
 }
 
-/// What a connection has in flight on this shard.
+/// What an owner of another protocol has on a file.
+#[derive(Clone, Debug)]
+pub(super) struct Presence {
+    pub(super) owner: OwnerId,
+    pub(super) file: FileSlot,
+    pub(super) held: Held,
+    pub(super) reserved: Option<Reserved>,
+    pub(super) delegated: Option<Delegated>,
+    pub(super) in_file: Links<PresenceSlot>,
+}
+
+/// Whose requests are in flight together: what ends them together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum LaneKey {
+    Conn(ConnId),
+    /// A client of another protocol.
+    Host(Protocol, u64),
+}
+
+/// What a connection, or a client of another protocol, has in flight on this shard.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
-    pub(super) conn: ConnId,
+    pub(super) key: LaneKey,
     pub(super) waiters: List<WaiterSlot>,
     pub(super) reserved: List<OpenSlot>,
 }
@@ -314,6 +354,13 @@ pub(super) struct Waiter {
     pub(super) file: FileSlot,
     pub(super) lane: Option<LaneSlot>,
     pub(super) job: Job,
+    /// Its place in the queue of the file, if it waits for a range.
+    pub(super) place: Owner<Locker>,
+    /// Whom it waits for, as the graph of all waits knows.
+    pub(super) on: Vec<Locker>,
+    pub(super) since: Instant,
+    /// Whether its client was told that it waits.
+    pub(super) told: bool,
     pub(super) in_file: Links<WaiterSlot>,
     pub(super) in_lane: Links<WaiterSlot>,
 }
@@ -331,6 +378,8 @@ pub(super) enum Job {
         since: u64,
     },
     Lock(Lock),
+    OwnerLock(OwnerLock),
+    Reserve(Reservation),
 }
 
 impl Job {
@@ -339,6 +388,8 @@ impl Job {
             Self::Create(admission) => admission.create.request,
             Self::Operate { request, .. } => *request,
             Self::Lock(lock) => lock.request,
+            Self::OwnerLock(lock) => lock.request,
+            Self::Reserve(reservation) => reservation.request,
         }
     }
 
@@ -347,14 +398,21 @@ impl Job {
             Self::Create(admission) => Some(admission.create.origin),
             Self::Operate { origin, .. } => *origin,
             Self::Lock(lock) => Some(lock.origin),
+            Self::OwnerLock(_) | Self::Reserve(_) => None,
         }
+    }
+
+    /// With what it is in flight.
+    pub(super) fn lane(&self) -> Option<LaneKey> {
+        let host = |owner: OwnerId| LaneKey::Host(owner.protocol, owner.host);
+        self.origin().map(|origin| LaneKey::Conn(origin.conn)).or_else(|| self.owner().map(host))
     }
 
     /// The open on whose behalf it is.
     pub(super) fn open(&self) -> Option<FileId> {
         match self {
             Self::Operate { actor: Actor::Open(file_id), .. } => Some(*file_id),
-            Self::Create(_) | Self::Operate { .. } => None,
+            Self::Create(_) | Self::Operate { .. } | Self::OwnerLock(_) | Self::Reserve(_) => None,
             Self::Lock(lock) => Some(lock.file_id),
         }
     }
@@ -390,5 +448,5 @@ macro_rules! keyed {
 
 keyed!(File, FileKey, |file| file.key);
 keyed!(Session, SessionId, |session| session.id);
-keyed!(Lane, ConnId, |lane| lane.conn);
+keyed!(Lane, LaneKey, |lane| lane.key);
 keyed!(Waiter, RequestId, |waiter| waiter.job.request());

@@ -23,6 +23,7 @@ use super::scale::{
     RegistryInput, Route, Scope, ShardInput, ToShard,
 };
 use super::{Config, Misuse};
+use crate::locks::waits::Waits;
 use crate::machine::Machine;
 use crate::persist::Record;
 use crate::state::{CreateOptions, Dialect, OplockLevel};
@@ -61,6 +62,8 @@ pub struct Registry {
     /// TREE_DISCONNECTs that not every shard has carried out.
     sweeps: Vec<(RequestId, u16)>,
     arrivals: u64,
+    /// Who waits for whom to unlock, over all shards.
+    waits: Waits,
     stats: Stats,
 }
 
@@ -123,6 +126,7 @@ impl Registry {
             restored: None,
             sweeps: Vec::new(),
             arrivals: 0,
+            waits: Waits::default(),
             stats: Stats::default(),
             config,
         }
@@ -147,6 +151,7 @@ impl Registry {
             && self.guids.len() == 0
             && self.promises.len() == 0
             && self.sweeps.is_empty()
+            && self.waits.len() == 0
     }
 }
 
@@ -175,6 +180,12 @@ impl Machine for Registry {
                     RegistryInput::ByGuid { reconnect, client } => self.find_by_guid(*reconnect, client, out),
                     RegistryInput::Anew { admission } => self.anew(admission.create, out),
                     RegistryInput::TreeSwept { request } => self.swept(request, out),
+                    // Checked and inserted in one step, for all shards.
+                    RegistryInput::Waits { request, route, owner, on } => {
+                        let result = self.waits.insert(request, owner, on);
+                        self.forward(out, route, ShardInput::Waits { request, result });
+                    }
+                    RegistryInput::WaitOver { request } => self.waits.remove(request),
                 }
                 Ok(())
             }
@@ -245,6 +256,24 @@ impl Registry {
                 self.known(lock.origin)?;
                 self.forward(out, Route::of_id(lock.file_id), ShardInput::Lock(lock));
             }
+            Event::OwnerLock(lock) => self.to_file(out, lock.file, ShardInput::OwnerLock(lock)),
+            Event::OwnerUnlock { request, owner, file, offset, len } => {
+                self.to_file(out, file, ShardInput::OwnerUnlock { request, owner, file, offset, len });
+            }
+            Event::TestLock(lock) => self.to_file(out, lock.file, ShardInput::TestLock(lock)),
+            Event::Reserve(reservation) => {
+                self.to_file(out, reservation.file, ShardInput::Reserve(reservation));
+            }
+            Event::Unreserve { owner, file } => {
+                self.to_file(out, file, ShardInput::Unreserve { owner, file })
+            }
+            Event::Delegate { request, owner, file, kind, reclaims } => {
+                self.to_file(out, file, ShardInput::Delegate { request, owner, file, kind, reclaims });
+            }
+            Event::Returned { owner, file } => self.to_file(out, file, ShardInput::Returned { owner, file }),
+            Event::OwnerGone { owner } => broadcast(out, ShardInput::OwnerGone { owner }),
+            Event::HostGone { protocol, host } => broadcast(out, ShardInput::HostGone { protocol, host }),
+            Event::GraceOver => broadcast(out, ShardInput::GraceOver),
             Event::OplockAck { request, session, ack: OplockBreak { level, file_id } } => {
                 self.channels(session).ok_or(Misuse::UnknownSession)?;
                 let input = ShardInput::OplockAck { request, session, file_id, level };
@@ -280,6 +309,11 @@ impl Registry {
             }
         }
         Ok(())
+    }
+
+    /// Hands something to the shard of a file.
+    fn to_file(&self, out: Out<'_>, file: FileKey, input: ShardInput) {
+        self.forward(out, Route::of_file(file, self.config.route_seed), input);
     }
 
     fn connect(&mut self, id: ConnId, guid: ClientGuid, terms: Terms) -> Result<(), Misuse> {

@@ -5,7 +5,7 @@ use super::durable::{DurableGrant, survives};
 use super::event::{Durability, ObjectKind, Opened, ShareFlags, ShareKind};
 use super::oplock::Oplock;
 use super::profile::PendingReplay;
-use super::records::{Job, LaneSlot, Open, ReplaySlot, Stage, WaiterSlot};
+use super::records::{Job, LaneKey, LaneSlot, Open, ReplaySlot, Stage, WaiterSlot};
 use super::scale::{Admission, LeaseSlot, OpenSlot, RegistryInput};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::Level;
@@ -132,8 +132,9 @@ impl Shard {
     /// A connection is lost, and its session has another: CREATEs that can be replayed go on, and are answered when they are
     /// asked for again (MS-SMB2 3.3.7.1).
     pub(super) fn inherit(&mut self, session: SessionId, from: ConnId, to: ConnId) {
-        let Some(from) = self.lanes.find(from) else { return };
-        let Ok(to) = self.lane(to) else { return };
+        let conn = to;
+        let Some(from) = self.lanes.find(LaneKey::Conn(from)) else { return };
+        let Ok(to) = self.lane(LaneKey::Conn(to)) else { return };
         let mut next = self.lanes.get(from).and_then(|lane| lane.waiters.head());
         while let Some(slot) = next {
             let Some(waiter) = self.waiters.get(slot) else { break };
@@ -142,10 +143,10 @@ impl Shard {
                 Job::Create(admission) => {
                     admission.create.origin.session == session && admission.guid().is_some()
                 }
-                Job::Operate { .. } | Job::Lock(_) => false,
+                Job::Operate { .. } | Job::Lock(_) | Job::OwnerLock(_) | Job::Reserve(_) => false,
             };
             if heritable {
-                self.move_waiter(slot, from, to);
+                self.move_waiter(slot, from, (to, conn));
             }
         }
         let mut next = self.lanes.get(from).and_then(|lane| lane.reserved.head());
@@ -155,19 +156,18 @@ impl Shard {
             let heritable = open.replay.is_some()
                 && open.session.and_then(|of| self.sessions.get(of)).is_some_and(|of| of.id == session);
             if heritable {
-                self.move_reserved(slot, from, to);
+                self.move_reserved(slot, from, (to, conn));
             }
         }
         self.reap_lane(Some(to));
     }
 
-    fn move_waiter(&mut self, slot: WaiterSlot, from: LaneSlot, to: LaneSlot) {
+    fn move_waiter(&mut self, slot: WaiterSlot, from: LaneSlot, (to, conn): (LaneSlot, ConnId)) {
         if let Some(lane) = self.lanes.get_mut(from) {
             lane.waiters.remove(&mut self.waiters.records, slot, |waiter| &mut waiter.in_lane);
         }
         let Some(lane) = self.lanes.get_mut(to) else { return };
         lane.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_lane);
-        let conn = lane.conn;
         if let Some(waiter) = self.waiters.get_mut(slot) {
             waiter.lane = Some(to);
             if let Job::Create(admission) = &mut waiter.job {
@@ -176,13 +176,12 @@ impl Shard {
         }
     }
 
-    fn move_reserved(&mut self, slot: OpenSlot, from: LaneSlot, to: LaneSlot) {
+    fn move_reserved(&mut self, slot: OpenSlot, from: LaneSlot, (to, conn): (LaneSlot, ConnId)) {
         if let Some(lane) = self.lanes.get_mut(from) {
             lane.reserved.remove(&mut self.opens, slot, |open| &mut open.in_lane);
         }
         let Some(lane) = self.lanes.get_mut(to) else { return };
         lane.reserved.push_back(&mut self.opens, slot, |open| &mut open.in_lane);
-        let conn = lane.conn;
         let stage = self.opens.get_mut(slot).map(|open| &mut open.stage);
         if let Some(Stage::Reserved { lane, admission } | Stage::Unheard { lane, admission, .. }) = stage {
             *lane = to;

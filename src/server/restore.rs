@@ -86,6 +86,7 @@ impl Shard {
             stage: Stage::Orphaned(Caching::Nothing),
             in_file: Links::default(),
             in_session: Links::default(),
+            since: self.now,
             in_lane: Links::default(),
         });
         if let Some(file) = self.files.get_mut(file) {
@@ -211,7 +212,9 @@ impl Shard {
                 lease
             }
         };
+        let now = self.now;
         let record = self.leases.get_mut(lease)?;
+        record.since = now;
         keep(&mut record.hold, told);
         record.opens = record.opens.saturating_add(1);
         record.orphans = record.orphans.saturating_add(1);

@@ -15,6 +15,7 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use slotmap::{Key, KeyData, new_key_type};
@@ -22,15 +23,18 @@ use slotmap::{Key, KeyData, new_key_type};
 use super::action::Action;
 use super::event::{Create, Event, Lock, Opened, Origin, Reconnect, SessionEnd};
 use super::lease::LeaseName;
-use super::records::Place;
+use super::owners::{DelegationKind, OwnerLock, Reservation};
+use super::records::{Place, PresenceSlot};
 use crate::locks::share::Claim;
+use crate::locks::waits::{Deadlock, Locker};
 use crate::locks::{Actor, Intent};
 use crate::persist::Record;
 use crate::state::{Dialect, LeaseState, OplockLevel};
 use crate::status::Status;
 use crate::store::hash::HashKey;
 use crate::types::{
-    ClientGuid, ConnId, CreateGuid, FileId, FileKey, LeaseKey, RequestId, SessionId, TreeId, UserId,
+    ClientGuid, ConnId, CreateGuid, FileId, FileKey, LeaseKey, OwnerId, Protocol, RequestId, SessionId,
+    TreeId, UserId,
 };
 use crate::wire::{Lease, LeaseBreak, OplockBreak};
 
@@ -160,13 +164,15 @@ pub struct BreakId {
 enum RawHolder {
     Lease(u64),
     Oplock(u64),
+    Delegation(u64),
 }
 
-/// Who holds caching: a lease, or an open by itself.
+/// Who holds caching: a lease, an open by itself, or a client of NFSv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HolderId {
     Lease(LeaseSlot),
     Oplock(OpenSlot),
+    Delegation(PresenceSlot),
 }
 
 /// What a deadline is for.
@@ -183,6 +189,7 @@ impl BreakId {
         let holder = match holder {
             HolderId::Lease(slot) => RawHolder::Lease(slot.data().as_ffi()),
             HolderId::Oplock(slot) => RawHolder::Oplock(slot.data().as_ffi()),
+            HolderId::Delegation(slot) => RawHolder::Delegation(slot.data().as_ffi()),
         };
         Self { route, holder, number }
     }
@@ -191,6 +198,7 @@ impl BreakId {
         match self.holder {
             RawHolder::Lease(slot) => HolderId::Lease(KeyData::from_ffi(slot).into()),
             RawHolder::Oplock(slot) => HolderId::Oplock(KeyData::from_ffi(slot).into()),
+            RawHolder::Delegation(slot) => HolderId::Delegation(KeyData::from_ffi(slot).into()),
         }
     }
 }
@@ -279,6 +287,44 @@ pub(super) enum ShardInput {
         result: Result<(), Status>,
     },
     Lock(Lock),
+    OwnerLock(OwnerLock),
+    OwnerUnlock {
+        request: RequestId,
+        owner: OwnerId,
+        file: FileKey,
+        offset: u64,
+        len: u64,
+    },
+    TestLock(OwnerLock),
+    Reserve(Reservation),
+    Unreserve {
+        owner: OwnerId,
+        file: FileKey,
+    },
+    Delegate {
+        request: RequestId,
+        owner: OwnerId,
+        file: FileKey,
+        kind: DelegationKind,
+        reclaims: bool,
+    },
+    Returned {
+        owner: OwnerId,
+        file: FileKey,
+    },
+    OwnerGone {
+        owner: OwnerId,
+    },
+    HostGone {
+        protocol: Protocol,
+        host: u64,
+    },
+    GraceOver,
+    /// What the graph of all waits says of a request that waits for locks.
+    Waits {
+        request: RequestId,
+        result: Result<(), Deadlock>,
+    },
     OplockAck {
         request: RequestId,
         session: SessionId,
@@ -411,6 +457,10 @@ pub(super) enum Outgoing {
 
 #[derive(Clone, Debug)]
 pub(super) enum RegistryInput {
+    /// A request waits for these owners of locks, and no others; it is asked whether it may.
+    Waits { request: RequestId, route: Route, owner: Locker, on: Vec<Locker> },
+    /// It waits no more.
+    WaitOver { request: RequestId },
     /// Choose a connection and send. After `after`, if it was tried there already.
     Break { id: BreakId, after: Option<Arrival>, what: Outgoing },
     /// Whether the key may name another file as well.

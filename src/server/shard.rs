@@ -10,6 +10,7 @@
 //! A request that waits is judged again from the start whenever a holder has come down; nothing is carried over but the
 //! request. A new request is judged at once: it may be the very flush that the holder has to send first.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -22,8 +23,8 @@ use super::judging::Party;
 use super::lease::{Lease, LeaseName};
 use super::opens::Swept;
 use super::records::{
-    DurableSlot, File, FileSlot, Job, Lane, LaneSlot, Open, ReplaySlot, Run, Session, SessionSlot, Waiter,
-    WaiterSlot,
+    DurableSlot, File, FileSlot, Job, Lane, LaneKey, LaneSlot, Open, Presence, PresenceSlot, ReplaySlot, Run,
+    Session, SessionSlot, Waiter, WaiterSlot,
 };
 use super::replay::Replayable;
 use super::scale::{
@@ -31,7 +32,8 @@ use super::scale::{
     ToRegistry, ToShard,
 };
 use super::{Config, Misuse};
-use crate::locks::range::RangeArena;
+use crate::locks::range::{Owner, RangeArena};
+use crate::locks::waits::Locker;
 use crate::locks::{Actor, Break, Verdict};
 use crate::machine::Machine;
 use crate::stats::{Stats, count};
@@ -41,7 +43,7 @@ use crate::store::pool::Pool;
 use crate::store::table::{Full, Table};
 use crate::store::timer::Timers;
 use crate::time::Instant;
-use crate::types::{ConnId, FileId, FileKey, RequestId, SessionId};
+use crate::types::{FileId, FileKey, OwnerId, RequestId, SessionId};
 
 /// The files of some routes: a machine that a driver can give a core of its own.
 #[derive(Clone, Debug)]
@@ -62,6 +64,16 @@ pub struct Shard {
     /// How many of them are for clients to return.
     pub(super) orphans: usize,
     pub(super) ranges: RangeArena<u64>,
+    /// What owners of other protocols have on files, and where to find it.
+    pub(super) presences: SlotMap<PresenceSlot, Presence>,
+    pub(super) by_owner: BTreeMap<(OwnerId, FileKey), PresenceSlot>,
+    pub(super) posix: RangeArena<OwnerId>,
+    /// Locks that wait, in line.
+    pub(super) queued: RangeArena<Locker>,
+    /// Until when only what was had before a restart is given to owners of other protocols.
+    grace: Option<Instant>,
+    /// Whether that is so now.
+    pub(super) reclaiming: bool,
     pub(super) journal: Journal,
     pub(super) admissions: Pool<Admission>,
     pub(super) serial: u64,
@@ -89,12 +101,18 @@ impl Shard {
             durables: Table::new(hash_key, limits.opens),
             replays: Table::new(hash_key, limits.opens.saturating_add(limits.waiters)),
             sessions: Table::new(hash_key, limits.sessions),
-            lanes: Table::new(hash_key, limits.connections),
+            lanes: Table::new(hash_key, limits.connections.saturating_add(limits.owners)),
             waiters: Table::new(hash_key, limits.waiters),
             running: SlotMap::with_key(),
             timers: Timers::default(),
             orphans: 0,
             ranges: RangeArena::new(limits.locks),
+            presences: SlotMap::with_key(),
+            by_owner: BTreeMap::new(),
+            posix: RangeArena::new(limits.owner_locks),
+            queued: RangeArena::new(limits.waiters),
+            grace: None,
+            reclaiming: !config.reclaim_grace.is_zero(),
             journal: Journal::default(),
             admissions: Pool::default(),
             serial: first_serial,
@@ -115,7 +133,8 @@ impl Shard {
             breaking: self.timers.len().saturating_sub(self.orphans) as u64,
             orphans: self.orphans as u64,
             waiters: self.waiters.len() as u64,
-            locks: self.ranges.len() as u64,
+            locks: self.ranges.len().saturating_add(self.posix.len()) as u64,
+            owners: self.presences.len() as u64,
             ..self.stats
         }
     }
@@ -148,6 +167,24 @@ impl Machine for Shard {
             ShardInput::Opened { file_id, result } => self.opened(file_id, result, out),
             ShardInput::Done { ticket, result } => self.done(ticket, result, out),
             ShardInput::Lock(lock) => self.lock(lock, out),
+            ShardInput::OwnerLock(lock) => self.owner_lock(lock, out),
+            ShardInput::OwnerUnlock { request, owner, file, offset, len } => {
+                self.owner_unlock(request, owner, file, (offset, len), out);
+            }
+            ShardInput::TestLock(lock) => self.test_lock(&lock, out),
+            ShardInput::Reserve(reservation) => {
+                self.arrive(reservation.file, Job::Reserve(reservation), out);
+            }
+            ShardInput::Unreserve { owner, file } => self.unreserve(owner, file, out),
+            ShardInput::Delegate { request, owner, file, kind, reclaims } => match self.in_grace(reclaims) {
+                Ok(()) => self.delegate(request, owner, file, kind, out),
+                Err(status) => self.decline(request, status, out),
+            },
+            ShardInput::Returned { owner, file } => self.delegation_returned(owner, file, out),
+            ShardInput::OwnerGone { owner } => self.owner_gone(owner, out),
+            ShardInput::HostGone { protocol, host } => self.host_gone(protocol, host, out),
+            ShardInput::GraceOver => self.reclaiming = false,
+            ShardInput::Waits { request, result } => self.may_wait_for(request, result, out),
             ShardInput::OplockAck { request, session, file_id, level } => {
                 self.acknowledge_oplock(request, session, file_id, level, out);
             }
@@ -186,6 +223,9 @@ impl Machine for Shard {
 
     fn handle_timeout(&mut self, now: Instant, out: Out<'_>) {
         self.now = self.now.max(now);
+        (self.ranges.now, self.posix.now) = (self.now, self.now);
+        let until = *self.grace.get_or_insert(self.now.saturating_add(self.config.reclaim_grace));
+        self.reclaiming &= self.now < until;
         for _ in 0..self.config.limits.deadlines_per_call {
             match self.timers.expire(self.now) {
                 None => break,
@@ -219,6 +259,17 @@ impl Shard {
             ShardInput::Create(_)
             | ShardInput::Operate { .. }
             | ShardInput::Lock(_)
+            | ShardInput::OwnerLock(_)
+            | ShardInput::OwnerUnlock { .. }
+            | ShardInput::TestLock(_)
+            | ShardInput::Reserve(_)
+            | ShardInput::Unreserve { .. }
+            | ShardInput::Delegate { .. }
+            | ShardInput::Returned { .. }
+            | ShardInput::OwnerGone { .. }
+            | ShardInput::HostGone { .. }
+            | ShardInput::GraceOver
+            | ShardInput::Waits { .. }
             | ShardInput::OplockAck { .. }
             | ShardInput::EntryChanged { .. }
             | ShardInput::Cancel { .. }
@@ -287,6 +338,11 @@ impl Shard {
             }
             (Job::Lock(lock), Some(open)) => self.take_locks(slot, open, lock, out),
             (job @ Job::Lock(_), None) => self.refuse(job, Status::FILE_CLOSED, out),
+            (Job::OwnerLock(lock), _) => self.take_owner_lock(slot, &lock, out),
+            (Job::Reserve(reservation), _) => {
+                self.tell_holders(out);
+                self.take_reservation(slot, &reservation, out);
+            }
             (Job::Operate { request, intent, .. }, _) => {
                 self.tell_holders(out);
                 self.start(slot, request, intent, party, out);
@@ -296,26 +352,32 @@ impl Shard {
 
     /// Parks a request, if there is room for it, and tells everybody in `breaks`.
     fn park(&mut self, file: FileSlot, job: Job, out: Out<'_>) {
-        let request = job.request();
-        let lane = match job.origin() {
-            Some(origin) => self.lane(origin.conn).map(Some),
-            None => Ok(None),
-        };
+        let lane = job.lane().map(|key| self.lane(key)).transpose();
         let Ok(lane) = lane else { return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out) };
-        if !self.may_wait(file, lane) {
+        let crowd = self.waits_on(file, &job).len();
+        if !self.may_wait(file, lane) || crowd > self.config.limits.waited_for {
             self.reap_lane(lane);
             return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
         }
         self.tell_holders(out);
         self.count_waiting(&job, |count| count.saturating_add(1));
-        let waiter = Waiter { file, lane, job, in_file: Links::default(), in_lane: Links::default() };
+        // Any owner: what stands in line is found by its range.
+        let place = Owner::new(job.locker().unwrap_or(Locker::Open(0)));
+        let (on, told) = (Vec::new(), false);
+        let (in_file, in_lane) = (Links::default(), Links::default());
+        let since = self.now;
+        let waiter = Waiter { file, lane, job, place, on, since, told, in_file, in_lane };
         let Ok(slot) = self.waiters.insert(waiter) else { return self.anomaly("no room for a waiter") };
         if let Some(file) = self.files.get_mut(file) {
             file.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_file);
         }
         if let Some(lane) = lane.and_then(|lane| self.lanes.get_mut(lane)) {
             lane.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_lane);
-            perform(out, Action::Interim { request });
+        }
+        self.queue_up(slot, out);
+        // Who waits for locks is told when it is known that this has an end.
+        if self.waiters.get(slot).is_some_and(|waiter| waiter.on.is_empty()) {
+            self.say_that_it_waits(slot, out);
         }
         count(&mut self.stats.waited);
     }
@@ -330,8 +392,13 @@ impl Shard {
     }
 
     /// Takes a request out of everything that it waits in.
-    pub(super) fn unpark(&mut self, slot: WaiterSlot) -> Option<Job> {
-        let (file, lane) = self.waiters.get(slot).map(|waiter| (waiter.file, waiter.lane))?;
+    pub(super) fn unpark(&mut self, slot: WaiterSlot, out: Out<'_>) -> Option<Job> {
+        self.leave_line(slot);
+        let waiter = self.waiters.get(slot)?;
+        let (file, lane) = (waiter.file, waiter.lane);
+        if !waiter.on.is_empty() {
+            tell(out, RegistryInput::WaitOver { request: waiter.job.request() });
+        }
         if let Some(file) = self.files.get_mut(file) {
             file.waiters.remove(&mut self.waiters.records, slot, |waiter| &mut waiter.in_file);
         }
@@ -356,6 +423,10 @@ impl Shard {
     pub(super) fn resume(&mut self, file: FileSlot, out: Out<'_>) {
         let mut waiting = self.waiting(file);
         let mut again = false;
+        // In line anew, one by one: each behind those that came before it.
+        for slot in &waiting {
+            self.leave_line(*slot);
+        }
         for slot in waiting.drain(..) {
             let Some(waiter) = self.waiters.get(slot) else { continue };
             let party = self.party(file, &waiter.job);
@@ -367,9 +438,10 @@ impl Shard {
             }
             if let Ok((Verdict::Wait, _)) = verdict {
                 self.tell_holders(out);
+                self.queue_up(slot, out);
                 continue;
             }
-            let Some(job) = self.unpark(slot) else { continue };
+            let Some(job) = self.unpark(slot, out) else { continue };
             match verdict {
                 Ok((_, party)) => self.admit(file, job, party, out),
                 Err(status) => self.refuse(job, status, out),
@@ -422,14 +494,14 @@ impl Shard {
                 self.free_guid(&admission, out);
                 self.admissions.recycle(admission);
             }
-            Job::Operate { .. } | Job::Lock(_) => {}
+            Job::Operate { .. } | Job::Lock(_) | Job::OwnerLock(_) | Job::Reserve(_) => {}
         }
     }
 
     fn cancel(&mut self, request: RequestId, out: Out<'_>) {
         let Some(slot) = self.waiters.find(request) else { return };
         let file = self.waiters.get(slot).map(|waiter| waiter.file);
-        if let Some(job) = self.unpark(slot) {
+        if let Some(job) = self.unpark(slot, out) {
             self.refuse(job, Status::CANCELLED, out);
         }
         if let Some(file) = file {
@@ -452,10 +524,10 @@ impl Shard {
     }
 
     /// What a connection has in flight here.
-    pub(super) fn lane(&mut self, conn: ConnId) -> Result<LaneSlot, Full> {
-        match self.lanes.find(conn) {
+    pub(super) fn lane(&mut self, key: LaneKey) -> Result<LaneSlot, Full> {
+        match self.lanes.find(key) {
             Some(lane) => Ok(lane),
-            None => self.lanes.insert(Lane { conn, waiters: List::default(), reserved: List::default() }),
+            None => self.lanes.insert(Lane { key, waiters: List::default(), reserved: List::default() }),
         }
     }
 

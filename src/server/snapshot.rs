@@ -4,12 +4,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::hold::Hold;
+use super::owners::DelegationKind;
 use super::records::Open;
 use super::shard::Shard;
 use crate::locks::Level;
 use crate::locks::range::{Lock, LockKind};
-use crate::state::{LeaseState, OplockLevel};
-use crate::types::{ClientGuid, Epoch, FileId, FileKey, LeaseKey, RequestId};
+use crate::state::{Access, LeaseState, OplockLevel, ShareMode};
+use crate::types::{ClientGuid, Epoch, FileId, FileKey, LeaseKey, OwnerId, RequestId};
 
 /// Everything that a server holds, ordered by key. Two servers that hold the same have equal snapshots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -33,6 +34,8 @@ pub struct FileSnapshot {
     pub leases: Vec<LeaseSnapshot>,
     /// By offset, length, owner and kind.
     pub locks: Vec<LockSnapshot>,
+    /// Owners of other protocols, in order.
+    pub owners: Vec<OwnerSnapshot>,
     /// Whether the file goes with its last open.
     pub goes: bool,
     /// Requests that wait, in order of arrival.
@@ -69,6 +72,22 @@ pub struct LockSnapshot {
     pub file_id: FileId,
     /// Whether it is exclusive.
     pub exclusive: bool,
+}
+
+/// What an owner of another protocol has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct OwnerSnapshot {
+    /// Who.
+    pub owner: OwnerId,
+    /// Its locks, by offset: first octet, how many, whether exclusive.
+    pub locks: Vec<(u64, u64, bool)>,
+    /// Its reservation: what it may do, what it leaves to others.
+    pub reserved: Option<(Access, ShareMode)>,
+    /// Its delegation.
+    pub delegated: Option<DelegationKind>,
+    /// How long it has left to return it; `None` if it need not.
+    pub remaining: Option<Duration>,
 }
 
 /// One lease.
@@ -119,7 +138,27 @@ impl Shard {
                 let file_id = opens().find(|open| open.file_id.persistent == owner)?.file_id;
                 Some(LockSnapshot { offset, len, file_id, exclusive })
             });
+            let mut owners: Vec<_> = file
+                .presences
+                .iter(&self.presences, |presence| &presence.in_file)
+                .map(|(_, presence)| OwnerSnapshot {
+                    owner: presence.owner,
+                    locks: presence
+                        .held
+                        .iter()
+                        .map(|(range, kind)| (range.offset(), range.len(), kind == LockKind::Exclusive))
+                        .collect(),
+                    reserved: presence.reserved.map(|reserved| (reserved.access, reserved.sharing)),
+                    delegated: presence.delegated.as_ref().map(|delegated| delegated.kind),
+                    remaining: presence
+                        .delegated
+                        .as_ref()
+                        .and_then(|delegated| self.remaining(&delegated.hold)),
+                })
+                .collect();
+            owners.sort_unstable_by_key(|one| one.owner);
             FileSnapshot {
+                owners,
                 key: file.key,
                 opens: opens().filter(|open| !open.opening()).map(|open| self.open_snapshot(open)).collect(),
                 opening: opens().filter(|open| open.opening()).map(|open| open.file_id).collect(),
@@ -171,6 +210,10 @@ impl Shard {
             && self.running.is_empty()
             && self.timers.len() == 0
             && self.ranges.len() == 0
+            && self.presences.is_empty()
+            && self.by_owner.is_empty()
+            && self.posix.len() == 0
+            && self.queued.len() == 0
             && self.journal.idle()
     }
 }

@@ -1,0 +1,1 @@
+//! What each protocol meets when another holds something.

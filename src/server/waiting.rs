@@ -1,0 +1,326 @@
+//! Locks that wait: in the order of their requests, and only for who does not wait for them (MS-SMB2 3.3.5.14, XNFS NLM_LOCK).
+
+use alloc::vec::Vec;
+
+use super::action::{Action, LockHolder};
+use super::judging::Own;
+use super::owners::OwnerLock;
+use super::ranges;
+use super::records::{FileSlot, Job, WaiterSlot};
+use super::scale::{RegistryInput, Route};
+use super::shard::{Out, Shard, perform, tell};
+use crate::locks::posix::{self, Full};
+use crate::locks::range::{InTheWay, LockKind, Range, in_the_way_of};
+use crate::locks::waits::{Deadlock, Locker};
+use crate::stats::count;
+use crate::status::Status;
+use crate::types::{FileKey, OwnerId, RequestId};
+
+/// What forbids a lock to somebody who has none of that kind of his own.
+fn of_strangers<O>(kind: LockKind) -> InTheWay<O> {
+    match kind {
+        LockKind::Shared => InTheWay::ExclusiveOfOthers(None),
+        LockKind::Exclusive => InTheWay::All,
+    }
+}
+
+/// The octets of an owner's lock; `u64::MAX` is up to the end of the file.
+pub(super) fn range(offset: u64, len: u64) -> Result<Range, Status> {
+    let len = match len {
+        0 => return Err(Status::INVALID_PARAMETER),
+        u64::MAX => u64::MAX.saturating_sub(offset.saturating_sub(1)),
+        len => len,
+    };
+    Range::new(offset, len).ok_or(Status::INVALID_LOCK_RANGE)
+}
+
+impl OwnerLock {
+    fn kind(&self) -> LockKind {
+        if self.exclusive { LockKind::Exclusive } else { LockKind::Shared }
+    }
+
+    /// What it locks, once it was looked through.
+    pub(super) fn wanted(&self) -> Option<(Range, LockKind)> {
+        Some((range(self.offset, self.len).ok()?, self.kind()))
+    }
+
+    fn repeats(&self, other: &Self) -> bool {
+        let what = |lock: &Self| (lock.owner, lock.file, lock.offset, lock.len, lock.exclusive);
+        what(self) == what(other)
+    }
+}
+
+impl Job {
+    /// The lock that it waits for, if it would rather wait than fail.
+    fn awaited(&self) -> Option<(Range, LockKind)> {
+        match self {
+            Self::Lock(lock) => ranges::awaited(&lock.elements).ok().flatten(),
+            Self::OwnerLock(lock) => lock.wanted().filter(|_| lock.waits),
+            Self::Create(_) | Self::Operate { .. } | Self::Reserve(_) => None,
+        }
+    }
+
+    pub(super) fn locker(&self) -> Option<Locker> {
+        match self {
+            Self::Lock(lock) => Some(Locker::Open(lock.file_id.persistent)),
+            Self::OwnerLock(lock) => Some(Locker::Owner(lock.owner)),
+            Self::Create(_) | Self::Operate { .. } | Self::Reserve(_) => None,
+        }
+    }
+}
+
+impl Shard {
+    /// A lock of another protocol has come.
+    pub(super) fn owner_lock(&mut self, lock: OwnerLock, out: Out<'_>) {
+        if let Err(status) = range(lock.offset, lock.len) {
+            return self.decline(lock.request, status, out);
+        }
+        match self.repeated(&lock) {
+            Some(first) => perform(out, Action::Repeated { request: lock.request, first }),
+            None => self.arrive(lock.file, Job::OwnerLock(lock), out),
+        }
+    }
+
+    /// The request that waits for the same: NLM sends again what was not answered, and what was answered with BLOCKED.
+    fn repeated(&self, lock: &OwnerLock) -> Option<RequestId> {
+        let lane = self.lanes.find(Job::OwnerLock(*lock).lane()?)?;
+        let waiters = self.lanes.get(lane)?.waiters.iter(&self.waiters.records, |waiter| &waiter.in_lane);
+        waiters.map(|(_, waiter)| &waiter.job).find_map(|job| match job {
+            Job::OwnerLock(other) if lock.repeats(other) => Some(other.request),
+            Job::OwnerLock(_) | Job::Create(_) | Job::Operate { .. } | Job::Lock(_) | Job::Reserve(_) => None,
+        })
+    }
+
+    /// Locks what was judged, tells everybody in `breaks`, and answers.
+    pub(super) fn take_owner_lock(&mut self, file: FileSlot, lock: &OwnerLock, out: Out<'_>) {
+        let request = lock.request;
+        let taken = match lock.wanted() {
+            Some((range, kind)) if !self.is_locked_out(file, Locker::Owner(lock.owner), range, kind) => {
+                self.set_owner_lock(file, lock.owner, range, Some(kind))
+            }
+            Some(_) => Err(Status::LOCK_NOT_GRANTED),
+            None => Err(Status::INVALID_LOCK_RANGE),
+        };
+        match taken {
+            Ok(()) => {
+                self.tell_holders(out);
+                perform(out, Action::Accepted { request });
+                // It may hold less than before: an exclusive lock that has become a shared one.
+                self.resume(file, out);
+            }
+            Err(status) => {
+                self.breaks.clear();
+                self.decline(request, status, out);
+            }
+        }
+    }
+
+    /// An unlock of another protocol.
+    pub(super) fn owner_unlock(
+        &mut self,
+        request: RequestId,
+        owner: OwnerId,
+        key: FileKey,
+        octets: (u64, u64),
+        out: Out<'_>,
+    ) {
+        let range = match range(octets.0, octets.1) {
+            Ok(range) => range,
+            Err(status) => return self.decline(request, status, out),
+        };
+        let file = self.files.find(key).filter(|file| self.presence(owner, *file).is_some());
+        let Some(file) = file else { return perform(out, Action::Accepted { request }) };
+        match self.set_owner_lock(file, owner, range, None) {
+            Ok(()) => perform(out, Action::Accepted { request }),
+            Err(status) => return self.decline(request, status, out),
+        }
+        self.settle(file, out);
+    }
+
+    /// Whether a lock could be had.
+    pub(super) fn test_lock(&self, lock: &OwnerLock, out: Out<'_>) {
+        let request = lock.request;
+        let Some((range, kind)) = lock.wanted() else {
+            return perform(out, Action::Refused { request, status: Status::INVALID_LOCK_RANGE });
+        };
+        let conflict = self.files.find(lock.file).and_then(|slot| {
+            let file = self.files.get(slot)?;
+            let of_opens = file.locks.first_in_the_way(&self.ranges, range, &of_strangers(kind));
+            let of_opens = of_opens.map(|lock| (Locker::Open(lock.owner), lock.range, lock.kind));
+            let of_owners = || {
+                let lock =
+                    file.posix.first_in_the_way(&self.posix, range, &posix::in_the_way(kind, lock.owner))?;
+                Some((Locker::Owner(lock.owner), lock.range, lock.kind))
+            };
+            of_opens.or_else(of_owners)
+        });
+        let conflict = conflict.map(|(locker, range, kind)| LockHolder {
+            locker,
+            offset: range.offset(),
+            len: range.len(),
+            exclusive: kind == LockKind::Exclusive,
+        });
+        perform(out, Action::Tested { request, conflict });
+    }
+
+    fn set_owner_lock(
+        &mut self,
+        file: FileSlot,
+        owner: OwnerId,
+        range: Range,
+        kind: Option<LockKind>,
+    ) -> Result<(), Status> {
+        let slot = self.enter_presence(owner, file).ok_or(Status::INSUFFICIENT_RESOURCES)?;
+        let (Some(presence), Some(file)) = (self.presences.get_mut(slot), self.files.get_mut(file)) else {
+            return Err(Status::INSUFFICIENT_RESOURCES);
+        };
+        let done = presence.held.set(&mut file.posix, &mut self.posix, range, kind);
+        self.reap_presence(slot);
+        done.map_err(|Full| Status::INSUFFICIENT_RESOURCES)
+    }
+
+    /// Whether a lock cannot be had as yet: for locks of others, of whatever protocol.
+    pub(super) fn is_locked_out(&self, file: FileSlot, who: Locker, range: Range, kind: LockKind) -> bool {
+        let Some(file) = self.files.get(file) else { return false };
+        let (of_opens, of_owners) = in_the_way(who, kind);
+        file.locks.first_in_the_way(&self.ranges, range, &of_opens).is_some()
+            || file.posix.first_in_the_way(&self.posix, range, &of_owners).is_some()
+    }
+
+    /// Whether an owner of another protocol has locked what an open wants to lock.
+    pub(super) fn is_owned_by_others(
+        &self,
+        file: FileSlot,
+        who: Locker,
+        range: Range,
+        kind: LockKind,
+    ) -> bool {
+        let of_owners = in_the_way(who, kind).1;
+        let file = self.files.get(file).filter(|file| !file.posix.vacant());
+        file.is_some_and(|file| file.posix.first_in_the_way(&self.posix, range, &of_owners).is_some())
+    }
+
+    /// Whether a lock that would rather wait has to: for locks of others, or for requests that came before it. First come, first served:
+    /// else one shared lock after the other would keep an exclusive one waiting for ever.
+    pub(super) fn has_to_wait(&self, file: FileSlot, who: Locker, range: Range, kind: LockKind) -> bool {
+        let ahead = self
+            .files
+            .get(file)
+            .and_then(|file| file.queue.first_in_the_way(&self.queued, range, &ahead_of(who, kind)));
+        ahead.is_some() || self.is_locked_out(file, who, range, kind)
+    }
+
+    /// Everybody whom a lock waits for.
+    fn lockers_before(&self, file: FileSlot, who: Locker, range: Range, kind: LockKind) -> Vec<Locker> {
+        let mut on = Vec::new();
+        let Some(file) = self.files.get(file) else { return on };
+        let (of_opens, of_owners) = in_the_way(who, kind);
+        file.locks
+            .each_in_the_way(&self.ranges, range, &of_opens, &mut |lock| on.push(Locker::Open(lock.owner)));
+        file.posix
+            .each_in_the_way(&self.posix, range, &of_owners, &mut |lock| on.push(Locker::Owner(lock.owner)));
+        file.queue
+            .each_in_the_way(&self.queued, range, &ahead_of(who, kind), &mut |lock| on.push(lock.owner));
+        on.retain(|other| *other != who);
+        on.sort_unstable();
+        on.dedup();
+        on
+    }
+
+    /// Whom a request would wait for, if it waits for locks.
+    pub(super) fn waits_on(&self, file: FileSlot, job: &Job) -> Vec<Locker> {
+        match (job.locker(), job.awaited()) {
+            (Some(who), Some((range, kind))) => self.lockers_before(file, who, range, kind),
+            (_, None) | (None, _) => Vec::new(),
+        }
+    }
+
+    /// Puts a lock that waits behind all others in line, and says whom it waits for now.
+    pub(super) fn queue_up(&mut self, slot: WaiterSlot, out: Out<'_>) {
+        let Some(waiter) = self.waiters.get(slot) else { return };
+        let file = waiter.file;
+        let Some((range, kind)) = waiter.job.awaited() else { return };
+        let on = self.waits_on(file, &waiter.job);
+        let request = waiter.job.request();
+        let (Some(waiter), Some(record)) = (self.waiters.get_mut(slot), self.files.get_mut(file)) else {
+            return;
+        };
+        if record.queue.add(&mut self.queued, &mut waiter.place, range, kind).is_none() {
+            return self.anomaly("no room in the line");
+        }
+        if waiter.on == on {
+            return;
+        }
+        let over = on.is_empty();
+        waiter.on.clone_from(&on);
+        let Some(owner) = waiter.job.locker() else { return };
+        let route = Route::of_file(record.key, self.config.route_seed);
+        // It waits for a break alone, which has an end of its own.
+        tell(
+            out,
+            if over {
+                RegistryInput::WaitOver { request }
+            } else {
+                RegistryInput::Waits { request, route, owner, on }
+            },
+        );
+    }
+
+    /// Takes a lock that waits out of the line.
+    pub(super) fn leave_line(&mut self, slot: WaiterSlot) {
+        let Some(waiter) = self.waiters.get_mut(slot) else { return };
+        if let Some(file) = self.files.get_mut(waiter.file) {
+            file.queue.release(&mut self.queued, &mut waiter.place);
+        }
+    }
+
+    /// What the graph of all waits says: the client hears that its request waits, or that it must not.
+    pub(super) fn may_wait_for(&mut self, request: RequestId, result: Result<(), Deadlock>, out: Out<'_>) {
+        let Some(slot) = self.waiters.find(request) else { return };
+        match result {
+            Ok(()) => self.say_that_it_waits(slot, out),
+            Err(Deadlock) => {
+                let file = self.waiters.get(slot).map(|waiter| waiter.file);
+                if let Some(job) = self.unpark(slot, out) {
+                    count(&mut self.stats.deadlocks);
+                    self.refuse(job, Status::POSSIBLE_DEADLOCK, out);
+                }
+                // Who stood behind it goes on.
+                if let Some(file) = file {
+                    self.resume(file, out);
+                }
+            }
+        }
+    }
+
+    /// STATUS_PENDING, NLM4_BLOCKED, NFS4ERR_DELAY: once.
+    pub(super) fn say_that_it_waits(&mut self, slot: WaiterSlot, out: Out<'_>) {
+        let Some(waiter) = self.waiters.get_mut(slot).filter(|waiter| waiter.lane.is_some() && !waiter.told)
+        else {
+            return;
+        };
+        waiter.told = true;
+        perform(out, Action::Interim { request: waiter.job.request() });
+    }
+
+    pub(super) fn locker_of(&self, own: Own) -> Option<Locker> {
+        let open = own.open.and_then(|open| self.opens.get(open));
+        open.map(|open| Locker::Open(open.file_id.persistent)).or(own.owner.map(Locker::Owner))
+    }
+}
+
+/// What is in the way of a lock: among those of SMB's opens, and among those of all other owners.
+fn in_the_way(who: Locker, kind: LockKind) -> (InTheWay<u64>, InTheWay<OwnerId>) {
+    match who {
+        Locker::Open(open) => (in_the_way_of(kind, open), of_strangers(kind)),
+        Locker::Owner(owner) => (of_strangers(kind), posix::in_the_way(kind, owner)),
+    }
+}
+
+/// What is in the way of a lock among those that stand in line.
+fn ahead_of(who: Locker, kind: LockKind) -> InTheWay<Locker> {
+    match kind {
+        LockKind::Shared => InTheWay::ExclusiveOfOthers(Some(who)),
+        LockKind::Exclusive => InTheWay::AllOfOthers(who),
+    }
+}
