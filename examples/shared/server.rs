@@ -266,6 +266,13 @@ impl<L: Clone> Host for FileServer<L> {
 
     fn perform(&mut self, action: Action, todo: &mut Todo<Self>) -> Outcome {
         match action {
+            // They answer events of other protocols.
+            Action::Recall { .. }
+            | Action::Revoked { .. }
+            | Action::Repeated { .. }
+            | Action::Tested { .. } => {
+                return Err("nobody speaks anything but SMB here".into());
+            }
             Action::OpenFile { request, file_id } => {
                 let result = self.open(request, file_id);
                 todo.events.push_back(Event::Opened { file_id, result });

@@ -485,6 +485,12 @@ impl World {
                     self.answered(request);
                 }
                 Action::Persist { .. } => panic!("there is no store"),
+                Action::Recall { .. }
+                | Action::Revoked { .. }
+                | Action::Repeated { .. }
+                | Action::Tested { .. } => {
+                    panic!("nobody speaks anything but SMB: {action:?}")
+                }
                 Action::Closed { request } => assert!(matches!(self.answered(request), Asked::Other)),
                 Action::Accepted { .. } | Action::SendOplockBreak { .. } | Action::AnswerOplockAck { .. } => {
                     panic!("nobody locks or has an oplock: {action:?}")

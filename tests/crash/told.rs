@@ -61,6 +61,12 @@ impl Life {
                 book.requests.remove(&request);
             }
             Action::Interim { .. } => {}
+            action @ (Action::Recall { .. }
+            | Action::Revoked { .. }
+            | Action::Repeated { .. }
+            | Action::Tested { .. }) => {
+                hold!(false, "nobody speaks anything but SMB: {action:?}");
+            }
             Action::Proceed { request, ticket } => {
                 let Some((_, Asked::Operate { persistent, intent })) = book.requests.remove(&request) else {
                     return Err("an operation that nobody asked for".into());

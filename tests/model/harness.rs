@@ -515,6 +515,9 @@ pub fn translate(action: &Action, named: impl Fn(FileId) -> Option<RequestId>) -
         Action::Refused { request, status } => Said::Refused { request, status },
         Action::Closed { request } => Said::Closed { request },
         Action::Persist { .. } => return Err("a change for no store".into()),
+        Action::Recall { .. } | Action::Revoked { .. } | Action::Repeated { .. } | Action::Tested { .. } => {
+            return Err("nobody speaks anything but SMB".into());
+        }
         Action::Accepted { request } => Said::Accepted { request },
         Action::SendLeaseBreak { conn, body, .. } => Said::LeaseBreak { conn, body },
         Action::SendOplockBreak { conn, session, body, .. } => {

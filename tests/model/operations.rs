@@ -21,7 +21,7 @@ impl Model {
                 _ => return self.refuse(request, Status::FILE_CLOSED),
             },
             Actor::Lease { client, key } => Who { lease: Some((client, key)), open: None },
-            Actor::Other => Who::default(),
+            Actor::Other | Actor::Owner(_) => Who::default(),
         };
         let since = self.serial;
         self.arrive(Waiter { request, origin, file, what: What::Operation { who, intent, since } });

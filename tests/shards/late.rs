@@ -249,6 +249,12 @@ impl Late {
                 asked.opened = true;
                 self.opening.push((request, file_id));
             }
+            action @ (Action::Recall { .. }
+            | Action::Revoked { .. }
+            | Action::Repeated { .. }
+            | Action::Tested { .. }) => {
+                panic!("nobody speaks anything but SMB: {action:?}")
+            }
             Action::Interim { request } => {
                 let asked = self.asked.get_mut(&request).expect("a request");
                 assert!(!asked.pending && asked.conn.is_some(), "{request:?} is pending twice");

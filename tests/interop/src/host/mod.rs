@@ -334,6 +334,12 @@ impl Host {
                 self.outputs.push_back(Output::OplockBreak { id, conn, session, body });
             }
             Action::Persist { seq, change } => self.outputs.push_back(Output::Persist { seq, change }),
+            other @ (Action::Recall { .. }
+            | Action::Revoked { .. }
+            | Action::Repeated { .. }
+            | Action::Tested { .. }) => {
+                self.fault(format!("{other:?}, and nobody speaks anything but SMB"));
+            }
             // Files are opened at once here, so no open can come to nothing behind the last close.
             Action::Unlink { file } => {
                 self.fault(format!("Unlink of {file:?}, and no file was being opened"))

@@ -343,6 +343,11 @@ impl Node {
             }
             // The store outlives this thread, unless it is fenced: then its last word is on the way.
             Action::Persist { seq, change } => drop(self.to_store.send((seq, change))),
+            // Nobody speaks anything but SMB.
+            Action::Recall { .. }
+            | Action::Revoked { .. }
+            | Action::Repeated { .. }
+            | Action::Tested { .. } => {}
             // There are no files.
             Action::Unlink { .. } | Action::CloseFile { .. } => {}
         }
