@@ -48,6 +48,8 @@
 //! }
 //! ```
 //!
+//! A client's driver closes a connection that it has given up before it sets up the next session: a server may send its breaks there.
+//!
 //! A real clock has to go on while the host sleeps, which this one need not: a suspended laptop must find its leases expired.
 //! On Linux that is CLOCK_BOOTTIME.
 //!

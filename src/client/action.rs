@@ -90,8 +90,9 @@ pub enum Action {
         /// R: serve reads. W: keep writes and locks back. H: keep handles open.
         state: LeaseState,
     },
-    /// Write back what is dirty, through an open of the name that is not away and may write, then the locks that were kept back; answer with `Event::Flushed`, also if that failed, and
-    /// also if the connection was lost meanwhile.
+    /// Write back what is dirty, through an open of the name that is not away and may write, then the locks that were kept back; answer
+    /// with `Event::Flushed`, also if that failed, and also if the last connection was lost meanwhile. What was under way on one of
+    /// several goes out again on another first (MS-SMB2 3.2.7.1).
     Flush {
         /// The file.
         file: FileRef,

@@ -86,8 +86,13 @@ impl Client {
         if let (Stage::Live { oplock, .. }, Reply::Acknowledgment) = (&mut open.stage, reply) {
             *oplock = Debt::Due;
         }
-        if let Some(file) = self.files.get(open.file) {
-            self.habits.note(self.now, file.name, level.permits().difference(to.permits()));
+        let lost = level.permits().difference(to.permits());
+        if let Some(file) = self.files.get_mut(open.file) {
+            // Whatever others of the name have: the break may be older than what they got.
+            if lost.contains(LeaseState::READ) {
+                file.void();
+            }
+            self.habits.note(self.now, file.name, lost);
         }
     }
 

@@ -305,3 +305,19 @@ fn an_acknowledgment_on_a_lost_channel_goes_out_again() {
     let (_, via, body) = acknowledged_level(&actions);
     assert_eq!((via, body.level), (open, OplockLevel::Exclusive));
 }
+
+/// MS-SMB2 3.2.5.19.1: what was cached under it goes, also where another open of the name has been given one since: by then others may
+/// have written.
+#[test]
+fn a_break_of_one_oplock_purges_beside_another() {
+    let mut story = Story::new(Dialect::Smb202);
+    let open = |story: &mut Story| {
+        let opening = story.opening().want(Want::Level(OplockLevel::II));
+        let open = story.create(opening).open;
+        story.grant(open, OplockLevel::II).0
+    };
+    let first = open(&mut story);
+    open(&mut story);
+    assert_eq!(story.oplock_broken(first, OplockLevel::None), [allow(NONE), PURGE]);
+    assert_eq!(story.tell(Event::Purged { file: FILE }), [allow(R)]);
+}

@@ -322,7 +322,7 @@ impl Driver {
 }
 
 /// What most opens ask for.
-const READ_WRITE: Access =
+pub(super) const READ_WRITE: Access =
     Access::READ_DATA.union(Access::WRITE_DATA).union(Access::READ_ATTRIBUTES).union(Access::SYNCHRONIZE);
 /// How much of a file is cached.
 const PAGE: u32 = 1 << 16;

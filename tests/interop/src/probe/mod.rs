@@ -25,7 +25,9 @@ use std::time::Duration;
 
 use leasehold::Dialect;
 
+use crate::smb::client::Error;
 use crate::smb::ntlm::Credentials;
+use crate::smb::request::Command;
 use rows::{PERSISTENT, ROWS, Row, TIMED};
 use world::{Trouble, World};
 
@@ -81,6 +83,9 @@ pub fn run(target: &Target, choice: &Choice, counts: &mut Counts) {
 
 fn check(target: &Target, (name, check): Row, wait: Option<Duration>, counts: &mut Counts) {
     let (seen, outcome) = match World::new(target, wait) {
+        Err(Failure::Client(Error::Refused { command: Command::Negotiate, .. })) => {
+            (Vec::new(), Err(Trouble::NotOffered("this dialect")))
+        }
         Err(error) => (Vec::new(), Err(error.into())),
         Ok(mut world) => {
             let outcome = check(&mut world);
@@ -106,7 +111,7 @@ fn check(target: &Target, (name, check): Row, wait: Option<Duration>, counts: &m
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Client(#[from] crate::smb::client::Error),
+    Client(#[from] Error),
     #[error("misuse: {0}")]
     Misuse(#[from] leasehold::client::Misuse),
     #[error("random numbers: {0}")]

@@ -4,6 +4,7 @@ use leasehold::client::{Opening, Want};
 use leasehold::server::Capabilities;
 use leasehold::{Access, CreateOptions, Dialect, Disposition, LeaseState, OplockLevel, ShareMode};
 
+use super::super::driver::READ_WRITE;
 use super::super::world::{A, B, Trouble, World, check};
 
 pub(super) fn usual(opening: Opening) -> Opening {
@@ -112,6 +113,34 @@ pub(super) fn sharing(world: &mut World) -> Result<(), Trouble> {
     world.expect(["A> CLOSE x", "B< CREATE x SUCCESS"])?;
     // MS-SMB2 3.2.5.19.2: the CLOSE of the last handle is the answer.
     world.never("A> ACK")
+}
+
+pub(super) fn excluded(world: &mut World) -> Result<(), Trouble> {
+    leases(world)?;
+    let alone = |opening: Opening| opening.access(READ_WRITE, ShareMode::empty());
+    let a = world.open(A, "x", alone)?;
+    world.write(A, a, "still mine")?;
+    let request = world.begin_open(B, "x", usual)?;
+    let refused = world.await_open(B, "x", request).is_err();
+    world.settle()?;
+    world.expect(["A< BREAK RWH-RW", "A> ACK RW", "A< ACK SUCCESS"])?;
+    world.expect(["A> ACK RW", "B< CREATE x SHARING_VIOLATION"])?;
+    check(refused, || "B has the file all the same".into())?;
+    world.never("A> WRITE")?;
+    holds(world, A, "x", LeaseState::RW)
+}
+
+pub(super) fn overwritten(world: &mut World) -> Result<(), Trouble> {
+    leases(world)?;
+    let a = world.open(A, "x", usual)?;
+    world.write(A, a, "overwritten")?;
+    let anew = CreateOptions::NON_DIRECTORY_FILE;
+    world.open(B, "x", |opening| opening.disposition(Disposition::OverwriteIf, anew))?;
+    world.settle()?;
+    world.expect(["A< BREAK RWH--", "A> WRITE 11", "A< WRITE SUCCESS", "A> ACK -", "A< ACK SUCCESS"])?;
+    world.expect(["A> ACK -", "B< CREATE x SUCCESS"])?;
+    let read = world.read(A, a)?;
+    same(&read, "")
 }
 
 pub(super) fn raised(world: &mut World) -> Result<(), Trouble> {

@@ -20,6 +20,8 @@ pub(super) const ROWS: &[Row] = &[
     ("read-only second open leaves RH to both", caching::shared),
     ("close held back, next open served without CREATE", caching::kept),
     ("sharing conflict closes the kept handle", caching::sharing),
+    ("sharing conflict with a file in use: H goes, W stays", caching::excluded),
+    ("overwriting open: written back, then dropped", caching::overwritten),
     ("lease raised by a further open", caching::raised),
     ("two names, two leases", caching::two_names),
     ("oplock broken to II, and to none without acknowledgment", caching::oplock),
