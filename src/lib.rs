@@ -155,7 +155,7 @@ pub use state::{
     UndefinedLevel,
 };
 #[cfg(feature = "alloc")]
-pub use stats::Stats;
+pub use stats::{Conflicts, Stats};
 pub use status::Status;
 #[cfg(feature = "alloc")]
 pub use store::hash::HashKey;

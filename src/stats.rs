@@ -2,6 +2,48 @@
 
 use core::time::Duration;
 
+use crate::types::Protocol;
+
+/// How many protocols there are.
+const PROTOCOLS: usize = 5;
+
+/// How often a request of one protocol met what another holds: a cache that had to come down, a lock that it waits for, a share mode that
+/// refused it. Each request counts once for each protocol that it met.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conflicts([[u64; PROTOCOLS]; PROTOCOLS]);
+
+impl Conflicts {
+    /// Requests of `actor` that met what `holder` holds.
+    pub fn of(&self, actor: Protocol, holder: Protocol) -> u64 {
+        self.0.get(at(actor)).and_then(|row| row.get(at(holder))).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn count(&mut self, actor: Protocol, holder: Protocol) {
+        if let Some(counter) = self.0.get_mut(at(actor)).and_then(|row| row.get_mut(at(holder))) {
+            count(counter);
+        }
+    }
+
+    fn sum(mut self, other: &Self) -> Self {
+        for (row, more) in self.0.iter_mut().zip(other.0) {
+            for (counter, more) in row.iter_mut().zip(more) {
+                *counter = counter.saturating_add(more);
+            }
+        }
+        self
+    }
+}
+
+const fn at(protocol: Protocol) -> usize {
+    match protocol {
+        Protocol::Smb => 0,
+        Protocol::Nfs3 => 1,
+        Protocol::Nlm => 2,
+        Protocol::Nfs4 => 3,
+        Protocol::Local => 4,
+    }
+}
+
 /// How many classes of latency are told apart: below 1 ms, 2 ms, 4 ms, and so on to 16 s, and the rest.
 const LATENCIES: usize = 16;
 
@@ -14,6 +56,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// How long clients took to acknowledge: below 1 ms, 2 ms, 4 ms and so on, and all others in the last.
             pub acknowledgment_latency: [u64; LATENCIES],
+            /// Which protocol met what of which.
+            pub conflicts: Conflicts,
         }
 
         impl Stats {
@@ -24,7 +68,8 @@ macro_rules! counters {
                 for (bucket, more) in acknowledgment_latency.iter_mut().zip(other.acknowledgment_latency) {
                     *bucket = bucket.saturating_add(more);
                 }
-                Self { $($name: self.$name.saturating_add(other.$name),)* acknowledgment_latency }
+                let conflicts = self.conflicts.sum(&other.conflicts);
+                Self { $($name: self.$name.saturating_add(other.$name),)* acknowledgment_latency, conflicts }
             }
         }
     };

@@ -6,6 +6,7 @@
 mod action;
 mod breaking;
 mod channel;
+mod conflicts;
 mod delegations;
 mod durable;
 mod event;

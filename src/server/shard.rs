@@ -314,6 +314,7 @@ impl Shard {
             }
             purged = true;
         };
+        self.count_conflicts(file, &job, &heard);
         if purged && self.goes_now(file).is_some() {
             self.look_again(job, out);
         } else {

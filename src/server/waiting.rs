@@ -10,7 +10,7 @@ use super::records::{FileSlot, Job, WaiterSlot};
 use super::scale::{RegistryInput, Route};
 use super::shard::{Out, Shard, perform, tell};
 use crate::locks::posix::{self, Full};
-use crate::locks::range::{InTheWay, LockKind, Range, in_the_way_of};
+use crate::locks::range::{InTheWay, Lock, LockKind, Range, in_the_way_of};
 use crate::locks::waits::{Deadlock, Locker};
 use crate::stats::count;
 use crate::status::Status;
@@ -210,17 +210,40 @@ impl Shard {
         ahead.is_some() || self.is_locked_out(file, who, range, kind)
     }
 
+    /// Everybody whose locks are in the way of a lock.
+    fn lockers(&self, file: FileSlot, who: Locker, range: Range, kind: LockKind, on: &mut Vec<Locker>) {
+        let Some(file) = self.files.get(file) else { return };
+        let (of_opens, of_owners) = in_the_way(who, kind);
+        let mut open = |lock: Lock<u64>| on.push(Locker::Open(lock.owner));
+        file.locks.each_in_the_way(&self.ranges, range, &of_opens, &mut open);
+        let mut owner = |lock: Lock<OwnerId>| on.push(Locker::Owner(lock.owner));
+        file.posix.each_in_the_way(&self.posix, range, &of_owners, &mut owner);
+    }
+
+    /// Whose locks refuse a lock that would rather fail than wait.
+    pub(super) fn refused_by(&self, file: FileSlot, job: &Job) -> Vec<Locker> {
+        let mut by = Vec::new();
+        let wanted = match job {
+            Job::Lock(lock) => ranges::demanded(&lock.elements).collect(),
+            Job::OwnerLock(lock) => Vec::from_iter(lock.wanted()),
+            Job::Create(_) | Job::Operate { .. } | Job::Reserve(_) => Vec::new(),
+        };
+        for (who, (range, kind)) in
+            job.locker().into_iter().flat_map(|who| wanted.iter().map(move |one| (who, *one)))
+        {
+            self.lockers(file, who, range, kind, &mut by);
+        }
+        by
+    }
+
     /// Everybody whom a lock waits for.
     fn lockers_before(&self, file: FileSlot, who: Locker, range: Range, kind: LockKind) -> Vec<Locker> {
         let mut on = Vec::new();
-        let Some(file) = self.files.get(file) else { return on };
-        let (of_opens, of_owners) = in_the_way(who, kind);
-        file.locks
-            .each_in_the_way(&self.ranges, range, &of_opens, &mut |lock| on.push(Locker::Open(lock.owner)));
-        file.posix
-            .each_in_the_way(&self.posix, range, &of_owners, &mut |lock| on.push(Locker::Owner(lock.owner)));
-        file.queue
-            .each_in_the_way(&self.queued, range, &ahead_of(who, kind), &mut |lock| on.push(lock.owner));
+        self.lockers(file, who, range, kind, &mut on);
+        if let Some(file) = self.files.get(file) {
+            let mut ahead = |lock: Lock<Locker>| on.push(lock.owner);
+            file.queue.each_in_the_way(&self.queued, range, &ahead_of(who, kind), &mut ahead);
+        }
         on.retain(|other| *other != who);
         on.sort_unstable();
         on.dedup();

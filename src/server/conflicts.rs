@@ -1,0 +1,84 @@
+//! Which protocol met what of which: counted once for each request, when it comes.
+
+use alloc::vec::Vec;
+
+use super::judging::Party;
+use super::records::{FileSlot, Job};
+use super::scale::HolderId;
+use super::shard::Shard;
+use crate::locks::{Actor, Locker, Verdict};
+use crate::status::Status;
+use crate::types::Protocol;
+
+impl Job {
+    /// What speaks whoever sent it.
+    pub(super) fn protocol(&self) -> Protocol {
+        match self {
+            Self::Operate { actor: Actor::Other, origin: None, .. } => Protocol::Local,
+            Self::Create(_)
+            | Self::Operate { .. }
+            | Self::Lock(_)
+            | Self::OwnerLock(_)
+            | Self::Reserve(_) => self.owner().map_or(Protocol::Smb, |owner| owner.protocol),
+        }
+    }
+}
+
+impl Locker {
+    fn protocol(self) -> Protocol {
+        match self {
+            Self::Open(_) => Protocol::Smb,
+            Self::Owner(owner) => owner.protocol,
+        }
+    }
+}
+
+impl Shard {
+    /// Counts what a new request has met: caches that must come down for it, locks that it waits for, share modes that refuse it. Each
+    /// protocol once.
+    pub(super) fn count_conflicts(
+        &mut self,
+        file: FileSlot,
+        job: &Job,
+        heard: &Result<(Verdict, Party), Status>,
+    ) {
+        let cached = self.breaks.iter().map(|wanted| match wanted.id {
+            HolderId::Lease(_) | HolderId::Oplock(_) => Protocol::Smb,
+            HolderId::Delegation(_) => Protocol::Nfs4,
+        });
+        let mut met: Vec<Protocol> = cached.collect();
+        match heard {
+            Ok((Verdict::Wait, _)) => {
+                met.extend(self.waits_on(file, job).into_iter().map(Locker::protocol));
+            }
+            // A lock that would rather fail.
+            Ok((Verdict::Go, _)) => met.extend(self.refused_by(file, job).into_iter().map(Locker::protocol)),
+            Err(Status::SHARING_VIOLATION) => met.extend(self.denying(file, job)),
+            Err(_) => {}
+        }
+        met.sort_unstable();
+        met.dedup();
+        for holder in met {
+            self.stats.conflicts.count(job.protocol(), holder);
+        }
+    }
+
+    /// Whose share modes or reservations are in the way.
+    fn denying(&self, slot: FileSlot, job: &Job) -> Option<Protocol> {
+        let file = self.files.get(slot)?;
+        let claim = match job {
+            Job::Create(admission) => admission.claim(),
+            Job::Reserve(reservation) => reservation.claim(),
+            // It opens nothing, and an open of SMB refuses it, or a reservation: the former is by far more common.
+            Job::Operate { .. } | Job::Lock(_) | Job::OwnerLock(_) => return Some(Protocol::Smb),
+        };
+        let opens = file.opens.iter(&self.opens, |open| &open.in_file);
+        if opens.map(|(_, open)| open).any(|open| !claim.fits(open.claim)) {
+            return Some(Protocol::Smb);
+        }
+        let mut reserved = file.presences.iter(&self.presences, |presence| &presence.in_file);
+        let denies = |claims: Option<_>| claims.is_some_and(|other| !claim.fits(other));
+        let denying = reserved.find(|(_, presence)| denies(presence.reserved.map(|reserved| reserved.claim)));
+        denying.map(|(_, presence)| presence.owner.protocol)
+    }
+}
