@@ -51,11 +51,19 @@ impl Shard {
             Ok((Verdict::Wait, _)) => {
                 met.extend(self.waits_on(file, job).into_iter().map(Locker::protocol));
             }
-            // A lock that would rather fail.
-            Ok((Verdict::Go, _)) => met.extend(self.refused_by(file, job).into_iter().map(Locker::protocol)),
             Err(Status::SHARING_VIOLATION) => met.extend(self.denying(file, job)),
-            Err(_) => {}
+            Ok((Verdict::Go, _)) | Err(_) => {}
         }
+        self.count_met(job, met);
+    }
+
+    /// Counts what has refused a lock that would rather fail than wait.
+    pub(super) fn count_refused(&mut self, file: FileSlot, job: &Job) {
+        let met = self.refused_by(file, job).into_iter().map(Locker::protocol).collect();
+        self.count_met(job, met);
+    }
+
+    fn count_met(&mut self, job: &Job, mut met: Vec<Protocol>) {
         met.sort_unstable();
         met.dedup();
         for holder in met {

@@ -141,7 +141,11 @@ impl Shard {
             }
             Err(status) => {
                 self.breaks.clear();
-                self.refuse(Job::Lock(lock), status, out);
+                let job = Job::Lock(lock);
+                if status == Status::LOCK_NOT_GRANTED {
+                    self.count_refused(file, &job);
+                }
+                self.refuse(job, status, out);
             }
         }
     }

@@ -110,6 +110,9 @@ impl Shard {
             }
             Err(status) => {
                 self.breaks.clear();
+                if status == Status::LOCK_NOT_GRANTED {
+                    self.count_refused(file, &Job::OwnerLock(*lock));
+                }
                 self.decline(request, status, out);
             }
         }
