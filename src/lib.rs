@@ -1,13 +1,13 @@
 //! SMB2 and SMB3 leases, oplocks and durable handles without I/O: who may cache what, and which handles survive a failure.
 //!
-//! What is there as yet: every octet of all of it, everything that a server of SMB decides, and a client that comes back.
-//! The changelog says what follows.
+//! Every octet of all of it, everything that a server decides, for other protocols on the same files too, and a client that comes back.
 //!
 //! Events and time go in, actions come out. There is no socket, thread, clock or random number in here, so any runtime can
 //! drive it, every run can be replayed, and the same input gives the same output on every machine.
 //!
 //! * [`wire`]: byte-exact codecs of the create contexts and break messages of MS-SMB2. No allocation, no panic.
 //! * [`server`]: leases, oplocks, share modes, byte-range locks and directories: who is granted what, what breaks, what waits.
+//! * [`protocols`]: what NFS, NLM, NFSv4 and local processes meet at the same manager, and SMB of theirs; a table.
 //! * [`persist`]: records of what must outlive the server or the client, and the changes that a store carries out.
 //! * [`client`]: tells a cache what it may do, answers breaks when the cache is ready, keeps handles, and has them back after a loss.
 //!
@@ -67,11 +67,16 @@
 //! | `locks/share.rs` | which opens exclude each other | MS-FSA 2.1.5.1.2.2 |
 //! | `locks/mod.rs` | the arbiter: an operation against all holders of a file | 3.3.1.4 |
 //! | `locks/range.rs`, `locks/tree.rs` | byte-range locks of a file | 3.3.5.14, MS-FSA 2.1.4.10 |
+//! | `locks/posix.rs` | the same as POSIX has them | RFC 8881 18.10 |
+//! | `locks/waits.rs` | who waits for whom: deadlocks | RFC 8881 18.10.4 |
 //! | `server/registry.rs` | clients, connections, lease keys; `registry/guids.rs`: CreateGuids | 3.3.1.11, 3.3.5.9.8, 3.3.7.1 |
 //! | `server/shard.rs` | requests: judged, waiting, running | 3.3.4.2, 3.3.5.9, 3.3.5.16 |
 //! | `server/judging.rs` | who acts, what stands in the way | 3.3.5.9, MS-FSA 2.1.5.1.2 |
 //! | `server/operations.rs` | what runs between `Proceed` and `Done`, and what follows from it | MS-FSA 2.1.5.3 to 2.1.5.15 |
 //! | `server/ranges.rs` | LOCK | 3.3.5.14 |
+//! | `server/waiting.rs` | locks that wait, of all protocols; those of owners | 3.3.5.14.2, RFC 8881 18.10 |
+//! | `server/owners.rs`, `server/delegations.rs` | what others than SMB hold: reservations, delegations | RFC 8881 9.7, 10.4 |
+//! | `server/holders.rs`, `server/conflicts.rs` | who holds what, who met what | |
 //! | `server/opens.rs` | opens: reserved, closed, swept away | 3.3.1.10, 3.3.5.10, 3.3.4.17 |
 //! | `server/granting.rs` | what an open may cache | 3.3.5.9.8, 3.3.5.9.11, MS-FSA 2.1.5.18 |
 //! | `server/lease.rs`, `server/oplock.rs` | one lease, one oplock: acknowledgments, epochs | 3.3.1.12, 3.3.5.22 |
