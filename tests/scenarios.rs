@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 mod script;
 
 use leasehold::server::{
-    Capabilities, Config, Create, Event, Lock, LockElement, LockFlags, ObjectKind, Opened, Origin, Profile,
-    RouteSeed, SessionEnd, Share, ShareFlags, ShareKind, Terms,
+    Capabilities, Config, Create, DelegationKind, Event, Lock, LockElement, LockFlags, ObjectKind, Opened,
+    Origin, OwnerLock, Profile, Reservation, RouteSeed, SessionEnd, Share, ShareFlags, ShareKind, Terms,
 };
 use leasehold::wire::{Lease, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
     Access, Actor, ClientGuid, ConnId, CreateAction, CreateOptions, Dialect, Disposition, Epoch, FileId,
-    FileKey, HashKey, Intent, LeaseKey, LeaseState, Limits, OplockLevel, RequestId, SessionId, ShareMode,
-    Status, TreeId,
+    FileKey, HashKey, Intent, LeaseKey, LeaseState, Limits, OplockLevel, OwnerId, Protocol, RequestId,
+    SessionId, ShareMode, Status, TreeId,
 };
 use script::names::Names;
 use script::words::Words;
@@ -233,7 +233,7 @@ fn every_limit_and_every_choice_can_be_set() {
         assert!(!error.starts_with("unknown setting"), "{field}: {error}");
         count = count.checked_add(1).unwrap();
     }
-    assert_eq!(count, 33, "fields of Limits and Profile");
+    assert_eq!(count, 37, "fields of Limits and Profile");
 }
 
 #[test]
@@ -420,6 +420,92 @@ fn every_operation_and_every_actor_can_be_written() {
         intent: Intent::Flush,
     };
     means("operate r2 local by=r1 flush", by);
+    means("operate r2 local file=G unlink", operate(None, Actor::Other, Intent::Unlink));
+    for (name, protocol) in PROTOCOLS {
+        let actor = Actor::Owner(OwnerId::new(protocol, 7, 8));
+        let line = format!("operate r2 {name}:h7.p8 file=G write range=3+4");
+        means(&line, operate(None, actor, Intent::Write { offset: 3, len: 4 }));
+    }
+}
+
+const PROTOCOLS: [(&str, Protocol); 4] =
+    [("nfs3", Protocol::Nfs3), ("nlm", Protocol::Nlm), ("nfs4", Protocol::Nfs4), ("local", Protocol::Local)];
+
+#[test]
+fn every_event_of_another_protocol_can_be_written() {
+    let (owner, file) = (OwnerId::new(Protocol::Nlm, 1, 3), FileKey::new(0x47));
+    let lock = |exclusive| OwnerLock::new(R2, owner, file, exclusive);
+    for (line, lock) in [
+        ("0+10 exclusive", lock(true).range(0, 10)),
+        ("7+0x10 shared", lock(false).range(7, 16)),
+        ("5+end exclusive wait", lock(true).range(5, u64::MAX).waiting()),
+        ("0+0 shared reclaim wait", lock(false).range(0, 0).waiting().reclaiming()),
+    ] {
+        means(&format!("lock r2 nlm:h1.p3 file=G {line}"), Event::OwnerLock(lock));
+        means(&format!("test-lock r2 nlm:h1.p3 file=G {line}"), Event::TestLock(lock));
+    }
+    let unlock = |offset, len| Event::OwnerUnlock { request: R2, owner, file, offset, len };
+    means("unlock r2 nlm:h1.p3 file=G 1+2", unlock(1, 2));
+    means("unlock r2 nlm:h1.p3 file=G 0+end", unlock(0, u64::MAX));
+
+    let owner = OwnerId::new(Protocol::Nfs4, 2, 1);
+    let reserve = |access| Reservation::new(R2, owner, file, access);
+    let both = Access::READ_DATA | Access::WRITE_DATA;
+    let delete = ShareMode::DELETE;
+    for (line, reservation) in [
+        ("access=read", reserve(Access::READ_DATA)),
+        ("access=write deny=write", reserve(Access::WRITE_DATA).sharing(delete | ShareMode::READ)),
+        ("access=read+write deny=read", reserve(both).sharing(delete | ShareMode::WRITE)),
+        ("access=write deny=read+write truncate", reserve(Access::WRITE_DATA).sharing(delete).overwriting()),
+        ("access=read reclaim", reserve(Access::READ_DATA).reclaiming()),
+    ] {
+        means(&format!("reserve r2 nfs4:h2.p1 file=G {line}"), Event::Reserve(reservation));
+    }
+    means("unreserve nfs4:h2.p1 file=G", Event::Unreserve { owner, file });
+    let delegate = |kind, reclaims| Event::Delegate { request: R2, owner, file, kind, reclaims };
+    means("delegate r2 nfs4:h2.p1 file=G read", delegate(DelegationKind::Read, false));
+    means("delegate r2 nfs4:h2.p1 file=G write reclaim", delegate(DelegationKind::Write, true));
+    means("return nfs4:h2.p1 file=G", Event::Returned { owner, file });
+    means("owner-gone nfs4:h2.p1", Event::OwnerGone { owner });
+    means("host-gone local:h0", Event::HostGone { protocol: Protocol::Local, host: 0 });
+    means("grace-over", Event::GraceOver);
+}
+
+#[test]
+fn what_another_protocol_does_not_have_is_an_error() {
+    unreadable("lock r1 nlm:h1.p3 0+10 exclusive\n", 1, "file= is missing");
+    unreadable("lock r1 nlm:h1.p3 file=F 0+10\n", 1, "shared or exclusive is missing");
+    unreadable("lock r1 nlm:h1.p3 file=F exclusive\n", 1, "a range is OFFSET+LENGTH, not exclusive");
+    unreadable("lock r1 nlm:h1.p3 file=F 0+10 X\n", 1, "a lock is shared or exclusive, not X");
+    unreadable("lock r1 nlm:h1.p3 file=F 0+10 shared waits\n", 1, "unknown word: waits");
+    unreadable("lock r1 smb:h1.p3 file=F 0+10 shared\n", 1, "no such protocol: smb");
+    unreadable("lock r1 nlm:h1 file=F 0+10 shared\n", 1, "an owner is PROTOCOL:h1.p1, not nlm:h1");
+    unreadable("lock r1 nlm:1.p1 file=F 0+10 shared\n", 1, "a host, h1, is expected, not 1");
+    unreadable("lock r1 nlm:h1.3 file=F 0+10 shared\n", 1, "an owner, p1, is expected, not 3");
+    unreadable("unlock r1 nlm:h1.p3 file=F 0+10 exclusive\n", 1, "unknown word: exclusive");
+    unreadable("reserve r1 nfs4:h1.p1 file=F\n", 1, "access= is missing");
+    let what = "a reservation has nothing named delete";
+    unreadable("reserve r1 nfs4:h1.p1 file=F access=delete\n", 1, what);
+    unreadable("reserve r1 nfs4:h1.p1 file=F access=read deny=delete\n", 1, what);
+    unreadable("delegate r1 nfs4:h1.p1 file=F\n", 1, "read or write is missing");
+    unreadable("delegate r1 nfs4:h1.p1 file=F both\n", 1, "a delegation is to read or write, not both");
+    unreadable("host-gone nlm\n", 1, "a host is PROTOCOL:h1, not nlm");
+    unreadable("host-gone nlm:h1.p1\n", 1, "a host, h1, is expected, not h1.p1");
+    unreadable("grace-over now\n", 1, "unknown word: now");
+    let what = "an owner acts for itself, without by= and as=";
+    unreadable("operate r1 nlm:h1.p1 as=A:K1 file=F write\n", 1, what);
+    unreadable("operate r1 nlm:h1.p1 write\n", 1, "file= is missing");
+}
+
+#[test]
+fn a_range_is_said_as_it_was_asked_for() {
+    for range in ["0+10", "0+end", "5+end", "0+1"] {
+        let story = format!(
+            "# RFC 8881 18.10\nlock r1 nfs4:h1.p1 file=F {range} exclusive\n     > accepted r1\n\
+             test-lock r2 nlm:h2.p1 file=F 0+20 shared\n     > tested r2 nfs4:h1.p1 {range} exclusive\n"
+        );
+        assert_eq!(play(&story), Ok(story));
+    }
 }
 
 #[test]

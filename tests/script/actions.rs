@@ -1,12 +1,12 @@
 //! Action lines.
 
-use leasehold::server::{Action, DurableGrant, Grant, Link, Misuse, Protection};
+use leasehold::server::{Action, DelegationKind, DurableGrant, Grant, Link, Misuse, Protection};
 use leasehold::wire::{BreakFlags, DurableFlags, LeaseFlags};
-use leasehold::{CreateAction, OplockLevel};
+use leasehold::{CreateAction, Locker, OplockLevel};
 
 use super::names::{Holder, Names};
 use super::store;
-use super::values::{action_name, file_name, key_name, level_name};
+use super::values::{action_name, file_name, key_name, level_name, owner_name, owner_range_name};
 
 /// Writes an action down, and learns the names that it brings.
 pub(crate) fn line(names: &mut Names, action: Action) -> String {
@@ -70,6 +70,24 @@ pub(crate) fn line(names: &mut Names, action: Action) -> String {
             }
             Err(status) => format!("answer r{} {status}", request.get()),
         },
+        Action::Recall { owner, file, kind, .. } => {
+            let kind = match kind {
+                DelegationKind::Read => "read",
+                DelegationKind::Write => "write",
+            };
+            format!("recall {} {} {kind}", owner_name(owner), file_name(file))
+        }
+        Action::Revoked { owner, file } => format!("revoked {} {}", owner_name(owner), file_name(file)),
+        Action::Repeated { request, first } => format!("repeated r{} of r{}", request.get(), first.get()),
+        Action::Tested { request, conflict: None } => format!("tested r{} free", request.get()),
+        Action::Tested { request, conflict: Some(lock) } => {
+            let holder = match lock.locker {
+                Locker::Open(persistent) => names.lasting(persistent),
+                Locker::Owner(owner) => owner_name(owner),
+            };
+            let kind = if lock.exclusive { "exclusive" } else { "shared" };
+            format!("tested r{} {holder} {} {kind}", request.get(), owner_range_name(lock.offset, lock.len))
+        }
         Action::Unlink { file } => format!("unlink {}", file_name(file)),
         Action::CloseFile { file_id, link } => {
             let link = match link {

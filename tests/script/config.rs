@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use leasehold::server::{
-    AbsentHolder, ChannelChoice, Config, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck,
-    PendingReplay, Protection, UnexpectedAck, UnknownReplay,
+    AbsentHolder, ChannelChoice, Config, DenyModes, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach,
+    OvertakenAck, PendingReplay, Protection, UnexpectedAck, UnknownReplay,
 };
 
 use super::values::{integer, integer32};
@@ -45,6 +45,9 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
         "lease-break-timeout" => config.lease_break_timeout = Duration::from_millis(integer(value)?),
         "oplock-break-timeout" => config.oplock_break_timeout = Duration::from_millis(integer(value)?),
 
+        "recall-timeout" => config.recall_timeout = Duration::from_millis(integer(value)?),
+        "reclaim-grace" => config.reclaim_grace = Duration::from_millis(integer(value)?),
+
         "opens" => limits.opens = size(value)?,
         "opens-per-file" => limits.opens_per_file = integer32(value)?,
         "opens-per-session" => limits.opens_per_session = integer32(value)?,
@@ -60,6 +63,9 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
         "locks" => limits.locks = size(value)?,
         "locks-per-open" => limits.locks_per_open = integer32(value)?,
         "locks-per-request" => limits.locks_per_request = size(value)?,
+        "owners" => limits.owners = size(value)?,
+        "owner-locks" => limits.owner_locks = size(value)?,
+        "waited-for" => limits.waited_for = size(value)?,
         "connections" => limits.connections = size(value)?,
         "connections-per-client" => limits.connections_per_client = size(value)?,
         "sessions" => limits.sessions = size(value)?,
@@ -111,6 +117,14 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
             let choices =
                 [("wait-for-handles", AbsentHolder::WaitForHandles), ("refuse", AbsentHolder::Refuse)];
             profile.absent_holder = one_of(name, value, &choices)?;
+        }
+        "deny-modes" => {
+            let choices = [
+                ("data", DenyModes::Data),
+                ("data-and-names", DenyModes::DataAndNames),
+                ("nothing", DenyModes::Nothing),
+            ];
+            profile.deny_modes = one_of(name, value, &choices)?;
         }
         "oplock-break-protection" => profile.oplock_break_protection = protection(name, value)?,
         "lease-break-protection" => profile.lease_break_protection = protection(name, value)?,

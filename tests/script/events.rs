@@ -14,9 +14,10 @@ use leasehold::{
 };
 
 use super::names::Names;
+use super::owners;
 use super::values::{
     access, conn, create_guid, dialect, disposition, file, guid, integer, integer32, key, lease_flags, level,
-    lock_element, range, request, session, sharing, small, state, status, tree, user,
+    lock_element, owner, range, request, session, sharing, small, state, status, tree, user,
 };
 use super::words::Words;
 
@@ -60,6 +61,9 @@ pub(crate) fn read(verb: &str, words: &mut Words<'_>, names: &mut Names) -> Resu
         "done" => {
             vec![Event::Done { ticket: names.ticket(words.next("the request")?)?, result: outcome(words)? }]
         }
+        "lock" if words.after_next(|word| word.contains(':')) => {
+            vec![Event::OwnerLock(owners::lock(words, names)?)]
+        }
         "lock" => vec![Event::Lock(lock(words, names)?)],
         "cancel" => vec![Event::Cancel { request: request(words.next("the request")?)? }],
         "close" => vec![Event::Close {
@@ -84,7 +88,10 @@ pub(crate) fn read(verb: &str, words: &mut Words<'_>, names: &mut Names) -> Resu
             let sent = words.read("sent", self::conn)?.unwrap_or(conn);
             vec![Event::Undelivered { id: names.notification(sent, words.next("the holder")?)?, conn }]
         }
-        _ => return Err(format!("no such event: {verb}")),
+        _ => match owners::read(verb, words, names)? {
+            Some(event) => vec![event],
+            None => return Err(format!("no such event: {verb}")),
+        },
     })
 }
 
@@ -288,24 +295,27 @@ fn opened(words: &mut Words<'_>, names: &Names) -> Result<Event, String> {
 
 fn operate(words: &mut Words<'_>, names: &mut Names) -> Result<Event, String> {
     let request = fresh(words, names)?;
-    let origin = match words.next("the connection, or local")? {
-        "local" => None,
-        word => Some(origin_on(words, conn(word)?)?),
+    let (origin, owner) = match words.next("the connection, an owner or local")? {
+        "local" => (None, None),
+        word if word.contains(':') => (None, Some(owner(word)?)),
+        word => (Some(origin_on(words, conn(word)?)?), None),
     };
     let (by, lease) = (words.value("by")?, words.value("as")?);
     let file = match words.read("file", file)? {
         Some(file) => file,
         None => by.and_then(|open| names.file(open)).ok_or("file= is missing")?,
     };
-    let actor = match (by, lease) {
-        (Some(open), None) => Actor::Open(names.open(open)?),
-        (None, Some(lease)) => {
+    let actor = match (by, lease, owner) {
+        (None, None, Some(owner)) => Actor::Owner(owner),
+        (Some(open), None, None) => Actor::Open(names.open(open)?),
+        (None, Some(lease), None) => {
             let (client, name) =
                 lease.split_once(':').ok_or_else(|| format!("a lease is CLIENT:KEY here, not {lease}"))?;
             Actor::Lease { client: guid(client)?, key: key(name)? }
         }
-        (None, None) => Actor::Other,
-        (Some(_), Some(_)) => return Err("by= and as= name two actors".to_owned()),
+        (None, None, None) => Actor::Other,
+        (Some(_), Some(_), None) => return Err("by= and as= name two actors".to_owned()),
+        (_, _, Some(_)) => return Err("an owner acts for itself, without by= and as=".to_owned()),
     };
     Ok(Event::Operate { request, origin, file, actor, intent: intent(words)? })
 }
@@ -325,6 +335,7 @@ fn intent(words: &mut Words<'_>) -> Result<Intent, String> {
         "link" => Intent::Link { to: words.read("to", file)? },
         "delete" => Intent::Delete { pending: true },
         "undelete" => Intent::Delete { pending: false },
+        "unlink" => Intent::Unlink,
         "replaced" => Intent::Replaced,
         "ancestor-moved" => Intent::AncestorMoved,
         "rename-within" => Intent::RenameWithin,

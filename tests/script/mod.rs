@@ -4,6 +4,7 @@ mod actions;
 pub(crate) mod config;
 pub(crate) mod events;
 pub(crate) mod names;
+mod owners;
 mod store;
 mod values;
 pub(crate) mod words;

@@ -4,7 +4,7 @@ use leasehold::server::{LockElement, LockFlags};
 use leasehold::wire::LeaseFlags;
 use leasehold::{
     Access, ClientGuid, ConnId, CreateAction, CreateGuid, Dialect, Disposition, FileKey, LeaseKey,
-    LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId, UserId,
+    LeaseState, OplockLevel, OwnerId, Protocol, RequestId, SessionId, ShareMode, Status, TreeId, UserId,
 };
 
 /// A number in decimal, or in hexadecimal behind `0x`.
@@ -236,6 +236,55 @@ pub(crate) fn range(word: &str) -> Result<(u64, u64), String> {
     let (offset, len) =
         word.split_once('+').ok_or_else(|| format!("a range is OFFSET+LENGTH, not {word}"))?;
     Ok((integer(offset)?, integer(len)?))
+}
+
+/// `nlm:h1`: a protocol, and a client that speaks it.
+pub(crate) fn host(word: &str) -> Result<(Protocol, u64), String> {
+    let (protocol, host) =
+        word.split_once(':').ok_or_else(|| format!("a host is PROTOCOL:h1, not {word}"))?;
+    let found = PROTOCOLS.iter().find(|(name, _)| *name == protocol);
+    let (_, protocol) = found.ok_or_else(|| format!("no such protocol: {protocol}"))?;
+    Ok((*protocol, numbered(host, 'h', "a host")?))
+}
+
+/// `nlm:h1.p3`: the third owner on that host.
+pub(crate) fn owner(word: &str) -> Result<OwnerId, String> {
+    let (of_host, id) =
+        word.split_once('.').ok_or_else(|| format!("an owner is PROTOCOL:h1.p1, not {word}"))?;
+    let (protocol, host) = host(of_host)?;
+    Ok(OwnerId::new(protocol, host, numbered(id, 'p', "an owner")?))
+}
+
+pub(crate) fn owner_name(owner: OwnerId) -> String {
+    let found = PROTOCOLS.iter().find(|(_, protocol)| *protocol == owner.protocol);
+    format!("{}:h{}.p{}", found.map_or("?", |(name, _)| name), owner.host, owner.id)
+}
+
+const PROTOCOLS: [(&str, Protocol); 4] =
+    [("nfs3", Protocol::Nfs3), ("nlm", Protocol::Nlm), ("nfs4", Protocol::Nfs4), ("local", Protocol::Local)];
+
+/// As `range`; `0+end` leads to the end of the file, wherever that will be.
+pub(crate) fn owner_range(word: &str) -> Result<(u64, u64), String> {
+    match word.split_once('+') {
+        Some((offset, "end")) => Ok((integer(offset)?, u64::MAX)),
+        _ => range(word),
+    }
+}
+
+/// The inverse of the above, as far as nothing is known of the end of the file.
+pub(crate) fn owner_range_name(offset: u64, len: u64) -> String {
+    let last = offset.saturating_add(len.saturating_sub(1));
+    if last >= u64::MAX.saturating_sub(1) { format!("{offset}+end") } else { format!("{offset}+{len}") }
+}
+
+/// What NFSv4 and NLM reserve, and deny: `read`, `write`, `read+write`.
+pub(crate) fn data_access(word: &str) -> Result<Access, String> {
+    let named = |name: &str| match name {
+        "read" => Some(Access::READ_DATA.bits()),
+        "write" => Some(Access::WRITE_DATA.bits()),
+        _ => None,
+    };
+    bits(word, "a reservation", named).map(Access::from_bits_retain)
 }
 
 /// A range and what to do with it: `X` exclusive, `S` shared, `U` unlock, `!` fail immediately, `-` no flag at all.

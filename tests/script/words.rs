@@ -30,6 +30,11 @@ impl<'a> Words<'a> {
         Some(word)
     }
 
+    /// Whether the word behind the next is one of these.
+    pub(crate) fn after_next(&self, which: impl FnOnce(&str) -> bool) -> bool {
+        self.0.get(1).copied().is_some_and(which)
+    }
+
     /// The value of `name=value`, wherever it stands.
     pub(crate) fn value(&mut self, name: &str) -> Result<Option<&'a str>, String> {
         let value = |word: &'a str| word.strip_prefix(name)?.strip_prefix('=');
