@@ -91,6 +91,12 @@ impl Held {
         Ok(())
     }
 
+    /// Whether an exclusive lock, or a piece of one, would become a shared one.
+    pub(crate) fn lowers(&self, range: Range, kind: LockKind) -> bool {
+        let Some(last) = range.last().filter(|_| kind == LockKind::Shared) else { return false };
+        self.replaced(range.offset(), last, None).iter().any(|(.., held)| *held == LockKind::Exclusive)
+    }
+
     /// Gives up everything.
     pub(crate) fn release(&mut self, locks: &mut Locks, arena: &mut RangeArena<OwnerId>) {
         self.by_offset.clear();

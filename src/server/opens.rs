@@ -1,6 +1,7 @@
 //! Opens: reserved, granted, closed, and swept away with their session or tree connect.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::mem;
 
 use slotmap::Key;
@@ -380,6 +381,7 @@ impl Shard {
             Scope::Tree(session, tree) => origin.session == session && origin.tree == tree,
         };
         let mut next = self.lanes.get(lane).and_then(|lane| lane.waiters.head());
+        let mut lines: Vec<FileSlot> = Vec::new();
         while let Some(slot) = next {
             let Some(waiter) = self.waiters.get(slot) else { break };
             next = waiter.in_lane.next();
@@ -387,6 +389,7 @@ impl Shard {
                 continue;
             }
             let file = waiter.file;
+            lines.extend(matches!(waiter.job, Job::Lock(_)).then_some(file));
             if let Some(job) = self.unpark(slot, out) {
                 match scope {
                     Scope::Connection => self.unbind(job, out),
@@ -398,6 +401,12 @@ impl Shard {
                 }
             }
             self.reap(file);
+        }
+        // Who stood in line behind them goes on.
+        lines.sort_unstable();
+        lines.dedup();
+        for file in lines {
+            self.resume(file, out);
         }
         if scope == Scope::Connection {
             let mut next = self.lanes.get(lane).and_then(|lane| lane.reserved.head());

@@ -220,11 +220,17 @@ impl Shard {
         self.settle(file, out);
     }
 
-    /// A reservation was judged and may stand.
-    pub(super) fn take_reservation(&mut self, file: FileSlot, reservation: &Reservation, out: Out<'_>) {
+    /// A reservation was judged and may stand. Returns whether others may go on: OPEN_DOWNGRADE.
+    pub(super) fn take_reservation(
+        &mut self,
+        file: FileSlot,
+        reservation: &Reservation,
+        out: Out<'_>,
+    ) -> bool {
         let request = reservation.request;
         let Some(slot) = self.enter_presence(reservation.owner, file) else {
-            return self.decline(request, Status::INSUFFICIENT_RESOURCES, out);
+            self.decline(request, Status::INSUFFICIENT_RESOURCES, out);
+            return false;
         };
         let (claim, since) = (reservation.claim(), self.now);
         let reserved = Reserved { claim, access: reservation.access, sharing: reservation.sharing, since };
@@ -236,10 +242,7 @@ impl Shard {
             file.shares.add(claim);
         }
         perform(out, Action::Accepted { request });
-        // OPEN_DOWNGRADE: others may go on.
-        if before.is_some() {
-            self.resume(file, out);
-        }
+        before.is_some()
     }
 
     /// An owner is gone: its process has ended, RELEASE_LOCKOWNER.

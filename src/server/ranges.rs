@@ -115,8 +115,8 @@ impl Shard {
     }
 
     /// Locks all or nothing, tells everybody in `breaks`, and answers. *Choice:* what fails takes nothing from anybody, as Samba has
-    /// it; the text breaks first (MS-FSA 2.1.5.8).
-    pub(super) fn take_locks(&mut self, file: FileSlot, slot: OpenSlot, lock: Lock, out: Out<'_>) {
+    /// it; the text breaks first (MS-FSA 2.1.5.8). Returns whether who stands in line has one more to wait for.
+    pub(super) fn take_locks(&mut self, file: FileSlot, slot: OpenSlot, lock: Lock, out: Out<'_>) -> bool {
         let who = Locker::Open(lock.file_id.persistent);
         let mut elements = demanded(&lock.elements);
         // Among its own and each other they are judged one by one, below.
@@ -136,8 +136,10 @@ impl Shard {
         };
         match result {
             Ok(()) => {
+                let passes = awaited(&lock.elements).is_ok_and(|awaited| awaited.is_none());
                 self.tell_holders(out);
                 self.accept_lock(slot, lock, HeldBack::Locked, out);
+                passes
             }
             Err(status) => {
                 self.breaks.clear();
@@ -146,6 +148,7 @@ impl Shard {
                     self.count_refused(file, &job);
                 }
                 self.refuse(job, status, out);
+                false
             }
         }
     }

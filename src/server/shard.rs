@@ -319,7 +319,11 @@ impl Shard {
             self.look_again(job, out);
         } else {
             match heard {
-                Ok((Verdict::Go, party)) => self.admit(file, job, party, out),
+                Ok((Verdict::Go, party)) => {
+                    if self.admit(file, job, party, out) {
+                        self.resume(file, out);
+                    }
+                }
                 Ok((Verdict::Wait, _)) => self.park(file, job, out),
                 Err(status) => self.refuse(job, status, out),
             }
@@ -330,23 +334,29 @@ impl Shard {
         self.reap(file);
     }
 
-    /// Lets a request run that was judged so, and tells everybody in `breaks` first.
-    fn admit(&mut self, slot: FileSlot, job: Job, party: Party, out: Out<'_>) {
+    /// Lets a request run that was judged so, and tells everybody in `breaks` first. Returns whether who waits for the file has to be
+    /// judged again: they wait for less than before, or for somebody else as well.
+    fn admit(&mut self, slot: FileSlot, job: Job, party: Party, out: Out<'_>) -> bool {
         match (job, party.own.open) {
             (Job::Create(admission), _) => {
                 self.tell_holders(out);
                 self.reserve(slot, admission, out);
+                false
             }
             (Job::Lock(lock), Some(open)) => self.take_locks(slot, open, lock, out),
-            (job @ Job::Lock(_), None) => self.refuse(job, Status::FILE_CLOSED, out),
+            (job @ Job::Lock(_), None) => {
+                self.refuse(job, Status::FILE_CLOSED, out);
+                false
+            }
             (Job::OwnerLock(lock), _) => self.take_owner_lock(slot, &lock, out),
             (Job::Reserve(reservation), _) => {
                 self.tell_holders(out);
-                self.take_reservation(slot, &reservation, out);
+                self.take_reservation(slot, &reservation, out)
             }
             (Job::Operate { request, intent, .. }, _) => {
                 self.tell_holders(out);
                 self.start(slot, request, intent, party, out);
+                false
             }
         }
     }
@@ -444,7 +454,7 @@ impl Shard {
             }
             let Some(job) = self.unpark(slot, out) else { continue };
             match verdict {
-                Ok((_, party)) => self.admit(file, job, party, out),
+                Ok((_, party)) => again |= self.admit(file, job, party, out),
                 Err(status) => self.refuse(job, status, out),
             }
         }
@@ -505,8 +515,9 @@ impl Shard {
         if let Some(job) = self.unpark(slot, out) {
             self.refuse(job, Status::CANCELLED, out);
         }
+        // Who stood in line behind it goes on.
         if let Some(file) = file {
-            self.reap(file);
+            self.resume(file, out);
         }
     }
 

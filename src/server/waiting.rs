@@ -91,9 +91,14 @@ impl Shard {
         })
     }
 
-    /// Locks what was judged, tells everybody in `breaks`, and answers.
-    pub(super) fn take_owner_lock(&mut self, file: FileSlot, lock: &OwnerLock, out: Out<'_>) {
+    /// Locks what was judged, tells everybody in `breaks`, and answers. Returns whether who stands in line has one more to wait for, or
+    /// has to wait for less: an exclusive lock has become a shared one.
+    pub(super) fn take_owner_lock(&mut self, file: FileSlot, lock: &OwnerLock, out: Out<'_>) -> bool {
         let request = lock.request;
+        let lowers = lock.wanted().is_some_and(|(range, kind)| {
+            let presence = self.presence(lock.owner, file).and_then(|slot| self.presences.get(slot));
+            presence.is_some_and(|presence| presence.held.lowers(range, kind))
+        });
         let taken = match lock.wanted() {
             Some((range, kind)) if !self.is_locked_out(file, Locker::Owner(lock.owner), range, kind) => {
                 self.set_owner_lock(file, lock.owner, range, Some(kind))
@@ -105,8 +110,7 @@ impl Shard {
             Ok(()) => {
                 self.tell_holders(out);
                 perform(out, Action::Accepted { request });
-                // It may hold less than before: an exclusive lock that has become a shared one.
-                self.resume(file, out);
+                lowers || !lock.waits
             }
             Err(status) => {
                 self.breaks.clear();
@@ -114,6 +118,7 @@ impl Shard {
                     self.count_refused(file, &Job::OwnerLock(*lock));
                 }
                 self.decline(request, status, out);
+                false
             }
         }
     }
