@@ -45,7 +45,7 @@ impl OwnerLock {
     }
 
     fn repeats(&self, other: &Self) -> bool {
-        let what = |lock: &Self| (lock.owner, lock.file, lock.offset, lock.len, lock.exclusive);
+        let what = |lock: &Self| (lock.owner, lock.file, lock.offset, lock.len, lock.exclusive, lock.waits);
         what(self) == what(other)
     }
 }
@@ -148,8 +148,9 @@ impl Shard {
     /// Whether a lock could be had.
     pub(super) fn test_lock(&self, lock: &OwnerLock, out: Out<'_>) {
         let request = lock.request;
-        let Some((range, kind)) = lock.wanted() else {
-            return perform(out, Action::Refused { request, status: Status::INVALID_LOCK_RANGE });
+        let (range, kind) = match range(lock.offset, lock.len) {
+            Ok(range) => (range, lock.kind()),
+            Err(status) => return perform(out, Action::Refused { request, status }),
         };
         let conflict = self.files.find(lock.file).and_then(|slot| {
             let file = self.files.get(slot)?;
