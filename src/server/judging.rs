@@ -334,7 +334,8 @@ impl Party {
             Intent::Link { .. } if profile.link_breaks_handles => plain(Operation::LinkTakingHandles),
             Intent::Link { .. } => plain(Operation::Link),
             Intent::Delete { pending: true } => plain(Operation::Delete),
-            Intent::Unlink => named(Operation::Delete),
+            // Who keeps handles beyond their close gives them up: by BATCH too, since no SMB open comes before.
+            Intent::Unlink => named(Operation::Evict),
             // Nobody is spared whose open stands in the way.
             Intent::Replaced | Intent::AncestorMoved => Self {
                 own: Own::default(),
