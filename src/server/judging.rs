@@ -159,6 +159,10 @@ impl Shard {
                 return Ok(Verdict::Wait);
             }
         }
+        // Likewise for who opens nothing.
+        if matches!(condition, Condition::Allowed(_)) && self.judge_batch(slot, operation) == Verdict::Wait {
+            return Ok(Verdict::Wait);
+        }
         let Some(file) = self.files.get(slot) else { return Err(Status::INSUFFICIENT_RESOURCES) };
         let (conflict, denied) = match condition {
             Condition::None => return Ok(self.judge_operation(slot, own, operation)),
