@@ -133,7 +133,8 @@ pub enum Event {
         /// How many octets; `u64::MAX`: all from there on.
         len: u64,
     },
-    /// Whether a lock could be had (NLM TEST, LOCKT, F_GETLK): answered by `Tested`, at once. Nothing is broken for it.
+    /// Whether a lock could be had (NLM TEST, LOCKT, F_GETLK): answered by `Tested`, at once, or by `Refused` while nobody knows as yet
+    /// ([`Config::reclaim_grace`](super::Config::reclaim_grace)). Nothing is broken for it.
     TestLock(OwnerLock),
     /// An OPEN of NFSv4, or NLM_SHARE: answered by `Accepted`, perhaps after `Interim`, or by `Refused`.
     Reserve(Reservation),

@@ -152,6 +152,10 @@ impl Shard {
             Ok(range) => (range, lock.kind()),
             Err(status) => return perform(out, Action::Refused { request, status }),
         };
+        // XNFS LCK_DENIED_GRACE_PERIOD: nobody knows as yet.
+        if let Err(status) = self.in_grace(false) {
+            return perform(out, Action::Refused { request, status });
+        }
         let conflict = self.files.find(lock.file).and_then(|slot| {
             let file = self.files.get(slot)?;
             let of_opens = file.locks.first_in_the_way(&self.ranges, range, &of_strangers(kind));
