@@ -49,7 +49,7 @@ impl Shard {
         let mut met: Vec<Protocol> = cached.collect();
         match heard {
             Ok((Verdict::Wait, _)) => {
-                met.extend(self.waits_on(file, job).into_iter().map(Locker::protocol));
+                met.extend(self.waits_on(file, job, false).into_iter().map(Locker::protocol));
             }
             Err(Status::SHARING_VIOLATION) => met.extend(self.denying(file, job)),
             Ok((Verdict::Go, _)) | Err(_) => {}

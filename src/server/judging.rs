@@ -65,7 +65,8 @@ impl Shard {
                 room(self.posix.room() >= 2 && self.has_room_for_owner(lock.owner, file))?;
                 let own = Own { owner: Some(lock.owner), ..Own::default() };
                 let (range, kind) = lock.wanted().ok_or(Status::INVALID_LOCK_RANGE)?;
-                let condition = if lock.waits { Condition::Unlocked(range, kind) } else { Condition::None };
+                let awaited = lock.waits.then_some((range, kind));
+                let condition = awaited.map_or(Condition::None, Condition::unlocked);
                 Ok(Party { own, operation: Operation::Lock, condition })
             }
             Job::Reserve(reservation) => {
@@ -92,8 +93,7 @@ impl Shard {
                 let operation =
                     if lock.elements.iter().any(inside) { Operation::Lock } else { Operation::Stat };
                 let awaited = ranges::awaited(&lock.elements)?;
-                let condition =
-                    awaited.map_or(Condition::None, |(range, kind)| Condition::Unlocked(range, kind));
+                let condition = awaited.map_or(Condition::None, Condition::unlocked);
                 Ok(Party { own, operation, condition })
             }
         }
@@ -166,9 +166,12 @@ impl Shard {
         let Some(file) = self.files.get(slot) else { return Err(Status::INSUFFICIENT_RESOURCES) };
         let (conflict, denied) = match condition {
             Condition::None => return Ok(self.judge_operation(slot, own, operation)),
-            Condition::Unlocked(range, kind) => {
+            Condition::Unlocked { range, kind, passes } => {
                 let verdict = self.judge_operation(slot, own, operation);
-                let waits = self.locker_of(own).is_some_and(|who| self.has_to_wait(slot, who, range, kind));
+                let waits = self.locker_of(own).is_some_and(|who| match passes {
+                    true => self.is_locked_out(slot, who, range, kind),
+                    false => self.has_to_wait(slot, who, range, kind),
+                });
                 return Ok(if waits { Verdict::Wait } else { verdict });
             }
             Condition::Shared(claim) | Condition::Allowed(claim) if self.shares(file, own).fit(claim) => {
@@ -314,6 +317,19 @@ pub(super) struct Party {
 }
 
 impl Party {
+    /// As one that waits for nobody in line.
+    pub(super) fn passing(mut self) -> Self {
+        if let Condition::Unlocked { passes, .. } = &mut self.condition {
+            *passes = true;
+        }
+        self
+    }
+
+    /// Whether it is granted without a look at those in line.
+    pub(super) fn passes(&self) -> bool {
+        !matches!(self.condition, Condition::Unlocked { passes: false, .. })
+    }
+
     fn of_intent(own: Own, intent: Intent, since: u64, profile: &Profile) -> Self {
         let plain = |operation| Self { own, operation, condition: Condition::None };
         // SMB's requests come through opens, which share modes have let in. Others open nothing.
@@ -400,8 +416,18 @@ enum Condition {
     Closed {
         since: u64,
     },
-    /// A lock that would rather wait than fail.
-    Unlocked(Range, LockKind),
+    /// A lock that would rather wait than fail: nobody has locked it, nor, unless it passes them, did others stand in line before.
+    Unlocked {
+        range: Range,
+        kind: LockKind,
+        passes: bool,
+    },
+}
+
+impl Condition {
+    fn unlocked((range, kind): (Range, LockKind)) -> Self {
+        Self::Unlocked { range, kind, passes: false }
+    }
 }
 
 /// What the opens of a file say to a request.

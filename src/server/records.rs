@@ -361,6 +361,8 @@ pub(super) struct Waiter {
     pub(super) since: Instant,
     /// Whether its client was told that it waits.
     pub(super) told: bool,
+    /// Whether it waits for locks that are held alone, and not for those ahead in line: they would wait for it.
+    pub(super) passes: bool,
     pub(super) in_file: Links<WaiterSlot>,
     pub(super) in_lane: Links<WaiterSlot>,
 }

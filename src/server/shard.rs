@@ -337,18 +337,19 @@ impl Shard {
     /// Lets a request run that was judged so, and tells everybody in `breaks` first. Returns whether who waits for the file has to be
     /// judged again: they wait for less than before, or for somebody else as well.
     fn admit(&mut self, slot: FileSlot, job: Job, party: Party, out: Out<'_>) -> bool {
+        let passes = party.passes();
         match (job, party.own.open) {
             (Job::Create(admission), _) => {
                 self.tell_holders(out);
                 self.reserve(slot, admission, out);
                 false
             }
-            (Job::Lock(lock), Some(open)) => self.take_locks(slot, open, lock, out),
+            (Job::Lock(lock), Some(open)) => self.take_locks(slot, open, lock, out) && passes,
             (job @ Job::Lock(_), None) => {
                 self.refuse(job, Status::FILE_CLOSED, out);
                 false
             }
-            (Job::OwnerLock(lock), _) => self.take_owner_lock(slot, &lock, out),
+            (Job::OwnerLock(lock), _) => self.take_owner_lock(slot, &lock, passes, out),
             (Job::Reserve(reservation), _) => {
                 self.tell_holders(out);
                 self.take_reservation(slot, &reservation, out)
@@ -365,7 +366,7 @@ impl Shard {
     fn park(&mut self, file: FileSlot, job: Job, out: Out<'_>) {
         let lane = job.lane().map(|key| self.lane(key)).transpose();
         let Ok(lane) = lane else { return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out) };
-        let crowd = self.waits_on(file, &job).len();
+        let crowd = self.waits_on(file, &job, false).len();
         if !self.may_wait(file, lane) || crowd > self.config.limits.waited_for {
             self.reap_lane(lane);
             return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
@@ -374,10 +375,10 @@ impl Shard {
         self.count_waiting(&job, |count| count.saturating_add(1));
         // Any owner: what stands in line is found by its range.
         let place = Owner::new(job.locker().unwrap_or(Locker::Open(0)));
-        let (on, told) = (Vec::new(), false);
+        let (on, told, passes) = (Vec::new(), false, false);
         let (in_file, in_lane) = (Links::default(), Links::default());
         let since = self.now;
-        let waiter = Waiter { file, lane, job, place, on, since, told, in_file, in_lane };
+        let waiter = Waiter { file, lane, job, place, on, since, told, passes, in_file, in_lane };
         let Ok(slot) = self.waiters.insert(waiter) else { return self.anomaly("no room for a waiter") };
         if let Some(file) = self.files.get_mut(file) {
             file.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_file);
@@ -386,10 +387,7 @@ impl Shard {
             lane.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_lane);
         }
         self.queue_up(slot, out);
-        // Who waits for locks is told when it is known that this has an end.
-        if self.waiters.get(slot).is_some_and(|waiter| waiter.on.is_empty()) {
-            self.say_that_it_waits(slot, out);
-        }
+        self.say_what_has_an_end(slot, out);
         count(&mut self.stats.waited);
     }
 
@@ -440,7 +438,9 @@ impl Shard {
         }
         for slot in waiting.drain(..) {
             let Some(waiter) = self.waiters.get(slot) else { continue };
-            let party = self.party(file, &waiter.job);
+            let passes = waiter.passes;
+            let party =
+                self.party(file, &waiter.job).map(|party| if passes { party.passing() } else { party });
             let verdict = party.and_then(|party| Ok((self.judge(file, party)?, party)));
             if verdict.is_ok() && self.purge(out) {
                 // From the start: with those that are left.
@@ -450,6 +450,7 @@ impl Shard {
             if let Ok((Verdict::Wait, _)) = verdict {
                 self.tell_holders(out);
                 self.queue_up(slot, out);
+                self.say_what_has_an_end(slot, out);
                 continue;
             }
             let Some(job) = self.unpark(slot, out) else { continue };

@@ -93,7 +93,13 @@ impl Shard {
 
     /// Locks what was judged, tells everybody in `breaks`, and answers. Returns whether who stands in line has one more to wait for, or
     /// has to wait for less: an exclusive lock has become a shared one.
-    pub(super) fn take_owner_lock(&mut self, file: FileSlot, lock: &OwnerLock, out: Out<'_>) -> bool {
+    pub(super) fn take_owner_lock(
+        &mut self,
+        file: FileSlot,
+        lock: &OwnerLock,
+        passes: bool,
+        out: Out<'_>,
+    ) -> bool {
         let request = lock.request;
         let lowers = lock.wanted().is_some_and(|(range, kind)| {
             let presence = self.presence(lock.owner, file).and_then(|slot| self.presences.get(slot));
@@ -110,7 +116,7 @@ impl Shard {
             Ok(()) => {
                 self.tell_holders(out);
                 perform(out, Action::Accepted { request });
-                lowers || !lock.waits
+                lowers || passes
             }
             Err(status) => {
                 self.breaks.clear();
@@ -249,13 +255,14 @@ impl Shard {
         by
     }
 
-    /// Everybody whom a lock waits for.
-    fn lockers_before(&self, file: FileSlot, who: Locker, range: Range, kind: LockKind) -> Vec<Locker> {
+    /// Whom a request waits for, if it waits for locks: those who hold them, and, unless it passes them, those who came before it.
+    pub(super) fn waits_on(&self, file: FileSlot, job: &Job, passes: bool) -> Vec<Locker> {
+        let (Some(who), Some((range, kind))) = (job.locker(), job.awaited()) else { return Vec::new() };
         let mut on = Vec::new();
         self.lockers(file, who, range, kind, &mut on);
-        if let Some(file) = self.files.get(file) {
-            let mut ahead = |lock: Lock<Locker>| on.push(lock.owner);
-            file.queue.each_in_the_way(&self.queued, range, &ahead_of(who, kind), &mut ahead);
+        if let Some(file) = self.files.get(file).filter(|_| !passes) {
+            let ahead = ahead_of(who, kind);
+            file.queue.each_in_the_way(&self.queued, range, &ahead, &mut |lock| on.push(lock.owner));
         }
         on.retain(|other| *other != who);
         on.sort_unstable();
@@ -263,20 +270,12 @@ impl Shard {
         on
     }
 
-    /// Whom a request would wait for, if it waits for locks.
-    pub(super) fn waits_on(&self, file: FileSlot, job: &Job) -> Vec<Locker> {
-        match (job.locker(), job.awaited()) {
-            (Some(who), Some((range, kind))) => self.lockers_before(file, who, range, kind),
-            (_, None) | (None, _) => Vec::new(),
-        }
-    }
-
     /// Puts a lock that waits behind all others in line, and says whom it waits for now.
     pub(super) fn queue_up(&mut self, slot: WaiterSlot, out: Out<'_>) {
         let Some(waiter) = self.waiters.get(slot) else { return };
         let file = waiter.file;
         let Some((range, kind)) = waiter.job.awaited() else { return };
-        let on = self.waits_on(file, &waiter.job);
+        let on = self.waits_on(file, &waiter.job, waiter.passes);
         let request = waiter.job.request();
         let (Some(waiter), Some(record)) = (self.waiters.get_mut(slot), self.files.get_mut(file)) else {
             return;
@@ -315,6 +314,7 @@ impl Shard {
         let Some(slot) = self.waiters.find(request) else { return };
         match result {
             Ok(()) => self.say_that_it_waits(slot, out),
+            Err(Deadlock) if self.may_pass(slot) => self.resume_passing(slot, out),
             Err(Deadlock) => {
                 let file = self.waiters.get(slot).map(|waiter| waiter.file);
                 if let Some(job) = self.unpark(slot, out) {
@@ -326,6 +326,27 @@ impl Shard {
                     self.resume(file, out);
                 }
             }
+        }
+    }
+
+    /// Whether a request would wait for less without those ahead in line, who wait for it: a lock that its owner has already, and is
+    /// asked for again, or raised.
+    fn may_pass(&self, slot: WaiterSlot) -> bool {
+        let Some(waiter) = self.waiters.get(slot).filter(|waiter| !waiter.passes) else { return false };
+        self.waits_on(waiter.file, &waiter.job, true) != waiter.on
+    }
+
+    fn resume_passing(&mut self, slot: WaiterSlot, out: Out<'_>) {
+        let Some(waiter) = self.waiters.get_mut(slot) else { return };
+        waiter.passes = true;
+        let file = waiter.file;
+        self.resume(file, out);
+    }
+
+    /// Who waits for locks is told when it is known that this has an end.
+    pub(super) fn say_what_has_an_end(&mut self, slot: WaiterSlot, out: Out<'_>) {
+        if self.waiters.get(slot).is_some_and(|waiter| waiter.on.is_empty()) {
+            self.say_that_it_waits(slot, out);
         }
     }
 
