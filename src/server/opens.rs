@@ -406,7 +406,7 @@ impl Shard {
         lines.sort_unstable();
         lines.dedup();
         for file in lines {
-            self.resume(file, out);
+            self.resume_line(file, out);
         }
         if scope == Scope::Connection {
             let mut next = self.lanes.get(lane).and_then(|lane| lane.reserved.head());

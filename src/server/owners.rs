@@ -301,7 +301,7 @@ impl Shard {
         files.sort_unstable();
         files.dedup();
         for file in files {
-            self.resume(file, out);
+            self.resume_line(file, out);
         }
     }
 }

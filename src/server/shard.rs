@@ -90,6 +90,15 @@ pub struct Shard {
 /// Where a shard appends what it has to say.
 pub(super) type Out<'a> = &'a mut Vec<ShardAction>;
 
+/// Who of those that wait for a file is judged again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Again {
+    Nobody,
+    /// Those who wait for locks.
+    Line,
+    Everybody,
+}
+
 impl Shard {
     /// A shard without files. The shards of a server share a configuration; each has its own part of the limits.
     pub fn new(config: Config) -> Self {
@@ -320,9 +329,8 @@ impl Shard {
         } else {
             match heard {
                 Ok((Verdict::Go, party)) => {
-                    if self.admit(file, job, party, out) {
-                        self.resume(file, out);
-                    }
+                    let again = self.admit(file, job, party, out);
+                    self.judge_again(file, again, out);
                 }
                 Ok((Verdict::Wait, _)) => self.park(file, job, out),
                 Err(status) => self.refuse(job, status, out),
@@ -334,30 +342,33 @@ impl Shard {
         self.reap(file);
     }
 
-    /// Lets a request run that was judged so, and tells everybody in `breaks` first. Returns whether who waits for the file has to be
-    /// judged again: they wait for less than before, or for somebody else as well.
-    fn admit(&mut self, slot: FileSlot, job: Job, party: Party, out: Out<'_>) -> bool {
+    /// Lets a request run that was judged so, and tells everybody in `breaks` first. Returns who of those that wait for the file
+    /// has to be judged again: they wait for less than before, or for somebody else as well.
+    fn admit(&mut self, slot: FileSlot, job: Job, party: Party, out: Out<'_>) -> Again {
         let passes = party.passes();
+        let when = |needed, again| if needed { again } else { Again::Nobody };
         match (job, party.own.open) {
             (Job::Create(admission), _) => {
                 self.tell_holders(out);
                 self.reserve(slot, admission, out);
-                false
+                Again::Nobody
             }
-            (Job::Lock(lock), Some(open)) => self.take_locks(slot, open, lock, out) && passes,
+            (Job::Lock(lock), Some(open)) => {
+                when(self.take_locks(slot, open, lock, out) && passes, Again::Line)
+            }
             (job @ Job::Lock(_), None) => {
                 self.refuse(job, Status::FILE_CLOSED, out);
-                false
+                Again::Nobody
             }
-            (Job::OwnerLock(lock), _) => self.take_owner_lock(slot, &lock, passes, out),
+            (Job::OwnerLock(lock), _) => when(self.take_owner_lock(slot, &lock, passes, out), Again::Line),
             (Job::Reserve(reservation), _) => {
                 self.tell_holders(out);
-                self.take_reservation(slot, &reservation, out)
+                when(self.take_reservation(slot, &reservation, out), Again::Everybody)
             }
             (Job::Operate { request, intent, .. }, _) => {
                 self.tell_holders(out);
                 self.start(slot, request, intent, party, out);
-                false
+                Again::Nobody
             }
         }
     }
@@ -430,8 +441,24 @@ impl Shard {
 
     /// Judges every request that waits for a file again, in order of arrival. One that must go on waiting keeps its place.
     pub(super) fn resume(&mut self, file: FileSlot, out: Out<'_>) {
+        self.judge_again(file, Again::Everybody, out);
+    }
+
+    /// As [`resume`](Self::resume), for the locks among them.
+    pub(super) fn resume_line(&mut self, file: FileSlot, out: Out<'_>) {
+        self.judge_again(file, Again::Line, out);
+    }
+
+    fn judge_again(&mut self, file: FileSlot, who: Again, out: Out<'_>) {
+        if who == Again::Nobody {
+            return;
+        }
         let mut waiting = self.waiting(file);
-        let mut again = false;
+        if who == Again::Line {
+            waiting
+                .retain(|slot| self.waiters.get(*slot).is_some_and(|waiter| waiter.job.awaited().is_some()));
+        }
+        let mut again = Again::Nobody;
         // In line anew, one by one: each behind those that came before it.
         for slot in &waiting {
             self.leave_line(*slot);
@@ -444,7 +471,7 @@ impl Shard {
             let verdict = party.and_then(|party| Ok((self.judge(file, party)?, party)));
             if verdict.is_ok() && self.purge(out) {
                 // From the start: with those that are left.
-                again = true;
+                again = Again::Everybody;
                 break;
             }
             if let Ok((Verdict::Wait, _)) = verdict {
@@ -455,16 +482,17 @@ impl Shard {
             }
             let Some(job) = self.unpark(slot, out) else { continue };
             match verdict {
-                Ok((_, party)) => again |= self.admit(file, job, party, out),
+                Ok((_, party)) => again = again.max(self.admit(file, job, party, out)),
                 Err(status) => self.refuse(job, status, out),
             }
         }
         waiting.clear();
         self.scratch = waiting;
-        if again {
-            return self.settle(file, out);
+        match again {
+            Again::Everybody => self.settle(file, out),
+            Again::Line => self.resume_line(file, out),
+            Again::Nobody => self.reap(file),
         }
-        self.reap(file);
     }
 
     /// The requests that wait for a file, in the scratch vector, which goes back when it is drained.
@@ -518,7 +546,7 @@ impl Shard {
         }
         // Who stood in line behind it goes on.
         if let Some(file) = file {
-            self.resume(file, out);
+            self.resume_line(file, out);
         }
     }
 

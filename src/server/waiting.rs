@@ -52,7 +52,7 @@ impl OwnerLock {
 
 impl Job {
     /// The lock that it waits for, if it would rather wait than fail.
-    fn awaited(&self) -> Option<(Range, LockKind)> {
+    pub(super) fn awaited(&self) -> Option<(Range, LockKind)> {
         match self {
             Self::Lock(lock) => ranges::awaited(&lock.elements).ok().flatten(),
             Self::OwnerLock(lock) => lock.wanted().filter(|_| lock.waits),
@@ -323,7 +323,7 @@ impl Shard {
                 }
                 // Who stood behind it goes on.
                 if let Some(file) = file {
-                    self.resume(file, out);
+                    self.resume_line(file, out);
                 }
             }
         }
@@ -340,7 +340,7 @@ impl Shard {
         let Some(waiter) = self.waiters.get_mut(slot) else { return };
         waiter.passes = true;
         let file = waiter.file;
-        self.resume(file, out);
+        self.resume_line(file, out);
     }
 
     /// Who waits for locks is told when it is known that this has an end.
