@@ -9,3 +9,5 @@ pub mod serve;
 pub mod smb;
 pub mod store;
 pub mod vectors;
+#[path = "../../world/mod.rs"]
+pub mod world;

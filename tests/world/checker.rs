@@ -1,0 +1,456 @@
+//! What must hold.
+//!
+//! The checker knows everything: what the server grants, what each cache was allowed, what is under way. The value of a page is what
+//! the one who may keep writes back has written last, or else what the server has. A READ that the server answered is right if the
+//! value was that at some instant while it was under way; one from a cache, if it is that now. A cache may lag behind for exactly as
+//! long as the news that it has lost R is on its way to it: a notification, or the end of a connection.
+
+use std::collections::VecDeque;
+
+use leasehold::LeaseState;
+use leasehold::client::LossReason;
+use leasehold::server::Server;
+use leasehold::{Access, FileId, OplockLevel, Status};
+
+use super::World;
+use super::client::{Handle, LeaseName};
+use super::plan::{Plan, Scene};
+use super::server::{client_of, file_of, guid_of};
+
+/// How many former values of a page are remembered.
+const HISTORY: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Checker {
+    /// Of each page of each file, since when it had which value.
+    values: Vec<Vec<VecDeque<(u64, u64)>>>,
+    /// Counts the instants that are told apart.
+    instant: u64,
+    /// By client and file.
+    sides: Vec<Vec<Side>>,
+    /// Until when a client had trouble of its own: whoever hears nothing cannot answer.
+    troubled: Vec<u64>,
+}
+
+/// What is known of a client and a file.
+#[derive(Clone, Copy, Debug, Default)]
+struct Side {
+    /// What the server lets it do.
+    granted: LeaseState,
+    /// Whether that is R, and the client was not told otherwise: nobody waits for R.
+    reads: bool,
+    /// Whether an open of it is connected, at the server.
+    connected: bool,
+    /// Break notifications on their way.
+    flying: u32,
+    /// When the last one arrived.
+    delivered: Option<u64>,
+    /// Since which instant it does not know yet that it has lost R.
+    lags: Option<u64>,
+    /// Its deadline has passed, and it does not know yet.
+    timed_out: bool,
+    /// It has heard of a break that has not come to its end at the server.
+    breaking: bool,
+    /// What it wrote up to here, and had not written back, it has lost the right to.
+    doomed: Option<(u64, Cause)>,
+}
+
+/// How a client can lose W with something unwritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// It has not answered in time, and can still write.
+    Deadline,
+    /// It was not there.
+    Absence,
+}
+
+impl Checker {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let pages = || (0..plan.pages).map(|_| VecDeque::from([(0, 0)])).collect();
+        Self {
+            values: (0..plan.files).map(|_| pages()).collect(),
+            instant: 1,
+            sides: vec![vec![Side::default(); plan.files]; plan.clients],
+            troubled: vec![0; plan.clients],
+        }
+    }
+
+    /// An instant that is later than all before.
+    pub(super) fn begin(&mut self) -> u64 {
+        self.instant += 1;
+        self.instant
+    }
+
+    /// A client is in trouble until then.
+    pub(super) fn trouble(&mut self, client: usize, until: u64) {
+        self.troubled[client] = self.troubled[client].max(until);
+    }
+
+    pub(super) fn sent(&mut self, client: usize, file: usize) {
+        self.sides[client][file].flying += 1;
+    }
+
+    pub(super) fn landed(&mut self, client: usize, file: usize) {
+        let side = &mut self.sides[client][file];
+        side.flying = side.flying.saturating_sub(1);
+    }
+
+    pub(super) fn delivered(&mut self, client: usize, file: usize, now: u64) {
+        self.sides[client][file].delivered = Some(now);
+    }
+
+    pub(super) fn client_gone(&mut self, client: usize, now: u64) {
+        self.trouble(client, now);
+        self.sides[client].fill(Side::default());
+    }
+
+    /// What was not on the disk may be lost; those who have it in their caches will hear that their connections are.
+    pub(super) fn server_gone(&mut self) {
+        let instant = self.begin();
+        for side in self.sides.iter_mut().flatten() {
+            side.lags.get_or_insert(instant);
+        }
+    }
+
+    /// A client keeps a write back: in vain, if it does not know that W is gone.
+    pub(super) fn kept_back(&mut self, client: usize, file: usize, value: u64) {
+        let side = &mut self.sides[client][file];
+        if !side.granted.contains(LeaseState::WRITE) {
+            let cause = if side.timed_out { Cause::Deadline } else { Cause::Absence };
+            side.doomed = Some((value, cause));
+        }
+    }
+
+    /// Whether a break is on its way, or not at its end.
+    pub(super) fn expects(&self) -> Option<String> {
+        let side = self.sides.iter().flatten().find(|side| side.flying > 0 || side.breaking);
+        side.map(|side| format!("{side:?}"))
+    }
+
+    fn value(&self, file: usize, page: usize) -> u64 {
+        self.values[file][page].back().map_or(0, |(_, value)| *value)
+    }
+
+    /// Whether the page had this value at some instant from then on.
+    fn had(&self, file: usize, page: usize, value: u64, since: u64) -> bool {
+        for (from, had) in self.values[file][page].iter().rev() {
+            if *had == value {
+                return true;
+            }
+            if *from <= since {
+                return false;
+            }
+        }
+        false
+    }
+}
+
+impl World {
+    /// After every event.
+    pub(super) fn check(&mut self) {
+        if self.server.touched {
+            self.server.touched = false;
+            self.observe();
+        }
+        self.check_beliefs();
+        self.settle_values();
+    }
+
+    // ---- what the server holds ---------------------------------------------------------------------------------------
+
+    /// Takes in what the server grants now, and what became of what it granted before.
+    fn observe(&mut self) {
+        let Some(machine) = self.server.machine.as_ref() else { return };
+        if machine.stats().anomalies > 0 {
+            self.violate("no invariant of the server is broken", || "an anomaly".to_owned());
+            return;
+        }
+        let before = self.checker.sides.clone();
+        for side in self.checker.sides.iter_mut().flatten() {
+            (side.granted, side.reads, side.connected, side.breaking) = (LeaseState::NONE, false, false, false);
+        }
+        let snapshot = machine.snapshot();
+        for file in &snapshot.files {
+            let at = file_of(file.key);
+            for lease in &file.leases {
+                let name = LeaseName::of(lease.key);
+                if self.clients[name.client].incarnation == name.incarnation {
+                    let side = &mut self.checker.sides[name.client][at];
+                    side.granted |= lease.state;
+                    let told = lease.breaking.map_or(LeaseState::RWH, |(told, _)| told);
+                    side.reads |= lease.state.intersection(told).contains(LeaseState::READ);
+                    side.breaking |= lease.breaking.is_some();
+                }
+            }
+            for open in &file.opens {
+                let Some(info) = self.server.opens.get(&open.file_id.persistent) else { continue };
+                if self.clients[info.client].incarnation == info.incarnation {
+                    let side = &mut self.checker.sides[info.client][at];
+                    side.granted |= caches(open.oplock);
+                    let told = open.breaking.map_or(LeaseState::RWH, |(told, _)| caches(told));
+                    side.reads |= caches(open.oplock).intersection(told).contains(LeaseState::READ);
+                    side.connected |= open.connected;
+                    side.breaking |= open.breaking.is_some();
+                }
+            }
+        }
+        for file in &snapshot.files {
+            self.check_exclusion(file);
+        }
+        for client in 0..self.plan.clients {
+            for file in 0..self.plan.files {
+                self.check_taken(client, file, before[client][file]);
+            }
+        }
+        self.server.ended.clear();
+    }
+
+    /// Who has W is alone: no foreign lease, no foreign oplock, no foreign open but for attributes.
+    fn check_exclusion(&mut self, file: &leasehold::server::FileSnapshot) {
+        const STAT: Access = Access::READ_ATTRIBUTES;
+        let opens = file.opens.iter().filter_map(|open| {
+            let info = self.server.opens.get(&open.file_id.persistent)?;
+            Some((info.client, info.incarnation, caches(open.oplock), info.access, open.file_id, open.oplock))
+        });
+        let opens: Vec<_> = opens.collect();
+        for lease in &file.leases {
+            if !lease.state.contains(LeaseState::WRITE) {
+                continue;
+            }
+            let name = LeaseName::of(lease.key);
+            let other = file.leases.iter().find(|other| {
+                (other.client, other.key) != (lease.client, lease.key) && !other.state.is_empty()
+            });
+            let foreign = opens.iter().find(|(client, incarnation, held, access, _, oplock)| {
+                let mine = (*client, *incarnation) == (name.client, name.incarnation) && *oplock == OplockLevel::Lease;
+                !mine && (!held.is_empty() || !STAT.contains(*access))
+            });
+            if other.is_some() || foreign.is_some() || client_of(lease.client) != name.client {
+                let what = format!("{lease:?} beside {other:?}, {foreign:?}");
+                self.violate("who has W is alone", || what);
+            }
+        }
+        for (client, _, held, _, id, _) in &opens {
+            let other = opens.iter().find(|(_, _, other_held, access, other, _)| {
+                other != id && (!other_held.is_empty() || !STAT.contains(*access))
+            });
+            let lease = file.leases.iter().find(|lease| !lease.state.is_empty() && lease.client == guid_of(*client));
+            if held.contains(LeaseState::WRITE) && (other.is_some() || lease.is_some()) {
+                let what = format!("{id:?} beside {other:?}, {lease:?}");
+                self.violate("who has W is alone", || what);
+            }
+        }
+    }
+
+    /// What a client had and has no more: with something unwritten, only for a reason.
+    fn check_taken(&mut self, client: usize, file: usize, before: Side) {
+        let instant = self.checker.begin();
+        let value = self.value;
+        let absent = !before.connected
+            || self.server.ended.contains(&client)
+            || !self.server.sessions.values().any(|other| *other == client);
+        let cached = &self.clients[client].files[file];
+        let stored = &self.server.disk.files[file];
+        let pages = cached.pages.iter().zip(stored);
+        let unwritten = pages.filter_map(|(page, stored)| page.unwritten().filter(|value| *value != stored.now));
+        let unwritten = unwritten.max();
+        let side = &mut self.checker.sides[client][file];
+        let taken = before.granted.difference(side.granted);
+        if before.reads && !side.reads {
+            side.lags.get_or_insert(instant);
+        }
+        let known = side.doomed.map_or(0, |(below, _)| below);
+        if taken.contains(LeaseState::WRITE) && unwritten.is_some_and(|value| value > known) {
+            let cause = match (side.timed_out, absent) {
+                (true, _) => Cause::Deadline,
+                (false, true) => Cause::Absence,
+                (false, false) => {
+                    let what = format!("client {client}, file {file}: {unwritten:?} was not written back");
+                    return self.violate("W goes when what is dirty is written back", || what);
+                }
+            };
+            side.doomed = Some((value, cause));
+        }
+    }
+
+    /// Before time passes for the server: whose deadline is it?
+    pub(super) fn check_deadlines(&mut self) {
+        let Some(machine) = self.server.machine.as_ref() else { return };
+        let snapshot = machine.snapshot();
+        let now = self.now;
+        let mut late = Vec::new();
+        for file in &snapshot.files {
+            let at = file_of(file.key);
+            let over = |remaining: Option<std::time::Duration>| remaining.is_some_and(|left| left.as_millis() as u64 <= now.saturating_sub(self.server.seen));
+            for lease in file.leases.iter().filter(|lease| lease.breaking.is_some() && over(lease.remaining)) {
+                let name = LeaseName::of(lease.key);
+                late.push((name.client, name.incarnation, at));
+            }
+            for open in file.opens.iter().filter(|open| open.breaking.is_some() && over(open.remaining)) {
+                let info = self.server.opens.get(&open.file_id.persistent);
+                late.extend(info.map(|info| (info.client, info.incarnation, at)));
+            }
+        }
+        for (client, incarnation, file) in late {
+            if self.clients[client].incarnation == incarnation && self.clients[client].alive {
+                self.check_excuse(client, file);
+                self.checker.sides[client][file].timed_out = true;
+            }
+        }
+    }
+
+    /// A client that hears and speaks answers in time, unless a CREATE of its own waits for somebody else (MS-SMB2 <202>).
+    fn check_excuse(&mut self, client: usize, file: usize) {
+        let side = self.checker.sides[client][file];
+        let trouble = self.checker.troubled[client];
+        let opening = self.clients[client].openings.values().any(|wanted| wanted.file == file);
+        let longest = match self.plan.scene {
+            Scene::Persistent => 180_000,
+            Scene::Leases | Scene::Oplocks | Scene::Durable => 35_000,
+        };
+        let others = self.checker.troubled.iter().any(|until| until + 2 * longest > self.now);
+        let since = match (side.flying, side.delivered) {
+            // It lies in a connection that is there.
+            (1.., _) | (0, None) => self.now.saturating_sub(longest),
+            (0, Some(delivered)) => delivered.max(self.now.saturating_sub(longest)),
+        };
+        if trouble < since && !(opening && others) {
+            let what = format!("client {client}, file {file}: told at {:?}, in trouble until {trouble}", side.delivered);
+            self.violate("who hears and speaks answers in time", || what);
+        }
+    }
+
+    // ---- what clients believe ----------------------------------------------------------------------------------------
+
+    /// Nothing more at a client than at the server, unless the news is on its way.
+    fn check_beliefs(&mut self) {
+        if self.server.machine.is_none() {
+            return;
+        }
+        for client in 0..self.plan.clients {
+            let side = &self.clients[client];
+            let session = side.session.filter(|_| !side.conns.is_empty());
+            let cut_off = session.is_some_and(|session| !self.server.sessions.contains_key(&session));
+            for file in 0..self.plan.files {
+                let allowed = self.clients[client].files[file].allowed;
+                let known = &mut self.checker.sides[client][file];
+                if known.granted.contains(allowed) {
+                    if known.flying == 0 {
+                        (known.lags, known.timed_out) = (None, known.timed_out && known.doomed.is_some());
+                    }
+                    continue;
+                }
+                if known.flying == 0 && !cut_off && !known.timed_out {
+                    let granted = known.granted;
+                    let what = || format!("client {client}, file {file}: allowed {allowed}, granted {granted}");
+                    return self.violate("a cache is allowed what the server grants", what);
+                }
+            }
+        }
+    }
+
+    // ---- what is read and written ------------------------------------------------------------------------------------
+
+    /// What each page is now.
+    fn settle_values(&mut self) {
+        for file in 0..self.plan.files {
+            for page in 0..self.plan.pages {
+                let stored = self.server.disk.files[file][page].now;
+                let value = self.unwritten(file, page).unwrap_or(stored);
+                if value != self.checker.value(file, page) {
+                    let instant = self.checker.begin();
+                    let values = &mut self.checker.values[file][page];
+                    values.push_back((instant, value));
+                    if values.len() > HISTORY {
+                        values.pop_front();
+                    }
+                }
+            }
+        }
+    }
+
+    /// What somebody who may has written, and not written back.
+    fn unwritten(&self, file: usize, page: usize) -> Option<u64> {
+        (0..self.plan.clients).find_map(|client| {
+            let side = &self.checker.sides[client][file];
+            let doomed = side.doomed.map_or(0, |(below, _)| below);
+            let holds = side.granted.contains(LeaseState::WRITE);
+            let value = self.clients[client].files[file].pages[page].unwritten();
+            value.filter(|value| holds && *value > doomed)
+        })
+    }
+
+    pub(super) fn check_read(&mut self, client: usize, file: usize, page: usize, value: u64, begun: u64) {
+        if !self.checker.had(file, page, value, begun) {
+            let what = format!(
+                "client {client}, file {file}, page {page}: {value}, which is {}",
+                self.checker.value(file, page)
+            );
+            self.violate("a read returns what was there while it was under way", || what);
+        }
+    }
+
+    pub(super) fn check_cached_read(&mut self, client: usize, file: usize, page: usize, value: u64) {
+        let side = self.checker.sides[client][file];
+        let own = self.clients[client].files[file].pages[page].unwritten() == Some(value);
+        // Nobody has told it as yet that what it wrote is lost.
+        let doomed = own && side.doomed.is_some_and(|(below, _)| value <= below);
+        let blind = own && !side.granted.contains(LeaseState::WRITE);
+        let since = side.lags.unwrap_or(u64::MAX);
+        let right = self.checker.value(file, page) == value || self.checker.had(file, page, value, since);
+        if !right && !doomed && !blind {
+            let what = format!(
+                "client {client}, file {file}, page {page}: {value}, which is {}: {side:?}",
+                self.checker.value(file, page)
+            );
+            self.violate("a cache returns what is there", || what);
+        }
+    }
+
+    /// The server carries out what was kept back: by whoever may still keep it back, or after a deadline that was missed.
+    pub(super) fn check_write_back(&mut self, file_id: FileId, file: usize, page: usize, value: u64) {
+        let Some(client) = self.server.opens.get(&file_id.persistent).map(|open| open.client) else { return };
+        let side = self.checker.sides[client][file];
+        let stored = self.server.disk.files[file][page].now;
+        let late = side.doomed.is_some_and(|(below, cause)| value <= below && cause == Cause::Deadline);
+        if !side.granted.contains(LeaseState::WRITE) && stored != value && !late {
+            let what = format!("client {client}, file {file}, page {page}: {value} over {stored}: {side:?}");
+            self.violate("what is written back was kept back by right", || what);
+        }
+    }
+
+    /// What is written back is refused only to whom has lost the right to it.
+    pub(super) fn check_refused_write_back(&mut self, client: usize, file: usize, page: usize, value: u64, status: Status) {
+        let side = self.checker.sides[client][file];
+        let gone = side.doomed.is_some_and(|(below, _)| value <= below);
+        if !gone && self.checker.value(file, page) == value {
+            let what = || format!("client {client}, file {file}, page {page}: {value}, {status}: {side:?}");
+            self.violate("what is dirty can be written back", what);
+        }
+    }
+
+    /// Unwritten data go only when the application was told that the open is lost.
+    pub(super) fn check_purge(&mut self, client: usize, file: usize) {
+        let side = &self.clients[client];
+        let cached = &side.files[file];
+        if cached.unwritten() && !(cached.bereft && side.writer(file).is_none()) {
+            let what = format!("client {client}, file {file}: {:?}", cached.pages);
+            self.violate("what is dirty is written back before it is dropped", || what);
+        }
+        self.checker.sides[client][file].doomed = None;
+    }
+
+    /// A promise is broken only when its time is over.
+    pub(super) fn check_loss(&mut self, _client: usize, _handle: &Handle, _reason: LossReason, _status: Status) {
+        let _ = Server::idle;
+    }
+}
+
+fn caches(level: OplockLevel) -> LeaseState {
+    match level {
+        OplockLevel::Batch => LeaseState::RWH,
+        OplockLevel::Exclusive => LeaseState::RW,
+        OplockLevel::II => LeaseState::R,
+        OplockLevel::None | OplockLevel::Lease | OplockLevel::Undefined(_) => LeaseState::NONE,
+    }
+}
