@@ -69,7 +69,8 @@ impl World {
         }
         let file = self.random.index(self.plan.files);
         let both = Access::READ_DATA.union(Access::WRITE_DATA);
-        let access = self.random.pick(&[both, both, both, Access::READ_DATA, Access::READ_ATTRIBUTES]);
+        let look = if self.plan.looks { Access::READ_ATTRIBUTES } else { Access::READ_DATA };
+        let access = self.random.pick(&[both, both, both, Access::READ_DATA, look]);
         let denied = [ShareMode::READ, ShareMode::READ.union(ShareMode::WRITE), ShareMode::empty()];
         let denies = self.plan.denials && self.random.once_in(4);
         let sharing = if denies { self.random.pick(&denied) } else { ShareMode::ALL };

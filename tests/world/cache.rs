@@ -3,10 +3,10 @@
 use leasehold::client::{Event, OpenRef};
 use leasehold::{ConnId, LeaseState, Status};
 
+use super::World;
 use super::client::{Op, OpKind, name_of};
 use super::net::{Ask, Back};
 use super::queue::What;
-use super::World;
 
 #[derive(Clone, Debug)]
 pub(super) struct CachedFile {
@@ -94,7 +94,8 @@ impl World {
         let side = &mut self.clients[client];
         let writer = side.writer(file);
         let Some(conn) = side.conns.first().copied() else {
-            return self.violate("there is somebody to write back to", || format!("client {client}, file {file}"));
+            return self
+                .violate("there is somebody to write back to", || format!("client {client}, file {file}"));
         };
         let mut due = Vec::new();
         for (at, page) in side.files[file].pages.iter_mut().enumerate() {
@@ -254,7 +255,8 @@ impl World {
     /// A connection is lost: what the application waited for has failed. Returns what is to go out on another.
     pub(super) fn withdraw(&mut self, client: usize, conn: ConnId) -> Vec<u64> {
         let side = &mut self.clients[client];
-        let lost: Vec<_> = side.ops.iter().filter(|(_, op)| op.conn == conn).map(|(id, op)| (*id, *op)).collect();
+        let lost: Vec<_> =
+            side.ops.iter().filter(|(_, op)| op.conn == conn).map(|(id, op)| (*id, *op)).collect();
         let mut again = Vec::new();
         for (id, op) in lost {
             match op.kind {
@@ -283,7 +285,9 @@ impl World {
                 (Some(_), OpKind::WriteBack { .. }) => self.write_again(client, id),
                 (Some(conn), OpKind::Sync) => {
                     op.conn = conn;
-                    let Some(file_id) = side.opens.get(&open).and_then(|handle| handle.file_id) else { continue };
+                    let Some(file_id) = side.opens.get(&open).and_then(|handle| handle.file_id) else {
+                        continue;
+                    };
                     self.send_up(conn, Ask::Sync { op: id, file_id, file });
                 }
                 (None, OpKind::WriteBack { page, value }) => {
@@ -358,7 +362,9 @@ impl World {
             self.report.writes += 1;
             self.report.kept_back += 1;
             self.checker.kept_back(client, file, value);
-            return self.note(|| format!("    client {client} writes {value} to page {page} of its cached file {file}"));
+            return self.note(|| {
+                format!("    client {client} writes {value} to page {page} of its cached file {file}")
+            });
         }
         if here.unwritten().is_some() {
             return;

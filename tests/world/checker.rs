@@ -30,6 +30,8 @@ pub(super) struct Checker {
     sides: Vec<Vec<Side>>,
     /// Until when a client had trouble of its own: whoever hears nothing cannot answer.
     troubled: Vec<u64>,
+    /// Deadlines that have passed in this life of the server.
+    timed_out: u64,
 }
 
 /// What is known of a client and a file.
@@ -72,6 +74,7 @@ impl Checker {
             instant: 1,
             sides: vec![vec![Side::default(); plan.files]; plan.clients],
             troubled: vec![0; plan.clients],
+            timed_out: 0,
         }
     }
 
@@ -107,6 +110,7 @@ impl Checker {
     /// What was not on the disk may be lost; those who have it in their caches will hear that their connections are.
     pub(super) fn server_gone(&mut self) {
         let instant = self.begin();
+        self.timed_out = 0;
         for side in self.sides.iter_mut().flatten() {
             side.lags.get_or_insert(instant);
         }
@@ -161,13 +165,15 @@ impl World {
     /// Takes in what the server grants now, and what became of what it granted before.
     fn observe(&mut self) {
         let Some(machine) = self.server.machine.as_ref() else { return };
-        if machine.stats().anomalies > 0 {
-            self.violate("no invariant of the server is broken", || "an anomaly".to_owned());
-            return;
+        let stats = machine.stats();
+        if stats.anomalies > 0 {
+            return self.violate("no invariant of the server is broken", || "an anomaly".to_owned());
         }
+        let timed_out = stats.breaks_timed_out;
         let before = self.checker.sides.clone();
         for side in self.checker.sides.iter_mut().flatten() {
-            (side.granted, side.reads, side.connected, side.breaking) = (LeaseState::NONE, false, false, false);
+            (side.granted, side.reads, side.connected, side.breaking) =
+                (LeaseState::NONE, false, false, false);
         }
         let snapshot = machine.snapshot();
         for file in &snapshot.files {
@@ -197,6 +203,10 @@ impl World {
         for file in &snapshot.files {
             self.check_exclusion(file);
         }
+        if timed_out > self.checker.timed_out {
+            self.check_deadlines(&before);
+        }
+        self.checker.timed_out = timed_out;
         for client in 0..self.plan.clients {
             for file in 0..self.plan.files {
                 self.check_taken(client, file, before[client][file]);
@@ -222,7 +232,8 @@ impl World {
                 (other.client, other.key) != (lease.client, lease.key) && !other.state.is_empty()
             });
             let foreign = opens.iter().find(|(client, incarnation, held, access, _, oplock)| {
-                let mine = (*client, *incarnation) == (name.client, name.incarnation) && *oplock == OplockLevel::Lease;
+                let mine = (*client, *incarnation) == (name.client, name.incarnation)
+                    && *oplock == OplockLevel::Lease;
                 !mine && (!held.is_empty() || !STAT.contains(*access))
             });
             if other.is_some() || foreign.is_some() || client_of(lease.client) != name.client {
@@ -234,7 +245,8 @@ impl World {
             let other = opens.iter().find(|(_, _, other_held, access, other, _)| {
                 other != id && (!other_held.is_empty() || !STAT.contains(*access))
             });
-            let lease = file.leases.iter().find(|lease| !lease.state.is_empty() && lease.client == guid_of(*client));
+            let lease =
+                file.leases.iter().find(|lease| !lease.state.is_empty() && lease.client == guid_of(*client));
             if held.contains(LeaseState::WRITE) && (other.is_some() || lease.is_some()) {
                 let what = format!("{id:?} beside {other:?}, {lease:?}");
                 self.violate("who has W is alone", || what);
@@ -252,7 +264,8 @@ impl World {
         let cached = &self.clients[client].files[file];
         let stored = &self.server.disk.files[file];
         let pages = cached.pages.iter().zip(stored);
-        let unwritten = pages.filter_map(|(page, stored)| page.unwritten().filter(|value| *value != stored.now));
+        let unwritten =
+            pages.filter_map(|(page, stored)| page.unwritten().filter(|value| *value != stored.now));
         let unwritten = unwritten.max();
         let side = &mut self.checker.sides[client][file];
         let taken = before.granted.difference(side.granted);
@@ -273,28 +286,16 @@ impl World {
         }
     }
 
-    /// Before time passes for the server: whose deadline is it?
-    pub(super) fn check_deadlines(&mut self) {
-        let Some(machine) = self.server.machine.as_ref() else { return };
-        let snapshot = machine.snapshot();
-        let now = self.now;
-        let mut late = Vec::new();
-        for file in &snapshot.files {
-            let at = file_of(file.key);
-            let over = |remaining: Option<std::time::Duration>| remaining.is_some_and(|left| left.as_millis() as u64 <= now.saturating_sub(self.server.seen));
-            for lease in file.leases.iter().filter(|lease| lease.breaking.is_some() && over(lease.remaining)) {
-                let name = LeaseName::of(lease.key);
-                late.push((name.client, name.incarnation, at));
-            }
-            for open in file.opens.iter().filter(|open| open.breaking.is_some() && over(open.remaining)) {
-                let info = self.server.opens.get(&open.file_id.persistent);
-                late.extend(info.map(|info| (info.client, info.incarnation, at)));
-            }
-        }
-        for (client, incarnation, file) in late {
-            if self.clients[client].incarnation == incarnation && self.clients[client].alive {
-                self.check_excuse(client, file);
-                self.checker.sides[client][file].timed_out = true;
+    /// Deadlines have passed: whose were they?
+    fn check_deadlines(&mut self, before: &[Vec<Side>]) {
+        for client in 0..self.plan.clients {
+            for file in 0..self.plan.files {
+                let side = self.checker.sides[client][file];
+                let lost = before[client][file].granted.difference(side.granted);
+                if before[client][file].breaking && !side.breaking && !lost.is_empty() {
+                    self.check_excuse(client, file);
+                    self.checker.sides[client][file].timed_out = true;
+                }
             }
         }
     }
@@ -315,7 +316,10 @@ impl World {
             (0, Some(delivered)) => delivered.max(self.now.saturating_sub(longest)),
         };
         if trouble < since && !(opening && others) {
-            let what = format!("client {client}, file {file}: told at {:?}, in trouble until {trouble}", side.delivered);
+            let what = format!(
+                "client {client}, file {file}: told at {:?}, in trouble until {trouble}",
+                side.delivered
+            );
             self.violate("who hears and speaks answers in time", || what);
         }
     }
@@ -341,8 +345,8 @@ impl World {
                     continue;
                 }
                 if known.flying == 0 && !cut_off && !known.timed_out {
-                    let granted = known.granted;
-                    let what = || format!("client {client}, file {file}: allowed {allowed}, granted {granted}");
+                    let what = format!("client {client}, file {file}: allowed {allowed}: {known:?}");
+                    let what = || what;
                     return self.violate("a cache is allowed what the server grants", what);
                 }
             }
@@ -409,7 +413,12 @@ impl World {
 
     /// The server carries out what was kept back: by whoever may still keep it back, or after a deadline that was missed.
     pub(super) fn check_write_back(&mut self, file_id: FileId, file: usize, page: usize, value: u64) {
-        let Some(client) = self.server.opens.get(&file_id.persistent).map(|open| open.client) else { return };
+        let Some(open) = self.server.opens.get(&file_id.persistent) else { return };
+        let client = open.client;
+        if open.incarnation != self.clients[client].incarnation {
+            // The last words of a client that is gone.
+            return;
+        }
         let side = self.checker.sides[client][file];
         let stored = self.server.disk.files[file][page].now;
         let late = side.doomed.is_some_and(|(below, cause)| value <= below && cause == Cause::Deadline);
@@ -420,7 +429,14 @@ impl World {
     }
 
     /// What is written back is refused only to whom has lost the right to it.
-    pub(super) fn check_refused_write_back(&mut self, client: usize, file: usize, page: usize, value: u64, status: Status) {
+    pub(super) fn check_refused_write_back(
+        &mut self,
+        client: usize,
+        file: usize,
+        page: usize,
+        value: u64,
+        status: Status,
+    ) {
         let side = self.checker.sides[client][file];
         let gone = side.doomed.is_some_and(|(below, _)| value <= below);
         if !gone && self.checker.value(file, page) == value {
@@ -441,7 +457,13 @@ impl World {
     }
 
     /// A promise is broken only when its time is over.
-    pub(super) fn check_loss(&mut self, _client: usize, _handle: &Handle, _reason: LossReason, _status: Status) {
+    pub(super) fn check_loss(
+        &mut self,
+        _client: usize,
+        _handle: &Handle,
+        _reason: LossReason,
+        _status: Status,
+    ) {
         let _ = Server::idle;
     }
 }

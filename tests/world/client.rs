@@ -77,9 +77,19 @@ pub(super) struct Op {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum OpKind {
     /// `fills`: the generation of the cache that the answer may fill.
-    Read { page: usize, begun: u64, fills: Option<u64> },
-    Write { page: usize, value: u64 },
-    WriteBack { page: usize, value: u64 },
+    Read {
+        page: usize,
+        begun: u64,
+        fills: Option<u64>,
+    },
+    Write {
+        page: usize,
+        value: u64,
+    },
+    WriteBack {
+        page: usize,
+        value: u64,
+    },
     Sync,
 }
 
@@ -155,7 +165,7 @@ impl World {
     pub(super) fn start_client(&mut self, client: usize) {
         let hash_key = self.server.hash_key();
         let side = &mut self.clients[client];
-        let (incarnation, serial) = (side.incarnation.wrapping_add(1), side.serial);
+        let (incarnation, serial) = (side.incarnation, side.serial);
         *side = ClientSide::new(&self.plan, hash_key);
         (side.incarnation, side.serial, side.alive) = (incarnation, serial, true);
         self.queue.push(self.now, What::Connect { client, incarnation });
@@ -165,6 +175,7 @@ impl World {
     pub(super) fn crash_client(&mut self, client: usize) {
         let side = &mut self.clients[client];
         (side.alive, side.speaks, side.due) = (false, true, None);
+        side.incarnation = side.incarnation.wrapping_add(1);
         let conns: Vec<_> = side.conns.drain(..).chain(side.dialing.drain(..)).collect();
         for file in &mut side.files {
             *file = CachedFile::new(self.plan.pages);
@@ -256,7 +267,8 @@ impl World {
     }
 
     pub(super) fn arrive_down(&mut self, id: ConnId) {
-        let Some(client) = self.net.conns.get(&id).filter(|conn| conn.at_client).map(|conn| conn.client) else {
+        let Some(client) = self.net.conns.get(&id).filter(|conn| conn.at_client).map(|conn| conn.client)
+        else {
             return;
         };
         if !self.clients[client].speaks {
@@ -312,8 +324,7 @@ impl World {
         }
         side.conns.push(conn);
         side.session = Some(session);
-        let previous =
-            if side.names_previous { PreviousSession::Ended } else { PreviousSession::Unknown };
+        let previous = if side.names_previous { PreviousSession::Ended } else { PreviousSession::Unknown };
         let terms = self.plan.terms;
         self.tell_client(client, Event::Connected { conn, session, previous, terms });
         if self.clients[client].conns.len() < self.plan.channels {
@@ -462,7 +473,14 @@ impl World {
         self.tell_client(client, Event::Open(opening));
     }
 
-    pub(super) fn write_back(&mut self, conn: ConnId, op: u64, file_id: FileId, at: (usize, usize, u64), back: Back) {
+    pub(super) fn write_back(
+        &mut self,
+        conn: ConnId,
+        op: u64,
+        file_id: FileId,
+        at: (usize, usize, u64),
+        back: Back,
+    ) {
         let (file, page, value) = at;
         let client = self.net.conns.get(&conn).map_or(0, |conn| conn.client);
         let sequence = self.clients[client].machine.channel_sequence();

@@ -1,6 +1,9 @@
 //! What goes wrong, and when.
 
-use super::plan::Fault;
+use leasehold::LeaseState;
+
+use super::client::name_of;
+use super::plan::{Fault, Scene};
 use super::queue::What;
 use super::{Weather, World};
 
@@ -41,7 +44,7 @@ impl World {
                 let all = self.random.once_in(2);
                 conns.into_iter().filter(|other| all || *other == conn).for_each(|conn| self.cut(conn));
             }
-            Fault::ServerCrash if self.server.machine.is_some() => {
+            Fault::ServerCrash if self.server.machine.is_some() && !self.owes() => {
                 self.crash_server();
                 (0..self.plan.clients).for_each(|client| self.checker.trouble(client, self.now));
             }
@@ -56,12 +59,26 @@ impl World {
             }
             Fault::ServerCrash | Fault::ClientCrash | Fault::Silence => return false,
             Fault::Jump => {
+                // What is broken is noticed before a deadline passes: see `notice`.
+                self.notice();
                 let most = self.random.pick(&[1_000, 50_000, 400_000]);
                 self.now += self.random.below(most);
                 (0..self.plan.clients).for_each(|client| self.checker.trouble(client, self.now));
             }
         }
         true
+    }
+
+    /// Whether a client that was told to give up W has still to write back: it would come back to a server that has started anew
+    /// with a lease that says less than it holds.
+    fn owes(&self) -> bool {
+        let owes = |side: &super::client::ClientSide| {
+            let mut files = side.files.iter().enumerate();
+            files.any(|(file, cached)| {
+                cached.unwritten() && !side.machine.state(name_of(file)).contains(LeaseState::WRITE)
+            })
+        };
+        self.plan.scene == Scene::Persistent && self.clients.iter().any(owes)
     }
 
     pub(super) fn speaks(&mut self, client: usize) {

@@ -14,15 +14,56 @@ use super::{Wanted, World};
 /// To the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ask {
-    Hello { previous: Option<SessionId>, bind: Option<SessionId> },
-    Create { open: OpenRef, wanted: Wanted, level: OplockLevel, contexts: RequestContexts, replay: Replay, sequence: u16 },
-    Reconnect { open: OpenRef, wanted: Wanted, contexts: RequestContexts, sequence: u16 },
-    Close { open: OpenRef, file_id: FileId },
-    LeaseAck { ack: AckId, body: LeaseAck },
-    OplockAck { ack: AckId, body: OplockBreak },
-    Read { op: u64, file_id: FileId, file: usize, page: usize },
-    Write { op: u64, file_id: FileId, file: usize, page: usize, value: u64, back: Back, sequence: u16 },
-    Sync { op: u64, file_id: FileId, file: usize },
+    Hello {
+        previous: Option<SessionId>,
+        bind: Option<SessionId>,
+    },
+    Create {
+        open: OpenRef,
+        wanted: Wanted,
+        level: OplockLevel,
+        contexts: RequestContexts,
+        replay: Replay,
+        sequence: u16,
+    },
+    Reconnect {
+        open: OpenRef,
+        wanted: Wanted,
+        contexts: RequestContexts,
+        sequence: u16,
+    },
+    Close {
+        open: OpenRef,
+        file_id: FileId,
+    },
+    LeaseAck {
+        ack: AckId,
+        body: LeaseAck,
+    },
+    OplockAck {
+        ack: AckId,
+        body: OplockBreak,
+    },
+    Read {
+        op: u64,
+        file_id: FileId,
+        file: usize,
+        page: usize,
+    },
+    Write {
+        op: u64,
+        file_id: FileId,
+        file: usize,
+        page: usize,
+        value: u64,
+        back: Back,
+        sequence: u16,
+    },
+    Sync {
+        op: u64,
+        file_id: FileId,
+        file: usize,
+    },
     /// The connection is gone.
     End,
 }
@@ -67,6 +108,8 @@ impl Tell {
 pub(super) struct Conn {
     pub client: usize,
     pub incarnation: u8,
+    /// Of the server.
+    life: u32,
     pub up: VecDeque<Ask>,
     pub down: VecDeque<Tell>,
     up_at: u64,
@@ -97,6 +140,7 @@ impl World {
         let conn = Conn {
             client,
             incarnation: self.clients[client].incarnation,
+            life: self.server.life,
             up: VecDeque::new(),
             down: VecDeque::new(),
             up_at: 0,
@@ -174,8 +218,14 @@ impl World {
         conn.at_client = false;
         let up = conn.up.len();
         self.break_off(id, up, 0);
-        if let Some(conn) = self.net.conns.get_mut(&id) {
-            conn.undelivered.extend(conn.down.drain(..).filter_map(|tell| tell.notifies()));
+        let Some(conn) = self.net.conns.get_mut(&id) else { return };
+        conn.undelivered.extend(conn.down.drain(..).filter_map(|tell| tell.notifies()));
+        if !conn.at_server {
+            // The server has noticed before, and learns only now that they did not arrive.
+            let (life, at) = (conn.life, self.now);
+            for (break_id, about) in std::mem::take(&mut conn.undelivered) {
+                self.queue.push(at, What::Undelivered { life, id: break_id, conn: id, about });
+            }
         }
         self.tidy(id);
     }

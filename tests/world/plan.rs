@@ -66,8 +66,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 5] =
-        [Self::Cut, Self::ServerCrash, Self::ClientCrash, Self::Silence, Self::Jump];
+    pub const ALL: [Self; 5] = [Self::Cut, Self::ServerCrash, Self::ClientCrash, Self::Silence, Self::Jump];
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +91,8 @@ pub struct Plan {
     pub wants: Vec<LeaseState>,
     pub overwrites: bool,
     pub denials: bool,
+    /// Opens for attributes alone.
+    pub looks: bool,
     /// Handles that H keeps open, of all files and of one.
     pub kept: (usize, u32),
 }
@@ -141,6 +142,7 @@ impl Plan {
             wants: random.pick(&[&[r, rh, rw, rwh] as &[_], &[rwh], &[r, rwh], &[rh, rwh]]).to_vec(),
             overwrites: random.once_in(2),
             denials: random.once_in(3),
+            looks: scene != Scene::Persistent,
             kept: random.pick(&[(2, 1), (4, 2), (64, 8)]),
         }
     }

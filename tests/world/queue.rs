@@ -15,23 +15,61 @@ pub(super) enum What {
     Up(ConnId),
     Down(ConnId),
     /// An application does something.
-    App { client: usize, incarnation: u8 },
-    Connect { client: usize, incarnation: u8 },
+    App {
+        client: usize,
+        incarnation: u8,
+    },
+    Connect {
+        client: usize,
+        incarnation: u8,
+    },
     /// The file system of the server has opened a file, or carried out an operation.
-    Opened { life: u32, request: RequestId, file_id: FileId },
-    Operated { life: u32, request: RequestId, ticket: Ticket },
+    Opened {
+        life: u32,
+        request: RequestId,
+        file_id: FileId,
+    },
+    Operated {
+        life: u32,
+        request: RequestId,
+        ticket: Ticket,
+    },
     /// The store has made everything durable up to here.
-    Stored { life: u32, up_to: PersistSeq },
-    Undelivered { life: u32, id: BreakId, conn: ConnId, about: LeaseName },
+    Stored {
+        life: u32,
+        up_to: PersistSeq,
+    },
+    Undelivered {
+        life: u32,
+        id: BreakId,
+        conn: ConnId,
+        about: LeaseName,
+    },
     /// The cache of a client has written back, or dropped, a file.
-    Flushed { client: usize, incarnation: u8, file: usize },
-    Purged { client: usize, incarnation: u8, file: usize },
+    Flushed {
+        client: usize,
+        incarnation: u8,
+        file: usize,
+    },
+    Purged {
+        client: usize,
+        incarnation: u8,
+        file: usize,
+    },
     /// What was kept from the server by an operation of an earlier number is sent again.
-    WriteAgain { client: usize, incarnation: u8, op: u64 },
+    WriteAgain {
+        client: usize,
+        incarnation: u8,
+        op: u64,
+    },
     Fault,
     ServerStarts,
-    ClientStarts { client: usize },
-    Speaks { client: usize },
+    ClientStarts {
+        client: usize,
+    },
+    Speaks {
+        client: usize,
+    },
     /// The weather changes.
     Weather,
 }

@@ -15,7 +15,8 @@ impl World {
         while self.report.violation.is_none() && self.unrest().is_some() {
             if self.now > until || !self.advance() {
                 let what = self.unrest().unwrap_or_default();
-                return self.violate("every request is answered, and nobody waits, when all is quiet", || what);
+                return self
+                    .violate("every request is answered, and nobody waits, when all is quiet", || what);
             }
         }
         self.report.quiets += 1;
@@ -24,7 +25,8 @@ impl World {
 
     /// What is not at its end.
     fn unrest(&self) -> Option<String> {
-        let client = (0..self.plan.clients).find_map(|client| Some(format!("client {client}: {}", self.unrest_of(client)?)));
+        let client = (0..self.plan.clients)
+            .find_map(|client| Some(format!("client {client}: {}", self.unrest_of(client)?)));
         let conn = self.net.conns.iter().find(|(_, conn)| {
             !conn.at_client || !conn.at_server || !conn.up.is_empty() || !conn.down.is_empty()
         });
@@ -36,7 +38,8 @@ impl World {
 
     fn unrest_of(&self, client: usize) -> Option<String> {
         let side = &self.clients[client];
-        let opens = || side.opens.values().filter(|open| !open.closing && (open.away || open.file_id.is_none()));
+        let opens =
+            || side.opens.values().filter(|open| !open.closing && (open.away || open.file_id.is_none()));
         if !side.alive || !side.speaks || side.conns.is_empty() {
             Some("not there".to_owned())
         } else if !side.openings.is_empty() || !side.ops.is_empty() {
@@ -97,7 +100,9 @@ impl World {
         if self.report.violation.is_none() && !self.empty() {
             let names: Vec<_> = self.clients.iter().map(|side| side.machine.names()).collect();
             let snapshot = self.server.machine.as_ref().map(leasehold::server::Server::snapshot);
-            self.violate("nothing is left at the end", || format!("names of clients: {names:?}, {snapshot:?}"));
+            self.violate("nothing is left at the end", || {
+                format!("names of clients: {names:?}, {snapshot:?}")
+            });
         }
     }
 

@@ -12,16 +12,16 @@ use leasehold::server::{
 };
 use leasehold::wire::DurableHandleRequestV2;
 use leasehold::{
-    Access, Actor, ClientGuid, ConnId, CreateAction, CreateOptions, FileId, FileKey, HashKey, Instant, Intent,
-    Machine, RequestId, SessionId, Stats, Status, TreeId, UserId,
+    Access, Actor, ClientGuid, ConnId, CreateAction, CreateOptions, FileId, FileKey, HashKey, Instant,
+    Intent, Machine, RequestId, SessionId, Stats, Status, TreeId, UserId,
 };
 
+use super::World;
 use super::client::LeaseName;
 use super::disk::Disk;
 use super::net::{Ask, Back, Tell};
 use super::plan::{Plan, Scene};
 use super::queue::What;
-use super::World;
 
 const USER: UserId = UserId::new([1; 16]);
 
@@ -30,8 +30,6 @@ pub(super) struct ServerSide {
     pub machine: Option<Server>,
     pub life: u32,
     pub due: Option<u64>,
-    /// The time of its last event.
-    pub seen: u64,
     /// Something was said to it since it was looked at.
     pub touched: bool,
     pub sessions: BTreeMap<SessionId, usize>,
@@ -89,7 +87,6 @@ impl ServerSide {
             machine: None,
             life: 0,
             due: None,
-            seen: 0,
             touched: false,
             sessions: BTreeMap::new(),
             ended: Vec::new(),
@@ -131,7 +128,7 @@ impl World {
         let mut config = Config::new(hash_key, RouteSeed::new([6; 16]), side.disk.serials);
         config.persistence = self.plan.scene == Scene::Persistent;
         side.machine = Some(Server::new(config));
-        (side.touched, side.seen) = (true, self.now);
+        side.touched = true;
         let records = &side.disk.records;
         side.opens.retain(|persistent, _| records.contains_key(persistent));
         if config.persistence {
@@ -171,10 +168,6 @@ impl World {
 
     pub(super) fn tell_server(&mut self, event: Event) {
         let now = Instant::from_millis(self.now);
-        if self.server.due.is_some_and(|due| due <= self.now) {
-            // Time passes in any call.
-            self.check_deadlines();
-        }
         let Some(machine) = self.server.machine.as_mut() else { return };
         let mut actions = mem::take(&mut self.server.spare);
         let told = self.history.is_some().then(|| format!("    > server {event:?}"));
@@ -190,7 +183,6 @@ impl World {
 
     pub(super) fn server_time_passes(&mut self) {
         let now = Instant::from_millis(self.now);
-        self.check_deadlines();
         let Some(machine) = self.server.machine.as_mut() else { return };
         let mut actions = mem::take(&mut self.server.spare);
         machine.handle_timeout(now, &mut actions);
@@ -202,7 +194,7 @@ impl World {
     fn after_server(&mut self, mut actions: Vec<Action>) {
         let due = self.server.machine.as_ref().and_then(Server::poll_timeout);
         self.server.due = due.map(Instant::as_millis);
-        (self.server.touched, self.server.seen) = (true, self.now);
+        self.server.touched = true;
         for action in actions.drain(..) {
             self.witness("server", &action);
             self.perform_server(action);
@@ -257,6 +249,18 @@ impl World {
         self.send_down(id, Tell::Welcome { session });
     }
 
+    /// The server hears at once of all connections that are broken.
+    pub(super) fn notice(&mut self) {
+        let broken = self.net.conns.iter().filter(|(_, conn)| conn.cut && conn.at_server);
+        let broken: Vec<_> = broken.map(|(id, _)| *id).collect();
+        for id in broken {
+            if let Some(conn) = self.net.conns.get_mut(&id) {
+                conn.up.clear();
+            }
+            self.hang_up_at_server(id);
+        }
+    }
+
     fn hang_up_at_server(&mut self, id: ConnId) {
         let Some(conn) = self.net.conns.get_mut(&id) else { return };
         conn.at_server = false;
@@ -274,7 +278,8 @@ impl World {
         }
         // What did not arrive is reported before the end of the connection, or behind it.
         let life = self.server.life;
-        let (before, behind): (Vec<_>, Vec<_>) = undelivered.into_iter().partition(|_| self.random.once_in(2));
+        let (before, behind): (Vec<_>, Vec<_>) =
+            undelivered.into_iter().partition(|_| self.random.once_in(2));
         for (break_id, about) in before {
             self.undelivered(break_id, id);
             self.lands(about);
@@ -307,7 +312,8 @@ impl World {
     }
 
     fn abandon(&mut self, which: impl Fn(&super::net::Conn) -> bool) {
-        let conns: Vec<_> = self.net.conns.iter().filter(|(_, conn)| which(conn)).map(|(id, _)| *id).collect();
+        let conns: Vec<_> =
+            self.net.conns.iter().filter(|(_, conn)| which(conn)).map(|(id, _)| *id).collect();
         for id in conns {
             self.abandon_conn(id);
             if let Some(conn) = self.net.conns.get_mut(&id) {
@@ -503,7 +509,8 @@ impl World {
 
     /// A CREATE that gives an open back has its number counted anew.
     fn restart_sequence(&mut self, request: RequestId, file_id: FileId) {
-        let Some(Request { ask: Ask::Reconnect { sequence, .. }, .. }) = self.server.asked.get(&request) else {
+        let Some(Request { ask: Ask::Reconnect { sequence, .. }, .. }) = self.server.asked.get(&request)
+        else {
             return;
         };
         let sequence = ChannelSequence::new(*sequence);
@@ -537,7 +544,9 @@ impl World {
         }
         let mut action = CreateAction::Opened;
         let ask = self.server.asked.get(&request).map(|pending| pending.ask);
-        if let Some(Ask::Create { wanted, .. }) = ask.filter(|ask| matches!(ask, Ask::Create { wanted, .. } if wanted.disposition.overwrites())) {
+        if let Some(Ask::Create { wanted, .. }) =
+            ask.filter(|ask| matches!(ask, Ask::Create { wanted, .. } if wanted.disposition.overwrites()))
+        {
             action = CreateAction::Overwritten;
             let value = self.fresh_value();
             for page in &mut self.server.disk.files[wanted.file] {

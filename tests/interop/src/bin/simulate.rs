@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use leasehold_interop::world::{Options, Report, Scene, World};
 
 /// How much of a line is shown.
-const WIDTH: usize = 400;
+const WIDTH: usize = 1200;
 
 struct Arguments {
     first: u64,
@@ -47,7 +47,11 @@ fn main() -> ExitCode {
         if let Some(violation) = &report.violation {
             println!("seed {seed}: {violation}");
             show(&Options { seed, ..arguments.options }, violation.step.saturating_sub(arguments.last));
-            println!("found after {:.1} s by seed {seed}: {}", start.elapsed().as_secs_f64(), violation.check);
+            println!(
+                "found after {:.1} s by seed {seed}: {}",
+                start.elapsed().as_secs_f64(),
+                violation.check
+            );
             return ExitCode::FAILURE;
         }
     }
@@ -67,11 +71,13 @@ fn show(options: &Options, from: u64) {
 }
 
 fn arguments(mut args: impl Iterator<Item = String>) -> Option<Arguments> {
-    let mut arguments = Arguments { first: 1, seeds: 1, seconds: None, last: 40, options: Options::new(1, 100_000) };
+    let mut arguments =
+        Arguments { first: 1, seeds: 1, seconds: None, last: 40, options: Options::new(1, 100_000) };
     while let Some(option) = args.next() {
         let value = args.next()?;
         let number = || value.parse::<u64>().ok().filter(|number| *number > 0);
-        let few = |most| number().filter(|number| *number <= most).and_then(|number| usize::try_from(number).ok());
+        let few =
+            |most| number().filter(|number| *number <= most).and_then(|number| usize::try_from(number).ok());
         let options = &mut arguments.options;
         match option.as_str() {
             "--seed" => arguments.first = value.parse().ok()?,
