@@ -572,7 +572,9 @@ impl World {
             client::Action::Ready { open, .. } => self.clients[who].ready = Some(open),
             client::Action::Failed { status, .. } => return Err(status.to_string().into()),
             client::Action::SendOplockAck { .. } => return Err("nobody has an oplock here".into()),
-            client::Action::SendReconnect { .. }
+            client::Action::Persist { .. }
+            | client::Action::Restored { .. }
+            | client::Action::SendReconnect { .. }
             | client::Action::RenewSession { .. }
             | client::Action::Away { .. }
             | client::Action::Regained { .. } => return Err("nothing comes back here".into()),

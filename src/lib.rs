@@ -8,7 +8,7 @@
 //!
 //! * [`wire`]: byte-exact codecs of the create contexts and break messages of MS-SMB2. No allocation, no panic.
 //! * [`server`]: leases, oplocks, share modes, byte-range locks and directories: who is granted what, what breaks, what waits.
-//! * [`persist`]: records of what must outlive the server, and the changes that a store carries out.
+//! * [`persist`]: records of what must outlive the server or the client, and the changes that a store carries out.
 //! * [`client`]: tells a cache what it may do, answers breaks when the cache is ready, keeps handles, and has them back after a loss.
 //!
 //! # A driver
@@ -74,7 +74,7 @@
 //! | `persist/` | records of such opens, and the changes of a store | 3.3.1.10 |
 //! | `server/breaking.rs` | breaks in flight, deadlines | 3.3.4.6, 3.3.4.7, 3.3.2.1, 3.3.2.5, 3.3.6 |
 //! | `server/profile.rs` | where deployed servers differ | |
-//! | `persist/record.rs` | records of persistent opens as octets | 3.3.1.10 |
+//! | `persist/record.rs`, `persist/client.rs` | records of persistent opens, and of a client's, as octets | 3.3.1.10, 3.2.1.4 |
 //! | `persist/seal.rs` | the same, encrypted and authenticated | |
 //! | `client/creating.rs`, `client/opening.rs` | opens and closes at the client | 3.2.4.3, 3.2.5.7 |
 //! | `client/asking.rs`, `client/policy.rs` | which lease or oplock to ask for | 3.2.4.3, 3.2.4.3.8 |
@@ -85,6 +85,7 @@
 //! | `client/durability.rs` | what lets an open outlive its connection | 3.2.4.3.5, 3.2.5.7 |
 //! | `client/losing.rs`, `client/away.rs` | connections and sessions that are lost | 3.2.7.1 |
 //! | `client/returning.rs`, `client/retry.rs` | opens that are asked for again, and what follows from each answer | 3.2.4.4, 3.2.5.8 |
+//! | `client/records.rs` | opens that outlive the client: what is stored, the restart | 3.2.1.4, 3.2.4.4 |
 //! | `client/buckets.rs` | numbers for LOCK requests | 3.2.4.19 |
 //! | `store/` | tables, lists and timers, which know nothing of SMB | |
 //!

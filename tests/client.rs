@@ -23,6 +23,8 @@ mod chaos;
 mod coming_back;
 #[path = "client/directories.rs"]
 mod directories;
+#[path = "client/field.rs"]
+mod field;
 #[path = "client/kept.rs"]
 mod kept;
 #[path = "client/limits.rs"]
@@ -33,6 +35,8 @@ mod oplocks;
 mod policy;
 #[path = "client/races.rs"]
 mod races;
+#[path = "client/records.rs"]
+mod records;
 #[path = "client/replay.rs"]
 mod replay;
 #[path = "client/review.rs"]

@@ -601,6 +601,7 @@ impl World {
                 peer.bereft = true;
                 self.counts.lost += 1;
             }
+            client::Action::Persist { .. } | client::Action::Restored { .. } => panic!("nothing is stored"),
             client::Action::RenewSession { .. } => panic!("no session ends"),
             client::Action::Failed { .. } => self.peers[who].opening = false,
         }

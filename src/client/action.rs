@@ -1,6 +1,7 @@
 //! What a client machine has its driver do.
 
 use super::{AckId, FileRef, LossReason, OpenRef, Renewal};
+use crate::persist::ClientChange;
 use crate::state::{LeaseState, OplockLevel};
 use crate::status::Status;
 use crate::types::{ConnId, FileId, RequestId};
@@ -10,6 +11,12 @@ use crate::wire::{LeaseAck, OplockBreak, RequestContexts};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "a driver that ignores a new duty must not compile")]
 pub enum Action {
+    /// Store, if [`ClientConfig::persistence`](super::ClientConfig::persistence) says so. It comes before everything that rests on it: a
+    /// driver that carries out what follows only when this is durable loses no handle by a crash.
+    Persist {
+        /// The change.
+        change: ClientChange,
+    },
     /// Send a CREATE for the application's request; answer with `Event::Created`.
     SendCreate {
         /// The application's request: it says name, access and disposition.
@@ -110,6 +117,13 @@ pub enum Action {
         request: RequestId,
         /// Why.
         status: Status,
+    },
+    /// The open of a record. It is away: what follows is as after `Away`; an open that nobody needs is closed, and nothing said of it.
+    Restored {
+        /// [`ClientRecord::id`](crate::persist::ClientRecord::id)
+        id: u64,
+        /// The open.
+        open: OpenRef,
     },
     /// An open has no connection, and may come back: `Regained` or `Lost` follows. Nothing can be read or written through it; what
     /// the cache has, dirty data too, it keeps.

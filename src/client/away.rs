@@ -16,6 +16,7 @@ pub(super) struct Away {
     /// What the cache was allowed before.
     pub(super) held: LeaseState,
     pub(super) phase: Phase,
+    pub(super) holder: Holder,
     pub(super) deadline: Option<TimerId>,
 }
 
@@ -37,6 +38,16 @@ pub(super) enum Phase {
     Delayed {
         timer: TimerId,
     },
+}
+
+/// Which session the server may still have the open under: a reconnect does not find it then (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// The one before, if it was not said to have ended.
+    Former,
+    /// The present one: a reconnect was under way on a channel that is gone, and may have arrived.
+    Present,
+    Nobody,
 }
 
 /// Whether the deadline has passed while an answer was awaited: the answer decides then, and there is no further try.
@@ -61,6 +72,8 @@ pub enum LossReason {
     Expired,
     /// The server has it no more, or does not give it back: `status` says what it answered.
     Refused,
+    /// The server has closed it: `status` is what it answered to a request.
+    Closed,
     /// It was tried as often as [`Retry`](super::Retry) says: `status` is the last answer.
     GivenUp,
 }
@@ -73,7 +86,8 @@ impl Client {
         self.unidentify(slot);
         let deadline = self.timers.start(self.now.saturating_add(timeout), Due::Deadline(slot));
         if let Some(open) = self.opens.get_mut(slot) {
-            open.away = Some(Away { held, phase: Phase::Waiting, deadline: Some(deadline) });
+            open.away =
+                Some(Away { held, phase: Phase::Waiting, holder: Holder::Former, deadline: Some(deadline) });
         }
         self.enqueue(slot);
     }
@@ -123,6 +137,13 @@ impl Client {
             Phase::Waiting => self.queue.insert(place, slot),
             Phase::Sent { .. } | Phase::Delayed { .. } => self.queue.remove(&place),
         };
+    }
+
+    /// Which session may hold the open at the server.
+    pub(super) fn held_by(&mut self, slot: OpenSlot, holder: Holder) {
+        if let Some(away) = self.opens.get_mut(slot).and_then(|open| open.away.as_mut()) {
+            away.holder = holder;
+        }
     }
 
     /// A timer has run out.

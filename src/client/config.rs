@@ -34,6 +34,9 @@ pub struct ClientConfig {
     pub create_timeout: Duration,
     /// How long a server keeps a durable open that has no time on the wire: the longest that is known (<335>).
     pub durable_timeout: Duration,
+    /// Whether opens that a server keeps are to be found again after a restart of the client itself: by records, see
+    /// [`ClientRecord`](crate::persist::ClientRecord). Without, nothing is stored.
+    pub persistence: bool,
     /// What to ask for.
     pub policy: Policy,
 }
@@ -54,6 +57,7 @@ impl ClientConfig {
             replays: 3,
             create_timeout: Duration::from_secs(60),
             durable_timeout: Duration::from_secs(16 * 60),
+            persistence: false,
             policy: Policy::Windows,
         }
     }

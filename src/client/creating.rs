@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::action::{Replay, Served};
 use super::asking::{ask, directory_leasing};
 use super::away::Phase;
-use super::durability::{Durability, wish};
+use super::durability::wish;
 use super::event::CreateReply;
 use super::file::File;
 use super::grant::apply;
@@ -16,7 +16,6 @@ use super::{Action, Client, Due, FileRef, FileSlot, Identified, Misuse, Named, O
 use super::{open_ref, open_slot};
 use crate::state::{LeaseState, OplockLevel};
 use crate::status::Status;
-use crate::store::list::Links;
 use crate::types::{ConnId, FileId, LeaseKey};
 use crate::wire::{Lease, RequestContexts};
 
@@ -25,52 +24,20 @@ pub(super) struct Taken;
 
 impl Client {
     pub(super) fn open(&mut self, opening: Opening, out: Out<'_>) -> Result<(), Misuse> {
-        let Some((conn, terms)) = self.conns.first().copied() else { return Err(Misuse::UnknownConnection) };
+        let Some((_, terms)) = self.conns.first().copied() else { return Err(Misuse::UnknownConnection) };
         let Opening { request, file: name, key, .. } = opening;
-        let known = self.files.find(name);
-        if known.is_none() {
-            self.check_key(key)?;
-        }
         // The root of a share has no directory; where directories have no leases, nobody looks at their keys.
         let parent = opening.parent.filter(|_| directory_leasing(terms));
-        if let Some((directory, directory_key)) = parent {
-            self.check_parent(known, name, directory)?;
-            if self.files.find(directory).is_none() {
-                self.check_key(directory_key)?;
-                if known.is_none() && directory_key == key {
-                    return Err(Misuse::LeaseKey);
-                }
-            }
-        }
-        if self.take_up(known, &opening, out) {
+        self.check_names(name, key, parent)?;
+        if self.take_up(self.files.find(name), &opening, out) {
             return Ok(());
         }
-        let slot = if self.opens.len() < self.config.opens {
-            known.or_else(|| self.remember(name, key))
-        } else {
-            None
-        };
-        if let (Some(slot), Some((directory, directory_key))) = (slot, parent) {
-            self.adopt(slot, directory, directory_key);
-        }
+        let slot = if self.opens.len() < self.config.opens { self.enter(name, key, parent) } else { None };
         let Some((slot, file)) = slot.and_then(|slot| Some((slot, self.files.get_mut(slot)?))) else {
             out.push(Action::Failed { request, status: Status::INSUFFICIENT_RESOURCES });
             return Ok(());
         };
-        let open = self.opens.insert(Open {
-            file: slot,
-            conn,
-            away: None,
-            asked: opening,
-            under: Under::Oplock(Level::None),
-            stage: Stage::Creating,
-            durability: Durability::None,
-            serial: self.serial,
-            tries: 0,
-            ask: None,
-            in_file: Links::default(),
-            in_kept: Links::default(),
-        });
+        let open = self.opens.insert(Open::new(slot, opening, self.serial));
         self.serial = self.serial.saturating_add(1);
         file.opens.push_back(&mut self.opens, open, |open| &mut open.in_file);
         let clears = self.clear_the_way(slot, &opening);
@@ -110,6 +77,40 @@ impl Client {
             if open.tries > 0 && open.durability.replayable() { Replay::Again } else { Replay::First };
         let (request, open) = (open.asked.request, open_ref(slot));
         out.push(Action::SendCreate { request, open, conn, level: asked.level(), replay, contexts });
+    }
+
+    /// Whether a name and its directory fit what is known of names. A key counts if its name has none yet.
+    pub(super) fn check_names(
+        &self,
+        name: FileRef,
+        key: LeaseKey,
+        parent: Option<(FileRef, LeaseKey)>,
+    ) -> Result<(), Misuse> {
+        let known = self.files.find(name);
+        if known.is_none() {
+            self.check_key(key)?;
+        }
+        let Some((directory, directory_key)) = parent else { return Ok(()) };
+        self.check_parent(known, name, directory)?;
+        if self.files.find(directory).is_some() {
+            return Ok(());
+        }
+        self.check_key(directory_key)?;
+        if known.is_none() && directory_key == key { Err(Misuse::LeaseKey) } else { Ok(()) }
+    }
+
+    /// The name, with its directory; `None` if there is no room for it.
+    pub(super) fn enter(
+        &mut self,
+        name: FileRef,
+        key: LeaseKey,
+        parent: Option<(FileRef, LeaseKey)>,
+    ) -> Option<FileSlot> {
+        let slot = self.files.find(name).or_else(|| self.remember(name, key))?;
+        if let Some((directory, directory_key)) = parent {
+            self.adopt(slot, directory, directory_key);
+        }
+        Some(slot)
     }
 
     /// A new key is no other name's, and none that servers ignore.
@@ -188,7 +189,7 @@ impl Client {
         let (file, under, request) = (record.file, record.under, record.asked.request);
         self.answer_to_create(file, under);
         match result {
-            // Sheet durable 5.6 <193>: the first is under way still, or the server is failing over.
+            // MS-SMB2 <193>: the first is under way still, or the server is failing over.
             Err(Status::FILE_NOT_AVAILABLE) if self.may_replay(slot) => self.replay_later(slot),
             Err(status) => {
                 self.forget(slot);
@@ -303,7 +304,10 @@ impl Client {
     pub(super) fn forget(&mut self, slot: OpenSlot) {
         self.no_longer_kept(slot);
         self.unidentify(slot);
-        let Some(file) = self.opens.get(slot).map(|open| open.file) else { return };
+        let Some((file, saved)) = self.opens.get_mut(slot).map(|open| (open.file, open.saved.take())) else {
+            return;
+        };
+        self.erased.extend(saved.map(|record| record.id));
         if let Some(file) = self.files.get_mut(file) {
             file.opens.remove(&mut self.opens, slot, |open| &mut open.in_file);
         }
@@ -324,6 +328,8 @@ impl Client {
         let open = self.opens.get_mut(open_slot(open)).ok_or(Misuse::UnknownOpen)?;
         let Stage::Live { .. } = open.stage else { return Err(Misuse::UnknownOpen) };
         open.durability = open.durability.resilient(timeout);
+        let file = open.file;
+        self.touch(file);
         Ok(())
     }
 }

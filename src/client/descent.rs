@@ -1,7 +1,7 @@
 //! The way down from what is held: less is allowed, then written back, dropped, closed, answered (MS-SMB2 3.2.5.19).
 
 use super::file::{Answer, Cache, File, Presence, Task, Turn};
-use super::open::{Debt, Stage, Under};
+use super::open::{Debt, Open, Stage, Under};
 use super::open_ref;
 use super::{AckId, Acked, Action, Client, FileRef, FileSlot, Misuse, Out, Sent};
 use crate::state::LeaseState;
@@ -28,6 +28,7 @@ impl Client {
 
     /// Does the next thing that a file needs, as far as it can go: allow less, write back, drop, close, answer, allow more.
     pub(super) fn descend(&mut self, slot: FileSlot, out: Out<'_>) {
+        self.touch(slot);
         self.part(slot);
         let away = self.away(slot);
         let Some(file) = self.files.get_mut(slot) else { return };
@@ -38,9 +39,11 @@ impl Client {
             file.allowed = less;
             out.push(Action::Allow { file: name, state: less });
         }
-        if away {
+        // Who waits for an answer here does not wait for a handle that may never come back.
+        if away && !self.can_answer(slot) {
             return;
         }
+        let Some(file) = self.files.get_mut(slot) else { return };
         // What is being dropped is not written back meanwhile: nothing is dirty while a purge goes on.
         let purging = matches!(file.descent.purge, Task::Running | Task::Again);
         if file.descent.flush == Task::Due && !purging {
@@ -61,6 +64,9 @@ impl Client {
         self.close_what_is_done(slot, out);
         self.answer(slot, out);
         self.answer_oplocks(slot, out);
+        if away {
+            return;
+        }
         let Some(file) = self.files.get_mut(slot) else { return };
         if file.allowed != file.held() {
             file.allowed = file.held();
@@ -68,6 +74,23 @@ impl Client {
         }
         self.enqueue_creates(slot);
         self.dismiss(slot);
+    }
+
+    /// Whether a break can be answered while other opens of the name are away: one that is here has been told, and writes back what
+    /// has to be. Choice: what only an open that is away may write waits for it, as long as the server does.
+    fn can_answer(&self, slot: FileSlot) -> bool {
+        let Some(file) = self.files.get(slot) else { return false };
+        let here = || {
+            let opens = file.opens.iter(&self.opens, |open| &open.in_file).map(|(_, open)| open);
+            opens.filter(|open| open.away.is_none() && open.stage.usable())
+        };
+        let told = |open: &Open| match (file.descent.answer, open.stage) {
+            (_, Stage::Live { oplock: Debt::Due, .. }) => true,
+            (Answer::Due { .. }, _) => open.under == Under::Lease,
+            (Answer::None, _) => false,
+        };
+        let clean = file.descent.flush == Task::Idle;
+        here().any(told) && (clean || here().any(|open| open.asked.may_write()))
     }
 
     /// Forgets a name that nobody needs any more, and then its directory, and so on.
@@ -99,7 +122,7 @@ impl Client {
         let (mut held, mut state, mut oplocks) = (file.creating > 0, file.state, LeaseState::NONE);
         while let Some((open_slot, open)) = next.and_then(|slot| Some((slot, self.opens.get_mut(slot)?))) {
             next = open.in_file.next();
-            // Sheet durable 5.2: without BATCH or H the server will not keep it. Of one that is away, its answer says so; of one that
+            // MS-SMB2 <342>: without BATCH or H the server will not keep it. Of one that is away, its answer says so; of one that
             // is to close, what is held says nothing: it has been given up here, and is kept there.
             if matches!(open.stage, Stage::Live { .. } | Stage::Kept { .. }) && open.away.is_none() {
                 open.durability = open.durability.beside(open.caches(state));
@@ -128,7 +151,7 @@ impl Client {
         let mut next = file.opens.head();
         while let Some((open_slot, open)) = next.and_then(|slot| Some((slot, self.opens.get_mut(slot)?))) {
             next = open.in_file.next();
-            if waits && open.under == Under::Lease {
+            if open.away.is_some() || (waits && open.under == Under::Lease) {
                 continue;
             }
             if let Stage::Parting { file_id } = open.stage {
@@ -151,7 +174,9 @@ impl Client {
         let turn = core::mem::replace(&mut file.turn, Turn::First);
         let (key, state) = (file.key, file.state.intersection(told).normalized());
         let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
-        let left = opens.find(|(_, open)| open.holds_lease()).map(|(via, open)| (via, open.conn));
+        let left = opens
+            .find(|(_, open)| open.holds_lease() && open.away.is_none())
+            .map(|(via, open)| (via, open.conn));
         drop(opens);
         let Some((via, conn)) = left else { return };
         let ack = self.sent(conn, Acked::Lease { file: slot, state, turn });

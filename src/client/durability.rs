@@ -6,6 +6,7 @@ use super::asking::Ask;
 use super::level::Level;
 use super::open::Under;
 use super::opening::Opening;
+use crate::persist::Promise;
 use crate::server::{Capabilities, ShareFlags, Terms};
 use crate::state::{Dialect, LeaseState};
 use crate::types::{CreateGuid, FileId};
@@ -67,6 +68,26 @@ pub(super) fn wish(terms: Terms, opening: &Opening, ask: Ask) -> Durability {
 }
 
 impl Durability {
+    /// What a record says of it, and the time in which the server keeps the open; `None` if it does not.
+    pub(super) fn to_record(self) -> Option<(Promise, Duration)> {
+        match self {
+            Self::None => None,
+            Self::V1 { timeout } => Some((Promise::V1, timeout)),
+            Self::V2 { guid, timeout } => Some((Promise::V2(guid), timeout)),
+            Self::Persistent { guid, timeout } => Some((Promise::Persistent(guid), timeout)),
+            Self::Resilient { guid, timeout } => Some((Promise::Resilient(guid), timeout)),
+        }
+    }
+
+    pub(super) fn from_record(promise: Promise, timeout: Duration) -> Self {
+        match promise {
+            Promise::V1 => Self::V1 { timeout },
+            Promise::V2(guid) => Self::V2 { guid, timeout },
+            Promise::Persistent(guid) => Self::Persistent { guid, timeout },
+            Promise::Resilient(guid) => Self::Resilient { guid, timeout },
+        }
+    }
+
     /// What a CREATE response grants of what was asked for. `unsaid` is the time of a promise that has none on the wire.
     pub(super) fn granted(self, contexts: &ResponseContexts, unsaid: Duration) -> Self {
         let time = |timeout| if timeout == 0 { unsaid } else { Duration::from_millis(u64::from(timeout)) };

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::{AckId, FileRef, OpenRef, Opening};
+use crate::persist::ClientRecord;
 use crate::server::Terms;
 use crate::state::OplockLevel;
 use crate::status::Status;
@@ -14,6 +15,15 @@ use crate::wire::{LeaseBreak, OplockBreak, ResponseContexts};
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[non_exhaustive]
 pub enum Event {
+    /// An open of a former life of this client, from its record: before the first connection, in the order of their ids, under the same
+    /// ClientGuid. Answered by `Restored`, and later by `Regained` or `Lost`, if anybody needs it. A name has of its cache what is told of it then: `Flush`,
+    /// `Purge`, `Allow`; of a name without a record nothing in the cache is of use.
+    Restore {
+        /// The record.
+        record: ClientRecord,
+        /// How long ago the former life ended, as far as it is known: so much less of what the server has promised is left.
+        elapsed: Duration,
+    },
     /// A connection is there, with a valid session on it.
     Connected {
         /// The connection.
@@ -73,6 +83,15 @@ pub enum Event {
     Release {
         /// The open.
         open: OpenRef,
+    },
+    /// The server does not know an open any more, which a READ, WRITE or other request through it has shown: STATUS_FILE_CLOSED (an
+    /// administrator, or another with the same AppInstanceId, MS-SMB2 3.3.5.9.13), STATUS_NETWORK_NAME_DELETED (its tree connect is gone, and
+    /// every open under it). What it held is held no more, and no break will say so. Answered by `Lost`.
+    HandleLost {
+        /// The open.
+        open: OpenRef,
+        /// What the server answered.
+        status: Status,
     },
     /// A CLOSE was answered, whatever the answer.
     Closed {

@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::away::{LossReason, Overdue, Phase};
+use super::away::{Holder, LossReason, Overdue, Phase};
 use super::event::SessionLoss;
 use super::file::{File, Turn};
 use super::open::{Debt, Open, Stage};
-use super::open_ref;
 use super::{Acked, Action, Client, FileSlot, Misuse, OpenSlot, Out};
+use super::{OpenRef, open_ref, open_slot};
 use crate::state::LeaseState;
 use crate::status::Status;
 use crate::types::{ConnId, SessionId};
@@ -44,11 +44,24 @@ impl Client {
     }
 
     /// Another session takes the place of one that was not said to have ended: nothing is open under it.
-    pub(super) fn supersede(&mut self, session: SessionId, out: Out<'_>) {
-        if !self.conns.is_empty() && self.session.id.is_some_and(|before| before != session) {
+    /// Says whether that was so.
+    pub(super) fn supersede(&mut self, session: SessionId, out: Out<'_>) -> bool {
+        let other = !self.conns.is_empty() && self.session.id.is_some_and(|before| before != session);
+        if other {
             self.session.valid = false;
             self.all_lost(LossReason::SessionDeleted, out);
         }
+        other
+    }
+
+    /// The server has closed an open by itself. One that is away, or about to close, has its end in another way.
+    pub(super) fn handle_lost(&mut self, open: OpenRef, status: Status, out: Out<'_>) -> Result<(), Misuse> {
+        let slot = open_slot(open);
+        let open = self.opens.get(slot).ok_or(Misuse::UnknownOpen)?;
+        if open.away.is_none() && open.stage.usable() {
+            self.lost(slot, LossReason::Closed, status, out);
+        }
+        Ok(())
     }
 
     /// The opens that meet a condition, in the order in which they were opened, and their files.
@@ -95,6 +108,7 @@ impl Client {
             if let Some(Phase::Sent { overdue: Overdue::Yes, .. }) = open.away.map(|away| away.phase) {
                 self.lost(slot, LossReason::Expired, Status::CONNECTION_DISCONNECTED, out);
             } else {
+                self.held_by(slot, Holder::Present);
                 self.waits(slot, Phase::Waiting);
             }
         }
@@ -149,8 +163,15 @@ impl Client {
                 Some(_) if !stays(&open) && open.stage != Stage::Creating => {
                     self.lost(slot, reason, Status::CONNECTION_DISCONNECTED, out);
                 }
-                Some(Phase::Sent { .. }) => self.try_again(slot, Status::CONNECTION_DISCONNECTED, out),
-                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {}
+                Some(Phase::Sent { .. }) => {
+                    self.held_by(slot, Holder::Former);
+                    self.try_again(slot, Status::CONNECTION_DISCONNECTED, out);
+                }
+                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {
+                    if open.away.is_some_and(|away| away.holder == Holder::Present) {
+                        self.held_by(slot, Holder::Former);
+                    }
+                }
             }
         }
     }

@@ -3,6 +3,9 @@
 //! One [`Client`] stands for one ClientGuid at one server. It owns the lease keys, states and epochs of the names in use,
 //! and the opens under them; it never touches data. The application's cache is asked to write back and to forget, and only
 //! then is the server told.
+//!
+//! What a cluster's witness says (MS-SWN) needs no event of its own: of a server that is offline, or of a client that is to move, the
+//! driver ends the connections ([`Event::Disconnected`], MS-SMB2 3.2.4.27, 3.2.4.29), and connects anew where it was told to.
 
 mod action;
 mod asking;
@@ -22,6 +25,7 @@ mod losing;
 mod open;
 mod opening;
 mod policy;
+mod records;
 mod refs;
 mod retry;
 mod returning;
@@ -84,6 +88,12 @@ pub enum Misuse {
     /// An event names an open that is not there, or not in that stage.
     #[error("no such open")]
     UnknownOpen,
+    /// A record after the first connection, or twice.
+    #[error("records come before the first connection, and once")]
+    Restore,
+    /// A record for which there is no room: the limits are lower than in the life that wrote it.
+    #[error("there is no room for this record")]
+    Full,
     /// An answer to nothing that was asked.
     #[error("nothing was asked of this file")]
     UnknownFile,
@@ -187,6 +197,9 @@ pub struct Client {
     /// Oldest first.
     acks: Vec<Sent>,
     next_ack: u64,
+    /// Names whose records may have changed in this call, and records that are to go.
+    touched: Vec<FileSlot>,
+    erased: Vec<u64>,
 }
 
 type Out<'a> = &'a mut Vec<Action>;
@@ -213,6 +226,8 @@ impl Client {
             timers: Timers::default(),
             acks: Vec::new(),
             next_ack: 0,
+            touched: Vec::new(),
+            erased: Vec::new(),
             config,
         }
     }
@@ -256,17 +271,21 @@ impl Machine for Client {
 
     fn handle(&mut self, now: Instant, event: Event, out: Out<'_>) -> Result<(), Misuse> {
         self.now = self.now.max(now);
+        let start = out.len();
         self.take(event, out)?;
         self.pump(out);
+        self.persist(start, out);
         Ok(())
     }
 
     fn handle_timeout(&mut self, now: Instant, out: Out<'_>) {
         self.now = self.now.max(now);
+        let start = out.len();
         while let Some(due) = self.timers.expire(self.now) {
             self.due(due, out);
         }
         self.pump(out);
+        self.persist(start, out);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -285,10 +304,12 @@ impl Client {
                 if other && !self.conns.is_empty() {
                     return Err(Misuse::OtherSession);
                 }
-                self.supersede(session, out);
-                self.conns.push((conn, terms));
+                // Another session is not on the connections that are there: what goes out goes out on this one.
+                let at = if self.supersede(session, out) { 0 } else { self.conns.len() };
+                self.conns.insert(at, (conn, terms));
                 self.session_ready(session, previous);
             }
+            Event::Restore { record, elapsed } => return self.restore(&record, elapsed, out),
             Event::SessionReady { session, previous } => {
                 if self.conns.is_empty() {
                     return Err(Misuse::UnknownConnection);
@@ -305,6 +326,7 @@ impl Client {
             Event::Created { open, result } => return self.created(open, result, out),
             Event::Reconnected { open, result } => return self.reconnected(open, result, out),
             Event::Resilient { open, timeout } => return self.resilient(open, timeout),
+            Event::HandleLost { open, status } => return self.handle_lost(open, status, out),
             Event::Release { open } => return self.release(open, out),
             Event::Closed { open } => return self.closed(open, out),
             Event::Flushed { file } => {

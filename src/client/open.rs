@@ -1,11 +1,14 @@
 //! An open, from the moment when its CREATE goes out.
 
+use alloc::boxed::Box;
+
 use super::asking::Ask;
 use super::away::Away;
 use super::durability::Durability;
 use super::level::Level;
 use super::opening::Opening;
 use super::{FileSlot, OpenSlot};
+use crate::persist::ClientRecord;
 use crate::state::LeaseState;
 use crate::store::list::Links;
 use crate::types::{ConnId, FileId};
@@ -13,7 +16,7 @@ use crate::types::{ConnId, FileId};
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) file: FileSlot,
-    /// Of no meaning while it is away.
+    /// Of no meaning before the CREATE is sent, and while it is away.
     pub(super) conn: ConnId,
     pub(super) away: Option<Away>,
     pub(super) asked: Opening,
@@ -28,6 +31,8 @@ pub(super) struct Open {
     pub(super) ask: Option<Ask>,
     pub(super) in_file: Links<OpenSlot>,
     pub(super) in_kept: Links<OpenSlot>,
+    /// The record that was stored last.
+    pub(super) saved: Option<Box<ClientRecord>>,
 }
 
 /// Each of these may be away: see [`Away`].
@@ -75,6 +80,25 @@ pub(super) enum Under {
 }
 
 impl Open {
+    /// An open whose CREATE is about to go out.
+    pub(super) fn new(file: FileSlot, asked: Opening, serial: u64) -> Self {
+        Self {
+            file,
+            conn: ConnId::new(0),
+            away: None,
+            asked,
+            under: Under::Oplock(Level::None),
+            stage: Stage::Creating,
+            durability: Durability::None,
+            serial,
+            tries: 0,
+            ask: None,
+            in_file: Links::default(),
+            in_kept: Links::default(),
+            saved: None,
+        }
+    }
+
     /// Whether the server has the lease for the sake of this open, and will have.
     pub(super) fn holds_lease(&self) -> bool {
         self.under == Under::Lease && self.stage.holds()

@@ -1,6 +1,7 @@
 //! What an application asks for when it opens a file.
 
 use super::FileRef;
+use super::policy::WRITING;
 use crate::locks::share::Claim;
 use crate::server::ShareFlags;
 use crate::state::{Access, CreateOptions, Disposition, LeaseState, OplockLevel, ShareMode};
@@ -151,6 +152,11 @@ impl Opening {
         let mine = Claim::new(self.access, self.sharing, self.disposition);
         let deletes = mine.deletes() || self.options.contains(CreateOptions::DELETE_ON_CLOSE);
         deletes || !mine.fits(Claim::new(kept.access, kept.sharing, Disposition::Open))
+    }
+
+    /// Whether data can be written through it: as far as is known.
+    pub(super) fn may_write(&self) -> bool {
+        self.access.is_empty() || self.access.intersects(WRITING)
     }
 
     /// A handle that deletes its file when it closes has to close when the application says so.

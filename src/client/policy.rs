@@ -52,7 +52,7 @@ impl Adaptive {
 const ONE: u32 = 256;
 
 /// Accesses with which an open may change data.
-const WRITING: Access = Access::WRITE_DATA
+pub(super) const WRITING: Access = Access::WRITE_DATA
     .union(Access::APPEND_DATA)
     .union(Access::GENERIC_WRITE)
     .union(Access::GENERIC_ALL)

@@ -94,6 +94,9 @@ fn mix(seed: u64, serial: u64, number: u32) -> u64 {
 pub enum Renewal {
     /// The session stays; its user authenticates again (STATUS_NETWORK_SESSION_EXPIRED).
     Reauthenticate,
+    /// Another session in place of this one, which SESSION_SETUP names as PreviousSessionId, and the tree connects: the server holds an
+    /// open under this one that nobody knows any more.
+    Replace,
     /// A session if the old one is gone, and the tree connects (STATUS_USER_SESSION_DELETED, STATUS_NETWORK_NAME_DELETED).
     SetUp,
 }
@@ -111,7 +114,7 @@ pub(super) enum Outcome {
     Renew(Renewal),
 }
 
-/// Sheet durable 5.5, row by row. What is not here is no case of a reconnect: the open is lost.
+/// MS-SMB2 3.2.5.8, row by row. What is not here is no case of a reconnect: the open is lost.
 const ANSWERS: [(Status, Outcome); 13] = [
     // 3.3.5.9.7, 3.3.5.9.12: purged, timed out, still connected, or another's.
     (Status::OBJECT_NAME_NOT_FOUND, Outcome::LostUnlessHeld),

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::away::{Away, LossReason, Overdue, Phase};
+use super::away::{Away, Holder, LossReason, Overdue, Phase};
 use super::event::{CreateReply, PreviousSession};
 use super::file::{File, Version};
 use super::level::Level;
@@ -151,10 +151,7 @@ impl Client {
         let overdue = matches!(away.phase, Phase::Sent { overdue: Overdue::Yes, .. });
         let exhausted = !open.durability.insists() && tries >= self.config.retry.attempts;
         let verdict = match outcome(status) {
-            Outcome::LostUnlessHeld if tries == 1 && self.session.previous == PreviousSession::Unknown => {
-                Outcome::Retry
-            }
-            Outcome::LostUnlessHeld => Outcome::Lost,
+            Outcome::LostUnlessHeld => self.unless_held(slot, away.holder),
             other @ (Outcome::Lost | Outcome::Retry | Outcome::Renew(_)) => other,
         };
         match verdict {
@@ -178,6 +175,30 @@ impl Client {
                 self.wait(slot, delay);
             }
         }
+    }
+
+    /// An open was not found: a session that still has it may be the reason (MS-SMB2 3.3.5.9.7, 3.3.5.9.12).
+    fn unless_held(&mut self, slot: OpenSlot, holder: Holder) -> Outcome {
+        match holder {
+            Holder::Former if self.session.previous == PreviousSession::Unknown => {
+                self.held_by(slot, Holder::Nobody);
+                Outcome::Retry
+            }
+            Holder::Former | Holder::Nobody => Outcome::Lost,
+            Holder::Present if self.may_replace_session() => Outcome::Renew(Renewal::Replace),
+            Holder::Present => Outcome::Retry,
+        }
+    }
+
+    /// Whether nothing would be lost with the session: every open comes back under another.
+    fn may_replace_session(&self) -> bool {
+        self.opens.values().all(|open| match open.stage {
+            Stage::Creating => open.away.is_some(),
+            Stage::Closing { .. } => true,
+            Stage::Live { .. } | Stage::Kept { .. } | Stage::Parting { .. } => {
+                open.durability.timeout().is_some()
+            }
+        })
     }
 
     /// Tries again after this time.

@@ -15,11 +15,14 @@ pub enum RecordError {
         /// The form that was to be read.
         form: RecordForm,
     },
-    /// They begin as the other form does: sealed where a plain record was to be read, or plain where a sealed one was.
-    #[error("{form}: Magic is that of a {} (offset 0)", form.other())]
+    /// They begin as another form does: sealed where a plain record was to be read, or plain where a sealed one was, or the record of
+    /// a client where that of a server was.
+    #[error("{form}: Magic is that of a {found} (offset 0)")]
     OtherForm {
         /// The form that was to be read.
         form: RecordForm,
+        /// The form that is there.
+        found: RecordForm,
     },
     /// There are fewer than there have to be.
     #[error("{form}: Length {wanted}, only {had} are there (offset 8)")]
@@ -52,8 +55,10 @@ pub enum RecordError {
         minor: u8,
     },
     /// They are not those that were written: a torn write, or another damage.
-    #[error("{}: Checksum {found:#010x}, computed {computed:#010x} (offset {offset})", RecordForm::Plain)]
+    #[error("{form}: Checksum {found:#010x}, computed {computed:#010x} (offset {offset})")]
     Checksum {
+        /// The form that was to be read.
+        form: RecordForm,
         /// Where the checksum lies.
         offset: u32,
         /// What was found there.
@@ -68,15 +73,15 @@ pub enum RecordError {
         offset: u32,
     },
     /// A sound record, but that of another open.
-    #[error("{form}: Persistent {found:#x}, expected {expected:#x} (offset {offset})")]
+    #[error("{form}: {} {found:#x}, expected {expected:#x} (offset {offset})", RecordField::Persistent)]
     Foreign {
         /// The form that was to be read.
         form: RecordForm,
-        /// Where the FileId.Persistent lies.
+        /// Where the name of the record lies: FileId.Persistent, or the number of a client's.
         offset: u32,
         /// What was found there.
         found: u64,
-        /// That of the record that was to be read.
+        /// The name of the record that was to be read.
         expected: u64,
     },
     /// A field has a value that has no meaning, or none beside the values of other fields.
@@ -92,8 +97,10 @@ pub enum RecordError {
         value: u64,
     },
     /// A field that other fields say is not there is not zero either.
-    #[error("{}: {field} is absent and not zero (offset {offset})", RecordForm::Plain)]
+    #[error("{form}: {field} is absent and not zero (offset {offset})")]
     NotZero {
+        /// The form that was to be read.
+        form: RecordForm,
         /// The field.
         field: RecordField,
         /// Where it lies.
@@ -130,29 +137,23 @@ impl RecordError {
     }
 }
 
-/// The two forms in which a record is stored.
+/// The forms in which a record is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RecordForm {
     /// As [`Record::encode`](super::Record::encode) writes it.
     Plain,
-    /// As `Record::seal` writes it, which is there with the feature `seal`.
+    /// As [`ClientRecord::encode`](super::ClientRecord::encode) writes it.
+    Client,
+    /// As `Record::seal` and `ClientRecord::seal` write it, which are there with the feature `seal`.
     Sealed,
-}
-
-impl RecordForm {
-    pub(super) const fn other(self) -> Self {
-        match self {
-            Self::Plain => Self::Sealed,
-            Self::Sealed => Self::Plain,
-        }
-    }
 }
 
 impl fmt::Display for RecordForm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Plain => "Record",
+            Self::Client => "Client Record",
             Self::Sealed => "Sealed Record",
         })
     }
@@ -231,7 +232,15 @@ fields! {
     Exclusive,
     /// A lock sequence of [`Record::sequences`](super::Record::sequences)
     LockSequence,
-    /// What says that a plain record is sound.
+    /// CreateGuid of [`ClientRecord::promise`](super::ClientRecord::promise)
+    CreateGuid,
+    /// [`ClientRecord::promise`](super::ClientRecord::promise)
+    Promise,
+    /// [`ClientRecord::need`](super::ClientRecord::need)
+    Need,
+    /// [`ClientRecord::flush`](super::ClientRecord::flush) and [`ClientRecord::purge`](super::ClientRecord::purge)
+    Due,
+    /// What says that a record that is not sealed is sound.
     Checksum,
     /// What says that a sealed record is sound.
     Tag,

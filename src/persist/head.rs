@@ -1,4 +1,9 @@
-//! What a record begins with, in either form.
+//! What a record begins and ends with, in every form.
+
+use alloc::vec::Vec;
+
+use bytes::BufMut;
+use crc::{CRC_32_ISO_HDLC, Crc};
 
 use super::error::{RecordError, RecordField, RecordForm};
 use crate::wire::parse::{self, clamp32, octet, reserved, u16, u32};
@@ -8,7 +13,7 @@ pub(super) const MAJOR: u8 = 1;
 /// The minor version that is written. Later ones are read: what they add lies behind the fixed fields that are known here.
 pub(super) const MINOR: u8 = 0;
 
-/// What both forms have in common: a head, fixed fields, a body of any length, and a tail that says whether all of it is sound.
+/// What all forms have in common: a head, fixed fields, a body of any length, and a tail that says whether all of it is sound.
 ///
 /// | offset | size | field                                                               |
 /// |-------:|-----:|---------------------------------------------------------------------|
@@ -32,8 +37,10 @@ impl<'a> Envelope<'a> {
     pub(super) fn open(form: RecordForm, octets: &'a [u8]) -> Result<Self, RecordError> {
         let magic = octets.get(..4).unwrap_or(octets);
         if !form.magic().starts_with(magic) {
-            let other = form.other().magic() == magic;
-            return Err(if other { RecordError::OtherForm { form } } else { RecordError::Magic { form } });
+            let other = RecordForm::ALL.into_iter().find(|other| other.magic() == magic);
+            return Err(
+                other.map_or(RecordError::Magic { form }, |found| RecordError::OtherForm { form, found })
+            );
         }
         let had = clamp32(octets.len());
         let least = form.fixed_len().saturating_add(form.tail_len());
@@ -59,6 +66,14 @@ impl<'a> Envelope<'a> {
         Ok(Self { form, minor, fixed_len, guarded, tail })
     }
 
+    /// Whether the octets are those that were written, of a form with a checksum.
+    pub(super) fn check(&self) -> Result<(), RecordError> {
+        let (form, offset) = (self.form, self.tail_at());
+        let found = parse::first(self.tail, u32()).unwrap_or_default();
+        let computed = CHECKSUM.checksum(self.guarded);
+        if found == computed { Ok(()) } else { Err(RecordError::Checksum { form, offset, found, computed }) }
+    }
+
     /// The fixed fields, head included, and the body.
     pub(super) fn parts(&self) -> Result<(&'a [u8], &'a [u8]), RecordError> {
         let (fixed_len, known) = (usize::from(self.fixed_len), self.form.fixed_len());
@@ -75,11 +90,22 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// Puts the checksum behind what was written from `start` on.
+pub(super) fn put_checksum(octets: &mut Vec<u8>, start: usize) {
+    let checksum = CHECKSUM.checksum(octets.get(start..).unwrap_or_default());
+    octets.put_u32_le(checksum);
+}
+
+static CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
 impl RecordForm {
-    /// No text begins with it, and no single bit makes one of the other.
+    const ALL: [Self; 3] = [Self::Plain, Self::Client, Self::Sealed];
+
+    /// No text begins with it, and no single bit makes one of another.
     pub(super) const fn magic(self) -> [u8; 4] {
         match self {
             Self::Plain => *b"\xf5LHP",
+            Self::Client => *b"\xf5LHE",
             Self::Sealed => *b"\xf5LHS",
         }
     }
@@ -88,6 +114,7 @@ impl RecordForm {
     pub(super) const fn fixed_len(self) -> usize {
         match self {
             Self::Plain => 236,
+            Self::Client => 132,
             Self::Sealed => 32,
         }
     }
@@ -95,7 +122,7 @@ impl RecordForm {
     /// The size of checksum or tag, in octets.
     pub(super) const fn tail_len(self) -> usize {
         match self {
-            Self::Plain => 4,
+            Self::Plain | Self::Client => 4,
             Self::Sealed => 16,
         }
     }
@@ -110,5 +137,15 @@ impl RecordForm {
 
     pub(super) const fn undefined(self, field: RecordField, offset: u32, value: u64) -> RecordError {
         RecordError::Value { form: self, field, offset, value }
+    }
+
+    /// A field that is not there has to be zero.
+    pub(super) fn absent<T: Default + PartialEq>(
+        self,
+        value: T,
+        field: RecordField,
+        offset: u32,
+    ) -> Result<(), RecordError> {
+        if value == T::default() { Ok(()) } else { Err(RecordError::NotZero { form: self, field, offset }) }
     }
 }

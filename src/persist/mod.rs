@@ -1,4 +1,5 @@
-//! What must outlive the server itself: records of persistent opens, and the changes that a store carries out (MS-SMB2 3.3.1.10).
+//! What must outlive the server itself: records of persistent opens, and the changes that a store carries out (MS-SMB2 3.3.1.10). And
+//! what a client stores of its own: [`ClientRecord`].
 //!
 //! The server says [`Action::Persist`](crate::server::Action::Persist); the driver stores the change, and answers when it is
 //! durable. What a client was told rests on what is durable by then: see [`Change`].
@@ -77,6 +78,7 @@
 //! # assert!(store.serials > 1);
 //! ```
 
+mod client;
 mod error;
 mod head;
 mod record;
@@ -87,6 +89,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+pub use client::{ClientChange, ClientRecord, Need, Promise};
 pub use error::{RecordError, RecordField, RecordForm};
 #[cfg(feature = "seal")]
 pub use seal::{Nonce, SealKey};
@@ -116,6 +119,38 @@ pub enum Change {
         /// The first that is not in use for certain.
         below: u64,
     },
+}
+
+/// What all records have in common, whatever form they have.
+trait Octets: Sized {
+    const FORM: RecordForm;
+    /// Where the name lies.
+    const NAME_AT: u32;
+
+    /// What the store keeps it under.
+    fn name(&self) -> u64;
+
+    fn len(&self) -> usize;
+
+    /// Writes [`len`](Self::len) octets behind those that are there.
+    fn append(&self, octets: &mut Vec<u8>);
+
+    fn decode(octets: &[u8]) -> Result<Self, RecordError>;
+
+    fn octets(&self) -> Vec<u8> {
+        let mut octets = Vec::with_capacity(self.len());
+        self.append(&mut octets);
+        octets
+    }
+
+    fn decode_as(name: u64, octets: &[u8]) -> Result<Self, RecordError> {
+        let record = Self::decode(octets)?;
+        let found = record.name();
+        if found == name {
+            return Ok(record);
+        }
+        Err(RecordError::Foreign { form: Self::FORM, offset: Self::NAME_AT, found, expected: name })
+    }
 }
 
 /// A persistent open, as it has to be after a restart of the server: all of MS-SMB2 3.3.1.10 that a client may find again.

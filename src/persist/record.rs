@@ -4,12 +4,11 @@ use alloc::vec::Vec;
 
 use bitflags::bitflags;
 use bytes::BufMut;
-use crc::{CRC_32_ISO_HDLC, Crc};
 use uuid::Uuid;
 
 use super::error::{RecordError, RecordField, RecordForm};
-use super::head::Envelope;
-use super::{LockRecord, Record};
+use super::head::{Envelope, put_checksum};
+use super::{LockRecord, Octets, Record};
 use crate::server::{AppInstance, LockSequence, LockSequences, ObjectKind};
 use crate::state::{Access, CreateAction, CreateOptions, Disposition, LeaseState, OplockLevel, ShareMode};
 use crate::types::{ClientGuid, CreateGuid, Epoch, FileKey, LeaseKey, UserId};
@@ -71,9 +70,7 @@ impl Record {
     /// Of a `lease` and a `level` that contradict each other the lease counts, and a level that cannot be held is NONE. More than
     /// 252 million locks make octets that cannot be decoded.
     pub fn encode(&self) -> Vec<u8> {
-        let mut octets = Vec::with_capacity(self.encoded_len());
-        self.append(&mut octets);
-        octets
+        self.octets()
     }
 
     /// How many octets [`encode`](Self::encode) makes.
@@ -93,11 +90,7 @@ impl Record {
     /// What is wrong with them. Octets of which some are missing, or of which one bit is another, are never a record.
     pub fn decode(octets: &[u8]) -> Result<Self, RecordError> {
         let envelope = Envelope::open(RecordForm::Plain, octets)?;
-        let found = parse::first(envelope.tail, u32()).unwrap_or_default();
-        let computed = CHECKSUM.checksum(envelope.guarded);
-        if found != computed {
-            return Err(RecordError::Checksum { offset: envelope.tail_at(), found, computed });
-        }
+        envelope.check()?;
         let (fixed, body) = envelope.parts()?;
         let Some(fields) = Fields::parse(fixed) else {
             let (wanted, had) = (clamp32(RecordForm::Plain.fixed_len()), clamp32(fixed.len()));
@@ -115,16 +108,39 @@ impl Record {
     ///
     /// As those; and [`RecordError::Foreign`] for a sound record of another open: it was stored in the wrong place.
     pub fn decode_as(persistent: u64, octets: &[u8]) -> Result<Self, RecordError> {
-        let record = Self::decode(octets)?;
-        if record.persistent == persistent {
-            return Ok(record);
-        }
-        let (form, offset) = (RecordForm::Plain, at::PERSISTENT);
-        Err(RecordError::Foreign { form, offset, found: record.persistent, expected: persistent })
+        <Self as Octets>::decode_as(persistent, octets)
     }
 
-    /// Writes [`encoded_len`](Self::encoded_len) octets behind those that are there.
-    pub(super) fn append(&self, octets: &mut Vec<u8>) {
+    /// The level that goes with the lease.
+    const fn held_level(&self) -> OplockLevel {
+        match (&self.lease, self.level) {
+            (Some(_), _) => OplockLevel::Lease,
+            (None, OplockLevel::Lease | OplockLevel::Undefined(_)) => OplockLevel::None,
+            (
+                None,
+                level @ (OplockLevel::None | OplockLevel::II | OplockLevel::Exclusive | OplockLevel::Batch),
+            ) => level,
+        }
+    }
+}
+
+impl Octets for Record {
+    const FORM: RecordForm = RecordForm::Plain;
+    const NAME_AT: u32 = at::PERSISTENT;
+
+    fn name(&self) -> u64 {
+        self.persistent
+    }
+
+    fn len(&self) -> usize {
+        self.encoded_len()
+    }
+
+    fn decode(octets: &[u8]) -> Result<Self, RecordError> {
+        Self::decode(octets)
+    }
+
+    fn append(&self, octets: &mut Vec<u8>) {
         let start = octets.len();
         octets.put_slice(&RecordForm::Plain.head(self.encoded_len()));
         octets.put_u32_le(clamp32(self.locks.len()));
@@ -185,20 +201,7 @@ impl Record {
         for sequence in self.sequences.known() {
             octets.put_u32_le(sequence.to_wire());
         }
-        let checksum = CHECKSUM.checksum(octets.get(start..).unwrap_or_default());
-        octets.put_u32_le(checksum);
-    }
-
-    /// The level that goes with the lease.
-    const fn held_level(&self) -> OplockLevel {
-        match (&self.lease, self.level) {
-            (Some(_), _) => OplockLevel::Lease,
-            (None, OplockLevel::Lease | OplockLevel::Undefined(_)) => OplockLevel::None,
-            (
-                None,
-                level @ (OplockLevel::None | OplockLevel::II | OplockLevel::Exclusive | OplockLevel::Batch),
-            ) => level,
-        }
+        put_checksum(octets, start);
     }
 }
 
@@ -487,7 +490,7 @@ fn decode_sequences(octets: &[u8], end: usize) -> Result<LockSequences, RecordEr
 
 /// A field that is not there has to be zero.
 fn absent<T: Default + PartialEq>(value: T, field: RecordField, offset: u32) -> Result<(), RecordError> {
-    if value == T::default() { Ok(()) } else { Err(RecordError::NotZero { field, offset }) }
+    RecordForm::Plain.absent(value, field, offset)
 }
 
 const fn undefined(field: RecordField, offset: u32, value: u64) -> RecordError {
@@ -495,7 +498,7 @@ const fn undefined(field: RecordField, offset: u32, value: u64) -> RecordError {
 }
 
 /// A value of the wire that is known to be small.
-fn narrow(value: u32) -> u8 {
+pub(super) fn narrow(value: u32) -> u8 {
     u8::try_from(value).unwrap_or(u8::MAX)
 }
 
@@ -543,8 +546,6 @@ mod at {
 
 const LOCK_LEN: usize = 17;
 const SEQUENCE_LEN: usize = 4;
-
-static CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// Level and lease fit each other, as in every record that can be stored.
 #[cfg(feature = "arbitrary")]

@@ -8,9 +8,9 @@ use aes_gcm::{Aes256Gcm, KeyInit, Tag};
 use bytes::BufMut;
 use zeroize::Zeroize;
 
-use super::Record;
 use super::error::{RecordError, RecordForm};
 use super::head::Envelope;
+use super::{ClientRecord, Octets, Record};
 use crate::wire::parse::{self, reserved, u64};
 
 /// What records are sealed with: 32 secret octets. They are wiped when it is dropped, and `Debug` does not show them.
@@ -76,23 +76,7 @@ impl Record {
     /// Who has no key learns of which open it is, and about how many locks it has. An older record of the same open that is put back
     /// in place of the newer one is not noticed: it was sealed, too.
     pub fn seal(&self, key: &SealKey, nonce: Nonce) -> Vec<u8> {
-        let form = RecordForm::Sealed;
-        let ends = form.fixed_len().saturating_add(form.tail_len());
-        let len = self.encoded_len().saturating_add(ends);
-        let mut octets = Vec::with_capacity(len);
-        octets.put_slice(&form.head(len));
-        octets.put_slice(&nonce.0);
-        octets.put_u64_le(self.persistent);
-        self.append(&mut octets);
-        let tag = octets.split_at_mut_checked(form.fixed_len()).and_then(|(fixed, record)| {
-            key.cipher().encrypt_inout_detached((&nonce.0).into(), fixed, record.into()).ok()
-        });
-        match tag {
-            Some(tag) => octets.put_slice(&tag),
-            // More than 64 GiB: nothing rather than something that is not sealed.
-            None => octets.clear(),
-        }
-        octets
+        seal(self, key, nonce)
     }
 
     /// From octets: exactly those of one sealed record, that which the store keeps for this FileId.Persistent.
@@ -102,22 +86,65 @@ impl Record {
     /// What is wrong with them: a plain record is [`RecordError::OtherForm`], that of another open is [`RecordError::Foreign`], one
     /// that was altered or sealed with another key is [`RecordError::Seal`]. Octets that `seal` did not make are never a record.
     pub fn unseal(octets: &[u8], persistent: u64, key: &SealKey) -> Result<Self, RecordError> {
-        let form = RecordForm::Sealed;
-        let envelope = Envelope::open(form, octets)?;
-        let (fixed, sealed) = envelope.parts()?;
-        let tampered = RecordError::Seal { offset: envelope.tail_at() };
-        let fields = parse::first(fixed, (reserved(12), parse::octets::<12>(), u64()));
-        let tag = parse::first(envelope.tail, parse::octets::<16>());
-        let (Some(((), nonce, found)), Some(tag)) = (fields, tag) else { return Err(tampered) };
-        if found != persistent {
-            return Err(RecordError::Foreign { form, offset: PERSISTENT_AT, found, expected: persistent });
-        }
-        let mut record = Vec::from(sealed);
-        key.cipher()
-            .decrypt_inout_detached((&nonce).into(), fixed, record.as_mut_slice().into(), &Tag::from(tag))
-            .map_err(|_| tampered)?;
-        Self::decode_as(persistent, &record)
+        unseal(octets, persistent, key)
     }
 }
 
-const PERSISTENT_AT: u32 = 24;
+/// # The octets of a client's sealed record
+///
+/// As those of a sealed [`Record`], with [`id`](Self::id) at offset 24.
+impl ClientRecord {
+    /// As octets that only the key can open, and only as the record with this [`id`](Self::id). See [`Record::seal`].
+    pub fn seal(&self, key: &SealKey, nonce: Nonce) -> Vec<u8> {
+        seal(self, key, nonce)
+    }
+
+    /// From octets: exactly those of one sealed record, that which the store keeps under this `id`.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Record::unseal`]; the sealed record of a server is [`RecordError::OtherForm`].
+    pub fn unseal(octets: &[u8], id: u64, key: &SealKey) -> Result<Self, RecordError> {
+        unseal(octets, id, key)
+    }
+}
+
+fn seal(record: &impl Octets, key: &SealKey, nonce: Nonce) -> Vec<u8> {
+    let form = RecordForm::Sealed;
+    let ends = form.fixed_len().saturating_add(form.tail_len());
+    let len = record.len().saturating_add(ends);
+    let mut octets = Vec::with_capacity(len);
+    octets.put_slice(&form.head(len));
+    octets.put_slice(&nonce.0);
+    octets.put_u64_le(record.name());
+    record.append(&mut octets);
+    let tag = octets.split_at_mut_checked(form.fixed_len()).and_then(|(fixed, record)| {
+        key.cipher().encrypt_inout_detached((&nonce.0).into(), fixed, record.into()).ok()
+    });
+    match tag {
+        Some(tag) => octets.put_slice(&tag),
+        // More than 64 GiB: nothing rather than something that is not sealed.
+        None => octets.clear(),
+    }
+    octets
+}
+
+fn unseal<R: Octets>(octets: &[u8], name: u64, key: &SealKey) -> Result<R, RecordError> {
+    let form = RecordForm::Sealed;
+    let envelope = Envelope::open(form, octets)?;
+    let (fixed, sealed) = envelope.parts()?;
+    let tampered = RecordError::Seal { offset: envelope.tail_at() };
+    let fields = parse::first(fixed, (reserved(12), parse::octets::<12>(), u64()));
+    let tag = parse::first(envelope.tail, parse::octets::<16>());
+    let (Some(((), nonce, found)), Some(tag)) = (fields, tag) else { return Err(tampered) };
+    if found != name {
+        return Err(RecordError::Foreign { form, offset: NAME_AT, found, expected: name });
+    }
+    let mut record = Vec::from(sealed);
+    key.cipher()
+        .decrypt_inout_detached((&nonce).into(), fixed, record.as_mut_slice().into(), &Tag::from(tag))
+        .map_err(|_| tampered)?;
+    R::decode_as(name, &record)
+}
+
+const NAME_AT: u32 = 24;

@@ -92,8 +92,10 @@ fn faults(octets: &[u8]) -> Result<Vec<(RecordField, usize)>, RecordError> {
     let form = RecordForm::Plain;
     let had = octets.len() as u32;
     let magic = &octets[..octets.len().min(4)];
-    if magic == [0xf5, 0x4c, 0x48, 0x53] {
-        return Err(RecordError::OtherForm { form });
+    for (other, found) in [(0x53, RecordForm::Sealed), (0x45, RecordForm::Client)] {
+        if magic == [0xf5, 0x4c, 0x48, other] {
+            return Err(RecordError::OtherForm { form, found });
+        }
     }
     if magic != &[0xf5, 0x4c, 0x48, 0x50][..magic.len()] {
         return Err(RecordError::Magic { form });
@@ -117,7 +119,7 @@ fn faults(octets: &[u8]) -> Result<Vec<(RecordField, usize)>, RecordError> {
     let end = octets.len() - 4;
     let (found, computed) = (le32(octets, end), crc32(&octets[..end]));
     if found != computed {
-        return Err(RecordError::Checksum { offset: end as u32, found, computed });
+        return Err(RecordError::Checksum { form, offset: end as u32, found, computed });
     }
     Ok(faults_of_fields(&octets[..end]))
 }
@@ -286,7 +288,7 @@ mod sealed {
     /// Octets that were not sealed are no record, whatever is put before them.
     pub fn unsealed(octets: &[u8]) {
         let key = SealKey::new(KEY);
-        let form = RecordForm::Sealed;
+        let (form, plain) = (RecordForm::Sealed, RecordForm::Plain);
         let mut headed = octets.to_vec();
         headed.resize(octets.len().max(48), 0);
         headed[..6].copy_from_slice(&[0xf5, 0x4c, 0x48, 0x53, 0, 1]);
@@ -297,7 +299,8 @@ mod sealed {
         let tampered = RecordError::Seal { offset: len - 16 };
         assert_eq!(Record::unseal(&headed, persistent, &key), Err(tampered));
         assert!(Record::unseal(octets, persistent, &key).is_err());
-        assert_eq!(Record::unseal(&sound(octets), persistent, &key), Err(RecordError::OtherForm { form }));
+        let error = RecordError::OtherForm { form, found: plain };
+        assert_eq!(Record::unseal(&sound(octets), persistent, &key), Err(error));
     }
 
     /// A sealed record comes back with its key, for its open, as it was; and in no other way.
@@ -309,9 +312,10 @@ mod sealed {
         assert_eq!(octets.len(), record.encoded_len() + 48);
         assert_eq!(octets.capacity(), octets.len(), "one allocation that fits");
         assert_eq!(Record::unseal(&octets, persistent, &key).as_ref(), Ok(record));
-        assert_eq!(Record::decode(&octets), Err(RecordError::OtherForm { form: RecordForm::Plain }));
+        let error = RecordError::OtherForm { form: RecordForm::Plain, found: form };
+        assert_eq!(Record::decode(&octets), Err(error));
         let plain = Record::unseal(&record.encode(), persistent, &key);
-        assert_eq!(plain, Err(RecordError::OtherForm { form }));
+        assert_eq!(plain, Err(RecordError::OtherForm { form, found: RecordForm::Plain }));
 
         let damage = damage % octets.len();
         assert!(Record::unseal(&flipped(&octets, damage, bit % 8), persistent, &key).is_err());

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use leasehold::client::{Adaptive, Object, Policy, SessionLoss};
+use leasehold::persist::{ClientChange, ClientRecord, Need};
 use leasehold::server::ShareFlags;
 use leasehold::wire::{DurableFlags, DurableHandleResponse, DurableHandleResponseV2};
 use leasehold::{Access, CreateGuid, CreateOptions, Disposition, ShareMode};
@@ -38,19 +39,25 @@ struct Chaos {
     /// Of each open that the server has: a FileId that may be its.
     file_ids: Vec<FileId>,
     allowed: BTreeMap<FileRef, LeaseState>,
-    ends: [u64; 4],
+    ends: [u64; 5],
+    store: BTreeMap<u64, ClientRecord>,
 }
 
 const FILES: u64 = 2;
 
+fn config() -> ClientConfig {
+    let mut config = ClientConfig::new(HashKey::new([1; 16]));
+    (config.kept, config.kept_per_file, config.reconnects) = (3, 2, 2);
+    (config.opens, config.acknowledgments, config.early_breaks) = (12, 3, 2);
+    config.policy = Policy::Adaptive(Adaptive::new(2, Duration::from_millis(50), 2));
+    config.persistence = true;
+    config
+}
+
 impl Chaos {
     fn new(seed: u64) -> Self {
-        let mut config = ClientConfig::new(HashKey::new([1; 16]));
-        (config.kept, config.kept_per_file, config.reconnects) = (3, 2, 2);
-        (config.opens, config.acknowledgments, config.early_breaks) = (12, 3, 2);
-        config.policy = Policy::Adaptive(Adaptive::new(2, Duration::from_millis(50), 2));
         Self {
-            client: Client::new(config),
+            client: Client::new(config()),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             now: 0,
             conns: Vec::new(),
@@ -65,7 +72,8 @@ impl Chaos {
             away: BTreeSet::new(),
             file_ids: Vec::new(),
             allowed: BTreeMap::new(),
-            ends: [0; 4],
+            ends: [0; 5],
+            store: BTreeMap::new(),
         }
     }
 
@@ -130,6 +138,16 @@ impl Chaos {
                 Action::Failed { request, .. } => {
                     assert!(self.asked.remove(&request));
                     self.ends[1] += 1;
+                }
+                Action::Persist { change: ClientChange::Put(record) } => {
+                    self.store.insert(record.id, record);
+                }
+                Action::Persist { change: ClientChange::Delete { id } } => {
+                    assert!(self.store.remove(&id).is_some(), "nothing to delete");
+                }
+                Action::Restored { id, open } => {
+                    assert!(self.store[&id].need == Need::Nobody || self.away.insert(open));
+                    assert!(self.store[&id].need != Need::Application || self.used.insert(open));
                 }
                 Action::Away { open } => assert!(self.away.insert(open)),
                 Action::Regained { open } => {
@@ -206,6 +224,7 @@ impl Chaos {
             15 | 16 => self.break_lease(),
             17 => self.break_oplock(),
             18 | 19 => self.connect(),
+            20 if self.chance(8) == 0 => self.restart(),
             20 => self.hang_up(),
             21 => self.pass(),
             22 => self.end_session(),
@@ -404,6 +423,26 @@ impl Chaos {
         }
     }
 
+    /// The client is gone, and with it whatever was under way; the next one has its records.
+    fn restart(&mut self) {
+        let records: Vec<_> = self.store.values().copied().collect();
+        self.client = Client::new(config());
+        self.conns.clear();
+        self.sent.clear();
+        self.flushes.clear();
+        self.purges.clear();
+        self.asked.clear();
+        self.used.clear();
+        self.away.clear();
+        self.allowed.clear();
+        self.valid = false;
+        for record in records {
+            let elapsed = Duration::from_millis(self.chance(50));
+            self.tell(Event::Restore { record, elapsed });
+            self.ends[4] += 1;
+        }
+    }
+
     fn pass(&mut self) {
         if let Some(due) = self.client.poll_timeout() {
             if self.chance(3) == 0 {
@@ -440,12 +479,13 @@ impl Chaos {
         assert_eq!((self.asked.len(), self.away.len(), self.sent.len()), (0, 0, 0));
         assert!(self.allowed.values().all(|state| state.is_empty()), "{:?}", self.allowed);
         assert_eq!(self.client.names(), 0, "a name is left");
+        assert_eq!(self.store.len(), 0, "a record is left");
     }
 }
 
 #[test]
 fn whatever_a_server_says_every_request_has_its_end() {
-    let mut ends = [0; 4];
+    let mut ends = [0; 5];
     for seed in 1..2_000 {
         let mut chaos = Chaos::new(seed);
         for _ in 0..200 {
@@ -456,6 +496,6 @@ fn whatever_a_server_says_every_request_has_its_end() {
             *sum += more;
         }
     }
-    println!("ready, failed, regained, lost: {ends:?}");
+    println!("ready, failed, regained, lost, restored: {ends:?}");
     assert!(ends.into_iter().all(|times| times > 500), "{ends:?}");
 }

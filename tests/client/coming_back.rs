@@ -50,11 +50,11 @@ impl Story {
     }
 
     /// A durable open of version 2 with a lease, kept by the server for 60 s.
-    fn durable(&mut self, state: LeaseState) -> (OpenRef, FileId) {
+    pub(super) fn durable(&mut self, state: LeaseState) -> (OpenRef, FileId) {
         self.promised(state, DurableFlags::empty(), ShareFlags::empty())
     }
 
-    fn persistent(&mut self, state: LeaseState) -> (OpenRef, FileId) {
+    pub(super) fn persistent(&mut self, state: LeaseState) -> (OpenRef, FileId) {
         self.promised(state, DurableFlags::PERSISTENT, AVAILABLE)
     }
 
@@ -80,13 +80,13 @@ impl Story {
         self.return_with(SessionId::new(0x1a), PreviousSession::Ended)
     }
 
-    fn regain(&mut self, open: OpenRef, lease: Option<Lease>) -> Vec<Action> {
+    pub(super) fn regain(&mut self, open: OpenRef, lease: Option<Lease>) -> Vec<Action> {
         let level = if lease.is_some() { OplockLevel::Lease } else { OplockLevel::None };
         let reply = reply_to(self, level, lease, None, DurableFlags::empty());
         self.tell(Event::Reconnected { open, result: Ok(reply) })
     }
 
-    fn refuse(&mut self, open: OpenRef, status: Status) -> Vec<Action> {
+    pub(super) fn refuse(&mut self, open: OpenRef, status: Status) -> Vec<Action> {
         self.tell(Event::Reconnected { open, result: Err(status) })
     }
 
@@ -106,7 +106,7 @@ pub(super) fn reconnects(actions: &[Action]) -> Vec<OpenRef> {
     actions.iter().filter_map(sent).collect()
 }
 
-fn lost(actions: &[Action]) -> Option<(LossReason, Status, LeaseState)> {
+pub(super) fn lost(actions: &[Action]) -> Option<(LossReason, Status, LeaseState)> {
     actions.iter().find_map(|action| match action {
         Action::Lost { reason, status, held, .. } => Some((*reason, *status, *held)),
         _ => None,
@@ -115,7 +115,7 @@ fn lost(actions: &[Action]) -> Option<(LossReason, Status, LeaseState)> {
 
 #[test]
 fn what_is_asked_for_follows_dialect_share_and_caching() {
-    // Sheet durable 5.1.
+    // MS-SMB2 3.2.4.3.5.
     let asked = |dialect, change: fn(Opening) -> Opening| {
         let mut story = Story::on(dialect, config());
         let opening = change(story.opening().want(Want::State(RWH)).durable(GUID));
@@ -212,7 +212,7 @@ fn what_was_not_granted_is_lost_with_the_connection() {
 
 #[test]
 fn a_break_that_leaves_neither_batch_nor_h_ends_the_promise() {
-    // Sheet durable 5.2.
+    // MS-SMB2 3.3.5.9.10 <342>.
     let mut story = Story::on(Dialect::Smb311, config());
     let (open, _) = story.durable(RH);
     story.broken(RH, R, 2, ACK);
@@ -324,7 +324,7 @@ fn the_lease_of_another_key_is_given_back() {
     assert_eq!(actions[2..], [PURGE]);
 }
 
-/// Sheet durable 5.5, row by row: the status, and what follows at the first try.
+/// MS-SMB2 3.2.5.8, row by row: the status, and what follows at the first try.
 #[test]
 fn every_status_has_its_outcome() {
     for status in [
@@ -374,7 +374,7 @@ fn every_status_has_its_outcome() {
 
 #[test]
 fn what_a_former_session_may_hold_is_asked_for_once_more_later() {
-    // Sheet durable 5.5, OBJECT_NAME_NOT_FOUND.
+    // MS-SMB2 3.3.5.9.12, OBJECT_NAME_NOT_FOUND.
     let mut story = Story::on(Dialect::Smb311, config());
     let (open, _) = story.durable(RWH);
     story.lose_connection();
@@ -539,7 +539,7 @@ fn an_open_of_a_name_that_is_away_waits_for_it() {
 
 #[test]
 fn a_lost_session_keeps_what_is_durable() {
-    // Sheet durable 6.1: after LOGOFF a batch handle comes back.
+    // MS-SMB2 3.3.5.6: after LOGOFF a batch handle comes back.
     let mut story = Story::on(Dialect::Smb311, config());
     let (open, _) = story.durable(RWH);
     let lost = Event::SessionLost { session: SESSION, reason: SessionLoss::Deleted };
@@ -648,4 +648,36 @@ fn an_answer_that_nobody_waits_for_is_a_misuse() {
     assert_eq!(refused(Event::SessionReady { session, previous }), Misuse::OtherSession);
     let (conn, terms) = (AGAIN, all_terms(Dialect::Smb311));
     assert_eq!(refused(Event::Connected { conn, session, previous, terms }), Misuse::OtherSession);
+}
+
+/// STATUS_FILE_CLOSED: no break says that the lease went with the handle (MS-SMB2 3.3.5.9.13, 3.3.4.17).
+#[test]
+fn a_handle_that_the_server_has_closed_takes_its_cache_along() {
+    let mut story = Story::on(Dialect::Smb311, config());
+    let (open, _) = story.durable(RWH);
+    let status = Status::FILE_CLOSED;
+    let actions = story.tell(Event::HandleLost { open, status });
+    let reason = LossReason::Closed;
+    assert_eq!(actions, [Action::Lost { open, reason, status, held: RWH }, allow(NONE), PURGE]);
+    assert_eq!(
+        story.client.handle(Instant::ZERO, Event::HandleLost { open, status }, &mut Vec::new()),
+        Err(Misuse::UnknownOpen)
+    );
+}
+
+#[test]
+fn a_handle_that_is_closed_beside_another_leaves_the_lease_to_it() {
+    let mut story = Story::on(Dialect::Smb311, config());
+    let (first, _) = story.durable(RWH);
+    let (second, _) = story.durable(RWH);
+    let status = Status::NETWORK_NAME_DELETED;
+    let actions = story.tell(Event::HandleLost { open: first, status });
+    assert_eq!(actions, [Action::Lost { open: first, reason: LossReason::Closed, status, held: RWH }]);
+    assert_eq!(story.client.state(FILE), RWH);
+    story.lose_connection();
+    assert_eq!(
+        story.tell(Event::HandleLost { open: second, status }),
+        [],
+        "its fate is decided on its return"
+    );
 }

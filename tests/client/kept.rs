@@ -1,4 +1,4 @@
-//! Handles that H keeps open: taken up again, or closed when there are too many (sheet 9.6, "Opens served locally").
+//! Handles that H keeps open: taken up again, or closed when there are too many (MS-SMB2 3.2.4.5).
 
 use leasehold::{Access, CreateOptions, Disposition, ShareMode};
 
@@ -35,7 +35,7 @@ fn limited(kept: usize, kept_per_file: u32) -> ClientConfig {
     config
 }
 
-fn closed(actions: &[Action]) -> Vec<OpenRef> {
+pub(super) fn closed(actions: &[Action]) -> Vec<OpenRef> {
     let close = |action: &Action| match action {
         Action::SendClose { open, .. } => Some(*open),
         _ => None,
@@ -60,7 +60,7 @@ fn a_kept_handle_serves_the_next_open_that_fits() {
 
 #[test]
 fn a_kept_handle_serves_nobody_whom_the_server_would_treat_otherwise() {
-    // Sheet 9.6: access and share mode have to fit. What others meet at the server must be the same, too.
+    // MS-SMB2 3.2.4.5: access and share mode have to fit. What others meet at the server must be the same, too.
     let other = |change: fn(Opening) -> Opening| {
         let mut story = Story::new(Dialect::Smb311);
         let opening = story.reader();

@@ -105,7 +105,7 @@ fn a_create_that_finds_no_connection_in_time_fails() {
 
 #[test]
 fn a_guid_that_another_session_owns_fails_the_create() {
-    // Sheet durable 5.5, DUPLICATE_OBJECTID.
+    // MS-SMB2 3.3.5.9.10, DUPLICATE_OBJECTID.
     let mut story = story();
     let opening = durable(&mut story);
     let (open, ..) = sent(&story.tell(Event::Open(opening)));

@@ -28,7 +28,7 @@ fn lease(key: LeaseKey, state: LeaseState, epoch: u16) -> Lease {
 }
 
 /// A durable open of a name, with its lease.
-fn durable(story: &mut Story, name: FileRef, key: LeaseKey, share: ShareFlags) -> OpenRef {
+pub(super) fn durable(story: &mut Story, name: FileRef, key: LeaseKey, share: ShareFlags) -> OpenRef {
     let guid = CreateGuid::new(Uuid::from_u128(story.answers.into()));
     let opening =
         Opening::new(story.next_request(), name, key).want(Want::State(RWH)).durable(guid).share(share);
@@ -89,7 +89,7 @@ fn a_connection_with_another_session_leaves_nothing_to_the_opens_of_the_one_befo
     story.tell(Event::SessionLost { session: SESSION, reason: SessionLoss::Expired });
     let actions = story.reconnect();
     assert_eq!(actions[..2], [Action::Away { open }, allow(NONE)], "{actions:?}");
-    assert_eq!(reconnects(&actions), [open]);
+    assert!(matches!(actions[2..], [Action::SendReconnect { open: back, conn: AGAIN, .. }] if back == open));
 }
 
 /// The one that was asked cannot answer any more; nothing would go out until all is given up.
@@ -126,7 +126,7 @@ fn a_second_channel_does_not_end_the_former_session() {
     assert!(!says_lost(&actions), "with what is dirty: {actions:?}");
 }
 
-/// Sheet durable 5.3: the server keeps it, with its lease. What the client has given up by itself is no break.
+/// MS-SMB2 3.3.5.9.12: the server keeps it, with its lease. What the client has given up by itself is no break.
 #[test]
 fn a_handle_that_is_written_back_before_it_closes_comes_back() {
     let mut config = ClientConfig::new(HashKey::new([1; 16]));
@@ -186,7 +186,62 @@ fn a_file_id_of_an_open_that_is_away_may_be_anothers() {
     assert!(actions.contains(&Action::Allow { file: OTHER, state: R }), "{actions:?}");
 }
 
-/// Sheet 4.5: no break comes for one's own key, so a handle that is kept would be in the way for ever.
+/// MS-SMB2 3.3.2.5: a server waits 35 s, then gives the file to others; what is dirty would go over what they write.
+#[test]
+fn a_break_is_answered_although_another_open_of_the_name_is_not_back() {
+    let mut story = story();
+    let available = ShareFlags::CONTINUOUSLY_AVAILABLE;
+    let first = durable(&mut story, FILE, KEY, available);
+    let second = durable(&mut story, FILE, KEY, available);
+    story.lose_connection();
+    assert_eq!(reconnects(&story.reconnect()), [first, second]);
+    back(&mut story, first, lease(KEY, RWH, 1));
+    let mut actions = story.broken(RWH, RH, 2, ACK);
+    let mut passed = 0;
+    while passed < 35_000 && !actions.contains(&FLUSH) {
+        if !reconnects(&actions).is_empty() || passed == 0 {
+            actions = refused(&mut story, second, Status::FILE_NOT_AVAILABLE);
+        } else {
+            actions = story.pass(5_000);
+            passed += 5_000;
+        }
+        passed += 1;
+    }
+    assert!(actions.contains(&FLUSH), "it has waited {passed} ms: {actions:?}");
+    assert_eq!(acknowledged(&story.tell(Event::Flushed { file: FILE })).1, RH);
+}
+
+/// What only the other may write waits for it, as long as the server waits for the answer.
+#[test]
+fn a_break_waits_for_the_one_that_can_write() {
+    let mut story = story();
+    let mut opens = Vec::new();
+    for access in [Access::READ_DATA, Access::READ_DATA.union(Access::WRITE_DATA)] {
+        let guid = CreateGuid::new(Uuid::from_u128(story.answers.into()));
+        let opening = story.opening().want(Want::State(RWH)).access(access, ShareMode::ALL).durable(guid);
+        let open = story.create(opening).open;
+        let reply = reply_to(
+            &mut story,
+            OplockLevel::Lease,
+            Some(lease(KEY, RWH, 1)),
+            Some(60_000),
+            DurableFlags::empty(),
+        );
+        story.tell(Event::Created { open, result: Ok(reply) });
+        opens.push(open);
+    }
+    story.lose_connection();
+    story.reconnect();
+    back(&mut story, opens[0], lease(KEY, RWH, 1));
+    assert_eq!(story.broken(RWH, RH, 2, ACK), []);
+    let actions = back(&mut story, opens[1], lease(KEY, RWH, 2));
+    assert!(actions.contains(&FLUSH), "{actions:?}");
+    let actions = story.tell(Event::Flushed { file: FILE });
+    assert_eq!(acknowledged(&actions[..1]).1, RH);
+    assert_eq!(actions[1..], [allow(RH)]);
+}
+
+/// MS-SMB2 3.3.4.7: no break comes for one's own key, so a handle that is kept would be in the way for ever.
 #[test]
 fn a_kept_handle_is_not_in_the_way_of_an_open_of_the_same_client() {
     for (access, sharing) in [(Access::WRITE_DATA, ShareMode::ALL), (Access::DELETE, ShareMode::ALL)] {
@@ -280,7 +335,55 @@ fn a_break_of_a_connection_that_is_gone_means_nothing_on_the_next() {
     assert_eq!(actions, [Action::Regained { open }, allow(RWH)]);
 }
 
-/// Sheet 9.6: the CLOSE goes before the CREATE also if another CREATE of the name is on its way.
+/// One reconnect was under way on a channel that is gone, the next does not find the open.
+fn found_under_nobody(story: &mut Story, open: OpenRef) -> Vec<Action> {
+    story.lose_connection();
+    assert_eq!(reconnects(&story.reconnect()), [open]);
+    let session = SessionId::new(0x1a);
+    let (previous, terms) = (PreviousSession::Ended, all_terms(Dialect::Smb311));
+    story.tell(Event::Connected { conn: THIRD, session, previous, terms });
+    assert_eq!(reconnects(&story.tell(Event::Disconnected { conn: AGAIN })), [open]);
+    refused(story, open, Status::OBJECT_NAME_NOT_FOUND)
+}
+
+/// OBJECT_NAME_NOT_FOUND (MS-SMB2 3.3.5.9.12): the first may have arrived, so that the open is connected, to nobody's use. Only the end
+/// of the session gives it free.
+#[test]
+fn a_reconnect_that_was_lost_with_its_channel_is_not_given_up_at_once() {
+    let mut story = story();
+    let open = durable(&mut story, FILE, KEY, ShareFlags::empty());
+    let renewal = Renewal::Replace;
+    let actions = found_under_nobody(&mut story, open);
+    assert_eq!(actions, [Action::RenewSession { conn: THIRD, renewal }], "with what is dirty");
+    let (session, previous) = (SessionId::new(0x1b), PreviousSession::Ended);
+    assert_eq!(reconnects(&story.tell(Event::SessionReady { session, previous })), [open]);
+    assert!(says_lost(&refused(&mut story, open, Status::OBJECT_NAME_NOT_FOUND)), "nobody has it");
+}
+
+/// What is not durable would be lost with the session: its data is worth as much as the other's.
+#[test]
+fn a_session_is_not_replaced_over_opens_that_would_not_come_back() {
+    let mut story = story();
+    let open = durable(&mut story, FILE, KEY, ShareFlags::empty());
+    story.lose_connection();
+    assert_eq!(reconnects(&story.reconnect()), [open]);
+    let other = Opening::new(story.next_request(), OTHER, OTHER_KEY).want(Want::State(RW));
+    let other = story.create(other).open;
+    let reply =
+        reply_to(&mut story, OplockLevel::Lease, Some(lease(OTHER_KEY, RW, 1)), None, DurableFlags::empty());
+    story.tell(Event::Created { open: other, result: Ok(reply) });
+    let session = SessionId::new(0x1a);
+    let (previous, terms) = (PreviousSession::Ended, all_terms(Dialect::Smb311));
+    story.tell(Event::Connected { conn: THIRD, session, previous, terms });
+    story.tell(Event::Disconnected { conn: AGAIN });
+    for _ in 0..2 {
+        assert_eq!(refused(&mut story, open, Status::OBJECT_NAME_NOT_FOUND), []);
+        assert_eq!(reconnects(&story.pass(5_000)), [open], "again, as often as the retries allow");
+    }
+    assert!(says_lost(&refused(&mut story, open, Status::OBJECT_NAME_NOT_FOUND)));
+}
+
+/// MS-SMB2 3.2.4.5: the CLOSE goes before the CREATE also if another CREATE of the name is on its way.
 #[test]
 fn what_is_in_the_way_closes_first_whatever_else_is_on_its_way() {
     let mut story = story();
