@@ -6,17 +6,14 @@ use leasehold::{Access, CreateGuid, Disposition, ShareMode};
 use super::queue::What;
 use super::{Wanted, Weather, World};
 
-/// How many files an application has open, or asks for, at once.
-const OPENS: usize = 4;
-
 impl World {
     /// One step of one client's application, and then the next.
     pub(super) fn app(&mut self, client: usize) {
-        let incarnation = self.clients[client].incarnation;
+        let life = self.clients[client].life;
         let think = if self.weather == Weather::Quiet { 10_000 } else { self.plan.think };
         let at = self.now + 1 + self.random.below(think);
-        self.queue.push(at, What::App { client, incarnation });
-        if !self.clients[client].speaks || self.weather == Weather::Quiet {
+        self.queue.push(at, What::App { client, life });
+        if !self.clients[client].speaks || self.weather == Weather::Quiet || self.rests(client) {
             return;
         }
         let used = self.used(client);
@@ -30,6 +27,21 @@ impl World {
                 self.release(client, open);
             }
         }
+    }
+
+    /// Others have the files for a while.
+    fn rests(&mut self, client: usize) -> bool {
+        if self.clients[client].rests_until > self.now {
+            return true;
+        }
+        if !self.plan.rests || !self.random.once_in(40) {
+            return false;
+        }
+        self.clients[client].rests_until = self.now + self.random.below(60 * self.plan.think);
+        for open in self.used(client) {
+            self.release(client, open);
+        }
+        true
     }
 
     pub(super) fn used(&self, client: usize) -> Vec<OpenRef> {
@@ -64,7 +76,7 @@ impl World {
 
     fn open_something(&mut self, client: usize, used: usize) {
         let side = &self.clients[client];
-        if side.conns.is_empty() || used + side.openings.len() >= OPENS {
+        if side.conns.is_empty() || used + side.openings.len() >= self.plan.opens {
             return;
         }
         let file = self.random.index(self.plan.files);

@@ -137,9 +137,9 @@ impl World {
     fn flush_done(&mut self, client: usize, file: usize) {
         let side = &mut self.clients[client];
         side.files[file].flush = Flush::Answering;
-        let incarnation = side.incarnation;
+        let life = side.life;
         let at = self.now + self.random.pick(&[0, 0, 1, 20]);
-        self.queue.push(at, What::Flushed { client, incarnation, file });
+        self.queue.push(at, What::Flushed { client, life, file });
     }
 
     pub(super) fn flushed(&mut self, client: usize, file: usize) {
@@ -159,13 +159,13 @@ impl World {
             }
             (page.clean, page.dirty, page.flushing) = (None, None, None);
         }
-        let incarnation = side.incarnation;
+        let life = side.life;
         if self.random.once_in(2) {
             side.files[file].purging = false;
             self.later(client, Event::Purged { file: name_of(file) });
         } else {
             let at = self.now + self.random.below(10);
-            self.queue.push(at, What::Purged { client, incarnation, file });
+            self.queue.push(at, What::Purged { client, life, file });
         }
     }
 
@@ -180,8 +180,8 @@ impl World {
         match (kind, result) {
             (OpKind::WriteBack { .. }, Err(Status::FILE_NOT_AVAILABLE)) => {
                 // An earlier one may still be carried out (MS-SMB2 3.3.5.2.10).
-                let (incarnation, at) = (self.clients[client].incarnation, self.now + 20);
-                return self.queue.push(at, What::WriteAgain { client, incarnation, op });
+                let (life, at) = (self.clients[client].life, self.now + 20);
+                return self.queue.push(at, What::WriteAgain { client, life, op });
             }
             (OpKind::Read { page, begun, fills }, Ok(value)) => {
                 self.report.reads += 1;

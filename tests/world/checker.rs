@@ -9,11 +9,10 @@ use std::collections::VecDeque;
 
 use leasehold::LeaseState;
 use leasehold::client::LossReason;
-use leasehold::server::Server;
 use leasehold::{Access, FileId, OplockLevel, Status};
 
 use super::World;
-use super::client::{Handle, LeaseName};
+use super::client::{GHOST, Handle, LeaseName};
 use super::plan::{Plan, Scene};
 use super::server::{client_of, file_of, guid_of};
 
@@ -102,8 +101,7 @@ impl Checker {
         self.sides[client][file].delivered = Some(now);
     }
 
-    pub(super) fn client_gone(&mut self, client: usize, now: u64) {
-        self.trouble(client, now);
+    pub(super) fn client_gone(&mut self, client: usize) {
         self.sides[client].fill(Side::default());
     }
 
@@ -180,7 +178,7 @@ impl World {
             let at = file_of(file.key);
             for lease in &file.leases {
                 let name = LeaseName::of(lease.key);
-                if self.clients[name.client].incarnation == name.incarnation {
+                if self.means(lease.key) {
                     let side = &mut self.checker.sides[name.client][at];
                     side.granted |= lease.state;
                     let told = lease.breaking.map_or(LeaseState::RWH, |(told, _)| told);
@@ -232,7 +230,7 @@ impl World {
                 (other.client, other.key) != (lease.client, lease.key) && !other.state.is_empty()
             });
             let foreign = opens.iter().find(|(client, incarnation, held, access, _, oplock)| {
-                let mine = (*client, *incarnation) == (name.client, name.incarnation)
+                let mine = *client == name.client && (*incarnation == name.incarnation || *incarnation == GHOST)
                     && *oplock == OplockLevel::Lease;
                 !mine && (!held.is_empty() || !STAT.contains(*access))
             });
@@ -309,13 +307,20 @@ impl World {
             Scene::Persistent => 180_000,
             Scene::Leases | Scene::Oplocks | Scene::Durable => 35_000,
         };
+        let known = |id: u64| {
+            let mut handles = self.clients[client].opens.values();
+            handles.any(|handle| handle.file_id.is_some_and(|known| known.persistent == id))
+        };
+        // The answer to its CREATE was lost, and nobody asks again.
+        let mut opens = self.server.opens.iter().filter(|(_, open)| open.client == client && open.file == file);
+        let ghost = opens.any(|(id, _)| !known(*id));
         let others = self.checker.troubled.iter().any(|until| until + 2 * longest > self.now);
         let since = match (side.flying, side.delivered) {
             // It lies in a connection that is there.
             (1.., _) | (0, None) => self.now.saturating_sub(longest),
             (0, Some(delivered)) => delivered.max(self.now.saturating_sub(longest)),
         };
-        if trouble < since && !(opening && others) {
+        if trouble < since && !(opening && others) && !ghost {
             let what = format!(
                 "client {client}, file {file}: told at {:?}, in trouble until {trouble}",
                 side.delivered
@@ -340,7 +345,9 @@ impl World {
                 let known = &mut self.checker.sides[client][file];
                 if known.granted.contains(allowed) {
                     if known.flying == 0 {
-                        (known.lags, known.timed_out) = (None, known.timed_out && known.doomed.is_some());
+                        // Whoever has missed a deadline hears of it by the answer to its acknowledgment.
+                        known.timed_out &= !allowed.is_empty();
+                        known.lags = known.lags.filter(|_| known.timed_out);
                     }
                     continue;
                 }
@@ -456,15 +463,14 @@ impl World {
         self.checker.sides[client][file].doomed = None;
     }
 
-    /// A promise is broken only when its time is over.
-    pub(super) fn check_loss(
-        &mut self,
-        _client: usize,
-        _handle: &Handle,
-        _reason: LossReason,
-        _status: Status,
-    ) {
-        let _ = Server::idle;
+    /// What the server still has is not given up because it is not found, where the former session was said to have ended.
+    pub(super) fn check_loss(&mut self, client: usize, handle: &Handle, reason: LossReason, status: Status) {
+        let Some(id) = handle.file_id else { return };
+        let there = self.server.machine.is_some() && self.server.opens.contains_key(&id.persistent);
+        if there && reason == LossReason::Refused && self.clients[client].names_previous {
+            let what = || format!("client {client}: {id}, {status}: {handle:?}");
+            self.violate("what the server has is not lost", what);
+        }
     }
 }
 

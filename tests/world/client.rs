@@ -12,6 +12,7 @@ use leasehold::{
 };
 
 use super::cache::CachedFile;
+use super::memory::Memory;
 use super::net::{Ask, Back, Tell};
 use super::plan::Plan;
 use super::queue::What;
@@ -19,24 +20,30 @@ use super::{Wanted, World};
 
 pub(super) struct ClientSide {
     pub machine: Client,
-    /// How often it has started.
+    /// Another one after each crash that takes all it had.
     pub incarnation: u8,
+    /// Another one after each crash, and each start.
+    pub life: u32,
     pub alive: bool,
     /// Not silent.
     pub speaks: bool,
     pub silent_until: u64,
+    pub rests_until: u64,
     pub due: Option<u64>,
     /// Those that carry the session, the oldest first.
     pub conns: Vec<ConnId>,
     dialing: Vec<ConnId>,
     pub session: Option<SessionId>,
-    names_previous: bool,
+    pub names_previous: bool,
+    /// The lease key of each name: the last one that a CREATE had.
+    pub keys: Vec<Option<LeaseKey>>,
     pub files: Vec<CachedFile>,
     pub opens: BTreeMap<OpenRef, Handle>,
     /// Requests of the application without an answer.
     pub openings: BTreeMap<RequestId, Wanted>,
     pub ops: BTreeMap<u64, Op>,
-    serial: u64,
+    pub serial: u64,
+    pub memory: Memory,
     /// What the cache has answered while actions were carried out.
     inbox: Vec<Event>,
     /// It does not come back any more.
@@ -93,6 +100,9 @@ pub(super) enum OpKind {
     Sync,
 }
 
+/// The incarnation of what no client knows of any more.
+pub(super) const GHOST: u8 = u8::MAX;
+
 /// What a lease key of this world says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LeaseName {
@@ -125,22 +135,27 @@ impl ClientSide {
     pub(super) fn new(plan: &Plan, hash_key: u8) -> Self {
         let mut config = ClientConfig::new(HashKey::new([hash_key.wrapping_add(1); 16]));
         (config.kept, config.kept_per_file) = plan.kept;
+        config.persistence = plan.records;
         Self {
             machine: Client::new(config),
             incarnation: 0,
+            life: 0,
             alive: false,
             speaks: true,
             silent_until: 0,
+            rests_until: 0,
             due: None,
             conns: Vec::new(),
             dialing: Vec::new(),
             session: None,
             names_previous: true,
+            keys: vec![None; plan.files],
             files: (0..plan.files).map(|_| CachedFile::new(plan.pages)).collect(),
             opens: BTreeMap::new(),
             openings: BTreeMap::new(),
             ops: BTreeMap::new(),
             serial: 0,
+            memory: Memory::default(),
             inbox: Vec::new(),
             retired: false,
             spare: Vec::new(),
@@ -166,24 +181,38 @@ impl World {
         let hash_key = self.server.hash_key();
         let side = &mut self.clients[client];
         let (incarnation, serial) = (side.incarnation, side.serial);
+        let (life, memory) = (side.life + 1, mem::take(&mut side.memory));
+        let (files, session) = (mem::take(&mut side.files), side.session);
         *side = ClientSide::new(&self.plan, hash_key);
         (side.incarnation, side.serial, side.alive) = (incarnation, serial, true);
-        self.queue.push(self.now, What::Connect { client, incarnation });
-        self.queue.push(self.now + 1, What::App { client, incarnation });
+        (side.life, side.memory) = (life, memory);
+        if self.plan.records {
+            // It may have noted its session as well.
+            side.session = session.filter(|_| life % 2 == 0);
+            side.files = files;
+            self.restore_client(client);
+        }
+        self.queue.push(self.now, What::Connect { client, life });
+        self.queue.push(self.now + 1, What::App { client, life });
     }
 
     pub(super) fn crash_client(&mut self, client: usize) {
         let side = &mut self.clients[client];
         (side.alive, side.speaks, side.due) = (false, true, None);
-        side.incarnation = side.incarnation.wrapping_add(1);
         let conns: Vec<_> = side.conns.drain(..).chain(side.dialing.drain(..)).collect();
-        for file in &mut side.files {
-            *file = CachedFile::new(self.plan.pages);
-        }
+        side.life += 1;
         for conn in conns {
             self.leave(conn);
         }
-        self.checker.client_gone(client, self.now);
+        self.checker.trouble(client, self.now);
+        if self.plan.records {
+            self.remember(client);
+        } else {
+            let side = &mut self.clients[client];
+            side.incarnation = (side.incarnation + 1) % GHOST;
+            side.files.fill(CachedFile::new(self.plan.pages));
+            self.checker.client_gone(client);
+        }
         let pause = self.random.pick(&[10, 1_000, 50_000]);
         let at = self.now + self.random.below(pause);
         self.queue.push(at, What::ClientStarts { client });
@@ -251,7 +280,7 @@ impl World {
         let side = &mut self.clients[client];
         side.dialing.push(id);
         if bind.is_none() {
-            side.names_previous = names_previous || side.session.is_none();
+            side.names_previous = names_previous && (side.session.is_some() || side.memory.is_empty());
         }
         let previous = side.session.filter(|_| bind.is_none() && names_previous);
         self.send_up(id, Ask::Hello { previous, bind });
@@ -259,10 +288,10 @@ impl World {
 
     pub(super) fn connect_later(&mut self, client: usize) {
         let most = self.random.pick(&[20, 500, 3_000, 30_000]);
-        let incarnation = self.clients[client].incarnation;
+        let life = self.clients[client].life;
         let at = self.now + self.random.below(most);
         if !self.clients[client].retired {
-            self.queue.push(at, What::Connect { client, incarnation });
+            self.queue.push(at, What::Connect { client, life });
         }
     }
 
@@ -375,6 +404,9 @@ impl World {
                 let Some(wanted) = side.openings.get(&request).copied() else {
                     return self.violate("a CREATE is for a request", || format!("{action:?}"));
                 };
+                if let Some(lease) = contexts.lease {
+                    side.keys[wanted.file] = Some(lease.key());
+                }
                 side.opens.entry(open).or_insert(Handle {
                     request,
                     wanted,
@@ -410,6 +442,8 @@ impl World {
             Action::SendOplockAck { ack, conn, body, .. } => {
                 self.send_up(conn, Ask::OplockAck { ack, body });
             }
+            Action::Persist { change } => self.clients[client].memory.apply(change),
+            Action::Restored { id, open } => self.restored(client, id, open),
             Action::Allow { file, state } => self.allow(client, file.get() as usize, state),
             Action::Flush { file } => self.flush(client, file.get() as usize),
             Action::Purge { file } => self.purge(client, file.get() as usize),

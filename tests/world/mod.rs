@@ -13,6 +13,7 @@ mod client;
 mod digest;
 mod disk;
 mod faults;
+mod memory;
 mod net;
 mod plan;
 mod queue;
@@ -165,15 +166,15 @@ impl World {
     fn happen(&mut self, what: What) {
         let (step, now) = (self.step, self.now);
         self.note(|| format!("#{step} @{now} {what:?}"));
-        let current = |world: &Self, client: usize, incarnation| {
+        let current = |world: &Self, client: usize, life| {
             let side = &world.clients[client];
-            side.alive && side.incarnation == incarnation
+            side.alive && side.life == life
         };
         match what {
             What::Up(conn) => self.arrive_up(conn),
             What::Down(conn) => self.arrive_down(conn),
-            What::App { client, incarnation } if current(self, client, incarnation) => self.app(client),
-            What::Connect { client, incarnation } if current(self, client, incarnation) => {
+            What::App { client, life } if current(self, client, life) => self.app(client),
+            What::Connect { client, life } if current(self, client, life) => {
                 self.connect(client);
             }
             What::Opened { life, request, file_id } if life == self.server.life => {
@@ -189,13 +190,13 @@ impl World {
                 }
                 self.lands(about);
             }
-            What::Flushed { client, incarnation, file } if current(self, client, incarnation) => {
+            What::Flushed { client, life, file } if current(self, client, life) => {
                 self.flushed(client, file);
             }
-            What::Purged { client, incarnation, file } if current(self, client, incarnation) => {
+            What::Purged { client, life, file } if current(self, client, life) => {
                 self.purged(client, file);
             }
-            What::WriteAgain { client, incarnation, op } if current(self, client, incarnation) => {
+            What::WriteAgain { client, life, op } if current(self, client, life) => {
                 self.write_again(client, op);
             }
             What::App { .. }

@@ -93,6 +93,11 @@ pub struct Plan {
     pub denials: bool,
     /// Opens for attributes alone.
     pub looks: bool,
+    /// Whether clients have records of their opens after a crash.
+    pub records: bool,
+    /// How many files an application has open, or asks for, at once; and whether it rests at times, with none.
+    pub opens: usize,
+    pub rests: bool,
     /// Handles that H keeps open, of all files and of one.
     pub kept: (usize, u32),
 }
@@ -143,6 +148,9 @@ impl Plan {
             overwrites: random.once_in(2),
             denials: random.once_in(3),
             looks: scene != Scene::Persistent,
+            records: durable && !random.once_in(3),
+            opens: random.pick(&[1, 2, 4]),
+            rests: !random.once_in(3),
             kept: random.pick(&[(2, 1), (4, 2), (64, 8)]),
         }
     }

@@ -17,11 +17,11 @@ pub(super) enum What {
     /// An application does something.
     App {
         client: usize,
-        incarnation: u8,
+        life: u32,
     },
     Connect {
         client: usize,
-        incarnation: u8,
+        life: u32,
     },
     /// The file system of the server has opened a file, or carried out an operation.
     Opened {
@@ -48,18 +48,18 @@ pub(super) enum What {
     /// The cache of a client has written back, or dropped, a file.
     Flushed {
         client: usize,
-        incarnation: u8,
+        life: u32,
         file: usize,
     },
     Purged {
         client: usize,
-        incarnation: u8,
+        life: u32,
         file: usize,
     },
     /// What was kept from the server by an operation of an earlier number is sent again.
     WriteAgain {
         client: usize,
-        incarnation: u8,
+        life: u32,
         op: u64,
     },
     Fault,

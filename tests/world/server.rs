@@ -13,11 +13,11 @@ use leasehold::server::{
 use leasehold::wire::DurableHandleRequestV2;
 use leasehold::{
     Access, Actor, ClientGuid, ConnId, CreateAction, CreateOptions, FileId, FileKey, HashKey, Instant,
-    Intent, Machine, RequestId, SessionId, Stats, Status, TreeId, UserId,
+    Intent, LeaseKey, Machine, RequestId, SessionId, Stats, Status, TreeId, UserId,
 };
 
 use super::World;
-use super::client::LeaseName;
+use super::client::{GHOST, LeaseName};
 use super::disk::Disk;
 use super::net::{Ask, Back, Tell};
 use super::plan::{Plan, Scene};
@@ -125,8 +125,11 @@ impl World {
         let side = &mut self.server;
         side.life += 1;
         let hash_key = HashKey::new([side.hash_key; 16]);
-        let mut config = Config::new(hash_key, RouteSeed::new([6; 16]), side.disk.serials);
-        config.persistence = self.plan.scene == Scene::Persistent;
+        let persistence = self.plan.scene == Scene::Persistent;
+        // Without a store: by the number of its life, above all that earlier ones gave out.
+        let serial = if persistence { side.disk.serials } else { u64::from(side.life) << 20 };
+        let mut config = Config::new(hash_key, RouteSeed::new([6; 16]), serial);
+        config.persistence = persistence;
         side.machine = Some(Server::new(config));
         side.touched = true;
         let records = &side.disk.records;
@@ -154,8 +157,9 @@ impl World {
             let Some(conn) = self.net.conns.get_mut(&id) else { continue };
             (conn.at_server, conn.known, conn.session) = (false, false, None);
             conn.up.clear();
-            let down = conn.down.len();
-            let down = self.random.index(down + 1);
+            // Not the news of a break: see `owes`.
+            let news = conn.down.iter().position(|tell| tell.notifies().is_some());
+            let down = self.random.index(news.unwrap_or(conn.down.len()) + 1);
             self.break_off(id, 0, down);
             self.never_delivered(id);
             self.tidy(id);
@@ -291,6 +295,13 @@ impl World {
             self.queue.push(at, What::Undelivered { life, id: break_id, conn, about });
         }
         self.tidy(id);
+    }
+
+    /// Whether a lease key means something to its client.
+    pub(super) fn means(&self, key: LeaseKey) -> bool {
+        let name = LeaseName::of(key);
+        let side = &self.clients[name.client];
+        side.incarnation == name.incarnation && side.keys[name.file] == Some(key)
     }
 
     /// A break notification is on its way no more.
@@ -458,7 +469,10 @@ impl World {
                 });
             }
             Action::SendLeaseBreak { id, conn, body, .. } => {
-                let name = LeaseName::of(body.key);
+                let mut name = LeaseName::of(body.key);
+                if !self.means(body.key) {
+                    name.incarnation = GHOST;
+                }
                 self.notify(id, conn, name, Tell::LeaseBreak { id, about: name, body });
             }
             Action::SendOplockBreak { id, conn, body, .. } => {
