@@ -41,6 +41,8 @@ mod records;
 mod replay;
 #[path = "client/review.rs"]
 mod review;
+#[path = "client/review2.rs"]
+mod review2;
 
 const FILE: FileRef = FileRef::new(1);
 const KEY: LeaseKey = LeaseKey::new([0x11; 16]);

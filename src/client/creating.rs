@@ -12,7 +12,9 @@ use super::grant::apply;
 use super::level::Level;
 use super::open::{Debt, Open, Stage, Under};
 use super::opening::Opening;
-use super::{Action, Client, Due, FileRef, FileSlot, Identified, Misuse, Named, OpenRef, OpenSlot, Out};
+use super::{
+    Action, Channel, Client, Due, FileRef, FileSlot, Identified, Misuse, Named, OpenRef, OpenSlot, Out,
+};
 use super::{open_ref, open_slot};
 use crate::state::{LeaseState, OplockLevel};
 use crate::status::Status;
@@ -24,7 +26,8 @@ pub(super) struct Taken;
 
 impl Client {
     pub(super) fn open(&mut self, opening: Opening, out: Out<'_>) -> Result<(), Misuse> {
-        let Some((_, terms)) = self.conns.first().copied() else { return Err(Misuse::UnknownConnection) };
+        let channel = self.channels().next().or(self.conns.first()).copied();
+        let terms = channel.ok_or(Misuse::UnknownConnection)?.terms;
         let Opening { request, file: name, key, .. } = opening;
         // The root of a share has no directory; where directories have no leases, nobody looks at their keys.
         let parent = opening.parent.filter(|_| directory_leasing(terms));
@@ -57,7 +60,8 @@ impl Client {
 
     /// Sends a CREATE, for the first time or again.
     pub(super) fn send_create(&mut self, slot: OpenSlot, conn: ConnId, out: Out<'_>) {
-        let Some(terms) = self.conns.iter().find(|(known, _)| *known == conn).map(|(_, terms)| *terms) else {
+        let Some(Channel { terms, .. }) = self.conns.iter().find(|channel| channel.conn == conn).copied()
+        else {
             return;
         };
         let Some(open) = self.opens.get_mut(slot) else { return };
@@ -327,6 +331,7 @@ impl Client {
     pub(super) fn resilient(&mut self, open: OpenRef, timeout: Duration) -> Result<(), Misuse> {
         let open = self.opens.get_mut(open_slot(open)).ok_or(Misuse::UnknownOpen)?;
         let Stage::Live { .. } = open.stage else { return Err(Misuse::UnknownOpen) };
+        let timeout = if timeout.is_zero() { self.config.durable_timeout } else { timeout };
         open.durability = open.durability.resilient(timeout);
         let file = open.file;
         self.touch(file);

@@ -164,20 +164,23 @@ impl Client {
     /// Acknowledges with what is held now and was told, through an open that is left; without one the CLOSE was the answer
     /// (MS-SMB2 3.2.5.19.2).
     fn answer(&mut self, slot: FileSlot, out: Out<'_>) {
-        let Some(file) = self.files.get_mut(slot) else { return };
+        let Some(file) = self.files.get(slot) else { return };
         let Answer::Due { told } = file.descent.answer else { return };
         // <202>: not while a CREATE of this lease is on its way, whose answer may still change what is held.
         if file.creating > 0 {
             return;
         }
+        let opens = || file.opens.iter(&self.opens, |open| &open.in_file);
+        let left = opens().find(|(_, open)| open.holds_lease() && open.away.is_none());
+        let left = left.map(|(via, open)| (via, open.conn));
+        // One that is away answers when it is back.
+        if left.is_none() && opens().any(|(_, open)| open.holds_lease()) {
+            return;
+        }
+        let Some(file) = self.files.get_mut(slot) else { return };
         file.descent.answer = Answer::None;
         let turn = core::mem::replace(&mut file.turn, Turn::First);
         let (key, state) = (file.key, file.state.intersection(told).normalized());
-        let mut opens = file.opens.iter(&self.opens, |open| &open.in_file);
-        let left = opens
-            .find(|(_, open)| open.holds_lease() && open.away.is_none())
-            .map(|(via, open)| (via, open.conn));
-        drop(opens);
         let Some((via, conn)) = left else { return };
         let ack = self.sent(conn, Acked::Lease { file: slot, state, turn });
         out.push(Action::SendLeaseAck { ack, conn, via: open_ref(via), body: LeaseAck { key, state } });

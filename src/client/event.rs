@@ -28,7 +28,8 @@ pub enum Event {
     Connected {
         /// The connection.
         conn: ConnId,
-        /// The session. All connections of a machine carry the same: further ones are its channels.
+        /// The session. All connections of a machine carry the same: further ones are its channels. With another session than before, the
+        /// connections that are there carry nothing any more.
         session: SessionId,
         /// What is known of the session before, if there was one.
         previous: PreviousSession,
@@ -62,7 +63,7 @@ pub enum Event {
     Resilient {
         /// The open.
         open: OpenRef,
-        /// What was asked for.
+        /// What was asked for; 0 leaves it to the server.
         timeout: Duration,
     },
     /// A CREATE that asked for an open again was answered (MS-SMB2 3.2.5.8).

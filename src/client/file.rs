@@ -201,9 +201,13 @@ impl File {
 
     /// What is lost if the last connection goes: with W, what is not written back.
     pub(super) fn at_stake(&self) -> LeaseState {
+        let cached = match self.presence {
+            Presence::Here => self.allowed,
+            Presence::Away => self.held(),
+        };
         match self.descent.flush {
-            Task::Idle => self.allowed,
-            Task::Due | Task::Running | Task::Again => self.allowed.union(LeaseState::RW),
+            Task::Idle => cached,
+            Task::Due | Task::Running | Task::Again => cached.union(LeaseState::RW),
         }
     }
 
@@ -223,8 +227,11 @@ impl File {
             self.descent.purge.demand();
         }
         (self.state, self.oplocks) = (LeaseState::NONE, LeaseState::NONE);
-        self.descent.answer = Answer::None;
-        (self.turn, self.heard) = (Turn::First, None);
+        // <202>: a CREATE that is on its way may join the lease that is breaking, and has to answer then.
+        if self.creating == 0 {
+            self.descent.answer = Answer::None;
+            (self.turn, self.heard) = (Turn::First, None);
+        }
         self.descent.flush.forgo();
     }
 

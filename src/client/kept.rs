@@ -96,7 +96,9 @@ impl Client {
         });
         drop(opens);
         let Some((slot, file_id)) = found else { return false };
-        self.no_longer_kept(slot);
+        if let Some(file) = self.no_longer_kept(slot) {
+            self.touch(file);
+        }
         if let Some(open) = self.opens.get_mut(slot) {
             open.stage = Stage::Live { file_id, oplock: Debt::None };
         }

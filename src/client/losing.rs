@@ -15,9 +15,14 @@ use crate::types::{ConnId, SessionId};
 impl Client {
     /// MS-SMB2 3.2.7.1: another connection carries on; with the last one opens wait to come back, or are gone.
     pub(super) fn disconnected(&mut self, conn: ConnId, out: Out<'_>) -> Result<(), Misuse> {
-        let at = self.conns.iter().position(|(other, _)| *other == conn).ok_or(Misuse::UnknownConnection)?;
-        self.conns.remove(at);
-        match self.conns.first().map(|(conn, _)| *conn) {
+        let at =
+            self.conns.iter().position(|channel| channel.conn == conn).ok_or(Misuse::UnknownConnection)?;
+        // One that a former session has left behind carries nothing.
+        if Some(self.conns.remove(at).session) != self.session.id {
+            return Ok(());
+        }
+        let instead = self.channels().next().map(|channel| channel.conn);
+        match instead {
             Some(instead) => self.channel_lost(conn, instead, out),
             None => self.all_lost(LossReason::Network, out),
         }
@@ -44,14 +49,12 @@ impl Client {
     }
 
     /// Another session takes the place of one that was not said to have ended: nothing is open under it.
-    /// Says whether that was so.
-    pub(super) fn supersede(&mut self, session: SessionId, out: Out<'_>) -> bool {
-        let other = !self.conns.is_empty() && self.session.id.is_some_and(|before| before != session);
+    pub(super) fn supersede(&mut self, session: SessionId, out: Out<'_>) {
+        let other = self.channels().next().is_some() && self.session.id != Some(session);
         if other {
             self.session.valid = false;
             self.all_lost(LossReason::SessionDeleted, out);
         }
-        other
     }
 
     /// The server has closed an open by itself. One that is away, or about to close, has its end in another way.
@@ -118,19 +121,45 @@ impl Client {
         }
     }
 
+    /// The session is gone, or about to go, and what is under way on it is answered all the same: the opens are away or gone.
+    pub(super) fn opens_lost(&mut self, reason: LossReason, out: Out<'_>) {
+        self.acks.clear();
+        self.lose_here(reason, |open| open.stage.usable(), out);
+    }
+
     /// The last connection, or the session: every open is away or gone.
     fn all_lost(&mut self, reason: LossReason, out: Out<'_>) {
-        let (opens, files) = self.affected(|_| true);
         self.acks.clear();
         self.early.clear();
         self.session.renewal = None;
-        // What is at stake is said of every open before anything is given up.
-        let stays =
-            |open: &Open| reason != LossReason::ServerRestart || open.durability.outlives_the_server();
-        let (away, here): (Vec<_>, Vec<_>) = opens.into_iter().partition(|(_, open)| open.away.is_some());
+        let away = self.affected(|open| open.away.is_some()).0;
+        self.lose_here(reason, |_| true, out);
+        // What was away already is no worse off, unless the server has it no more.
+        for (slot, open) in away {
+            match open.away.map(|away| away.phase) {
+                Some(_) if !stays(reason, &open) && open.stage != Stage::Creating => {
+                    self.lost(slot, reason, Status::CONNECTION_DISCONNECTED, out);
+                }
+                Some(Phase::Sent { .. }) => {
+                    self.held_by(slot, Holder::Former);
+                    self.try_again(slot, Status::CONNECTION_DISCONNECTED, out);
+                }
+                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {
+                    if open.away.is_some_and(|away| away.holder == Holder::Present) {
+                        self.held_by(slot, Holder::Former);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Of the opens that have a connection, those that meet a condition.
+    fn lose_here(&mut self, reason: LossReason, which: impl Fn(&Open) -> bool, out: Out<'_>) {
+        let (here, files) = self.affected(|open| open.away.is_none() && which(open));
         for (slot, open) in here {
+            // What is at stake is said of every open before anything is given up.
             let held = self.files.get(open.file).map_or(LeaseState::NONE, File::at_stake);
-            let promised = open.durability.timeout().filter(|_| stays(&open));
+            let promised = open.durability.timeout().filter(|_| stays(reason, &open));
             match (open.stage, promised) {
                 (Stage::Creating, _) => self.create_lost(slot, &open, None, out),
                 // A CLOSE that may not have arrived: only a persistent open would be in the way of others for long.
@@ -156,23 +185,6 @@ impl Client {
                 }
             }
             self.descend(slot, out);
-        }
-        // What was away already is no worse off, unless the server has it no more.
-        for (slot, open) in away {
-            match open.away.map(|away| away.phase) {
-                Some(_) if !stays(&open) && open.stage != Stage::Creating => {
-                    self.lost(slot, reason, Status::CONNECTION_DISCONNECTED, out);
-                }
-                Some(Phase::Sent { .. }) => {
-                    self.held_by(slot, Holder::Former);
-                    self.try_again(slot, Status::CONNECTION_DISCONNECTED, out);
-                }
-                Some(Phase::Waiting | Phase::Delayed { .. }) | None => {
-                    if open.away.is_some_and(|away| away.holder == Holder::Present) {
-                        self.held_by(slot, Holder::Former);
-                    }
-                }
-            }
         }
     }
 
@@ -233,4 +245,9 @@ impl Client {
             open.conn = conn;
         }
     }
+}
+
+/// Whether the server still has an open that it has promised to keep.
+fn stays(reason: LossReason, open: &Open) -> bool {
+    reason != LossReason::ServerRestart || open.durability.outlives_the_server()
 }

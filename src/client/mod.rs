@@ -165,6 +165,14 @@ impl Sent {
     }
 }
 
+/// A connection with the session on it. One that carries a former session carries nothing.
+#[derive(Clone, Copy, Debug)]
+struct Channel {
+    conn: ConnId,
+    terms: Terms,
+    session: SessionId,
+}
+
 /// An SMB2 client's mind.
 ///
 /// A call costs the opens of the file that it concerns; the loss of a connection, all opens; an acknowledgment, those under
@@ -172,7 +180,8 @@ impl Sent {
 #[derive(Clone, Debug)]
 pub struct Client {
     config: ClientConfig,
-    conns: Vec<(ConnId, Terms)>,
+    /// In the order in which they came.
+    conns: Vec<Channel>,
     files: Table<FileSlot, File>,
     names: Table<NameSlot, Named>,
     ids: Table<IdSlot, Identified>,
@@ -232,6 +241,11 @@ impl Client {
         }
     }
 
+    /// The connections that carry the session.
+    fn channels(&self) -> impl Iterator<Item = &Channel> {
+        self.conns.iter().filter(|channel| Some(channel.session) == self.session.id)
+    }
+
     /// What the lease of a name gives now; oplocks come on top.
     pub fn state(&self, file: FileRef) -> LeaseState {
         self.files
@@ -253,7 +267,7 @@ impl Client {
     /// Whether LOCK requests of an open have numbers (MS-SMB2 3.2.4.19): see [`LockBuckets`].
     pub fn sequences_locks(&self, open: OpenRef) -> bool {
         let channels =
-            self.conns.iter().any(|(_, terms)| terms.capabilities.contains(Capabilities::MULTI_CHANNEL));
+            self.channels().any(|channel| channel.terms.capabilities.contains(Capabilities::MULTI_CHANNEL));
         let insists = |open: &Open| channels || open.durability.insists();
         self.opens.get(open_slot(open)).is_some_and(insists)
     }
@@ -297,16 +311,15 @@ impl Client {
     fn take(&mut self, event: Event, out: Out<'_>) -> Result<(), Misuse> {
         match event {
             Event::Connected { conn, session, previous, terms } => {
-                if self.conns.iter().any(|(other, _)| *other == conn) {
+                if self.conns.iter().any(|channel| channel.conn == conn) {
                     return Err(Misuse::DuplicateConnection);
                 }
                 let other = self.session.valid && self.session.id != Some(session);
-                if other && !self.conns.is_empty() {
+                if other && self.channels().next().is_some() {
                     return Err(Misuse::OtherSession);
                 }
-                // Another session is not on the connections that are there: what goes out goes out on this one.
-                let at = if self.supersede(session, out) { 0 } else { self.conns.len() };
-                self.conns.insert(at, (conn, terms));
+                self.supersede(session, out);
+                self.conns.push(Channel { conn, terms, session });
                 self.session_ready(session, previous);
             }
             Event::Restore { record, elapsed } => return self.restore(&record, elapsed, out),
@@ -318,6 +331,7 @@ impl Client {
                     return Err(Misuse::OtherSession);
                 }
                 self.supersede(session, out);
+                self.conns.iter_mut().for_each(|channel| channel.session = session);
                 self.session_ready(session, previous);
             }
             Event::SessionLost { session, reason } => return self.session_lost(session, reason, out),

@@ -90,7 +90,9 @@ impl Client {
         (record.disposition, record.options, record.share) = (asked.disposition, asked.options, asked.share);
         record.need = need;
         record.flush = file.descent.flush != Task::Idle;
-        record.purge = file.descent.purge != Task::Idle;
+        // What was cached under others of the name ends with this life, unless they have records of their own.
+        let more = file.held().difference(open.caches(file.state)).contains(LeaseState::READ);
+        record.purge = more || file.descent.purge != Task::Idle;
         Some(record)
     }
 
@@ -146,7 +148,13 @@ impl Client {
             saved: self.config.persistence.then(|| Box::new(*record)),
             ..Open::new(slot, asked, id)
         };
-        let held = open.caches(file.state);
+        let mut held = open.caches(file.state);
+        if let (Under::Oplock(level), true) = (under, open.stage.usable()) {
+            file.oplocks |= level.permits();
+        }
+        if file.descent.flush != Task::Idle {
+            held |= LeaseState::RW;
+        }
         let open = self.opens.insert(open);
         file.opens.push_back(&mut self.opens, open, |open| &mut open.in_file);
         self.send_away(open, held, timeout.saturating_sub(elapsed));

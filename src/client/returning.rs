@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::away::{Away, Holder, LossReason, Overdue, Phase};
 use super::event::{CreateReply, PreviousSession};
-use super::file::{File, Version};
+use super::file::{File, Turn, Version};
 use super::level::Level;
 use super::open::{Stage, Under};
 use super::retry::{Outcome, Renewal, outcome};
@@ -28,7 +28,7 @@ impl Client {
 
     /// Where requests go now.
     pub(super) fn ready(&self) -> Option<ConnId> {
-        self.conns.first().map(|(conn, _)| *conn).filter(|_| self.session.valid)
+        self.channels().next().map(|channel| channel.conn).filter(|_| self.session.valid)
     }
 
     /// Sends what waits, as far as the window allows.
@@ -164,6 +164,10 @@ impl Client {
             }
             Outcome::Renew(renewal) => {
                 self.wait(slot, self.config.retry.delay(tries, serial));
+                // Under a session that is gone, or about to go, nobody is told of a break.
+                if renewal == Renewal::Replace || status == Status::USER_SESSION_DELETED {
+                    self.opens_lost(LossReason::SessionDeleted, out);
+                }
                 self.renew(renewal, out);
             }
             Outcome::Retry => {
@@ -234,6 +238,14 @@ fn lease_again(file: &File, parent: Option<LeaseKey>) -> Lease {
 /// told, so what is cached may be stale. A server that has built the lease anew is one step on.
 fn take_back(file: &mut File, lease: &Lease) {
     let before = file.state;
+    // The server tells no break twice that it has told once: what was said to have come down is, and else nothing is known of it.
+    if lease.flags().contains(LeaseFlags::BREAK_IN_PROGRESS) {
+        let same = lease.epoch().is_none_or(|epoch| epoch == file.epoch);
+        let heard = same && lease.state() != before;
+        file.lower(if heard { lease.state() } else { LeaseState::NONE });
+        file.answer_due(file.state);
+        file.turn = Turn::Again;
+    }
     file.lower(lease.state());
     if let Lease::V2(LeaseV2 { epoch, .. }) = *lease {
         let near = epoch.since(file.epoch).is_some_and(|steps| steps <= 1);

@@ -111,7 +111,7 @@ impl Shard {
             ObjectKind::Directory => wanted.state().without(LeaseState::WRITE),
         };
         let asked = capped(admission, Kind::Lease, opened.kind, asked);
-        let may_have = self.grantable(slot, Some(name), asked, opened);
+        let may_have = self.grantable(slot, Some(name), asked, opened, Since::Now);
         let lease = match self.leases.find(name) {
             Some(lease) => {
                 let record = self.leases.get_mut(lease)?;
@@ -157,7 +157,7 @@ impl Shard {
             OplockLevel::None | OplockLevel::Lease | OplockLevel::Undefined(_) => return Caching::Nothing,
         };
         let asked = capped(admission, Kind::Oplock, opened.kind, asked.caches());
-        let level = Level::within(self.grantable(slot, None, asked, opened));
+        let level = Level::within(self.grantable(slot, None, asked, opened, Since::Now));
         let file = self.opens.get(slot).and_then(|open| self.files.get_mut(open.file));
         match (level, file) {
             (Level::None, _) | (_, None) => Caching::Nothing,
@@ -177,6 +177,7 @@ impl Shard {
         own: Option<LeaseName>,
         asked: LeaseState,
         opened: Opened,
+        since: Since,
     ) -> LeaseState {
         let opening = self.opens.get(me).and_then(|open| Some((open, self.files.get(open.file)?)));
         let Some((my, file)) = opening else { return LeaseState::NONE };
@@ -200,8 +201,8 @@ impl Shard {
             }
             let oplock = open.oplock();
             locked_by_others |= open.locks.lock_count() > 0;
-            // Choice: foreign caching forbids W even at state NONE, as deployed servers have it.
-            let caching = open.leased || oplock.is_some();
+            // Choice: foreign caching forbids W even at state NONE, as deployed servers have it. But it takes none that was there first.
+            let caching = since == Since::Now && (open.leased || oplock.is_some());
             if caching || locks::forbids_write_caching(open.desired, open.disposition) {
                 state = state.without(LeaseState::WRITE);
             }
@@ -241,6 +242,15 @@ impl Shard {
         let locked = kept && file.locks.any_below(&self.ranges, opened.allocation);
         if locked && !state.contains(LeaseState::WRITE) { LeaseState::NONE } else { state }
     }
+}
+
+/// Since when somebody has what is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Since {
+    /// It is asked for.
+    Now,
+    /// A former life of the server gave it, and nothing has taken it since, as far as is stored.
+    Before,
 }
 
 /// A file that was created or overwritten is another entry of its directory (MS-FSA 2.1.5.1.1, 2.1.5.1.2).

@@ -9,6 +9,7 @@ use super::Misuse;
 use super::action::{Action, Link};
 use super::durable::{Durable, Kind, Promise};
 use super::event::{ObjectKind, Opened};
+use super::granting::Since;
 use super::hold::Hold;
 use super::lease::{Lease, LeaseName};
 use super::oplock::Oplock;
@@ -170,7 +171,8 @@ impl Shard {
             (None, _) => match level_of(record.level) {
                 Level::None => Caching::Nothing,
                 level @ (Level::II | Level::Exclusive | Level::Batch) => {
-                    let level = Level::within(self.grantable(slot, None, level.caches(), opened));
+                    let level =
+                        Level::within(self.grantable(slot, None, level.caches(), opened, Since::Before));
                     let file = self.opens.get(slot).and_then(|open| self.files.get_mut(open.file));
                     if let Some(file) = file.filter(|_| level != Level::None) {
                         file.oplocks = file.oplocks.saturating_add(1);
@@ -196,7 +198,7 @@ impl Shard {
             ObjectKind::File => context.state().normalized(),
             ObjectKind::Directory => context.state().without(LeaseState::WRITE),
         };
-        let may_have = self.grantable(slot, Some(name), asked, opened);
+        let may_have = self.grantable(slot, Some(name), asked, opened, Since::Before);
         let lease = match self.leases.find(name) {
             Some(lease) => {
                 self.leases.get_mut(lease)?.restore(context, may_have);

@@ -96,7 +96,7 @@ impl Model {
             if crowded || handles {
                 asked = LeaseState::NONE;
             }
-            return (rules::as_level(self.grantable(open, opened, asked)), None);
+            return (rules::as_level(self.grantable(open, opened, asked, Asked::Now)), None);
         };
         let leasing =
             terms.capabilities.contains(Capabilities::DIRECTORY_LEASING) && terms.dialect >= Dialect::Smb300;
@@ -114,7 +114,7 @@ impl Model {
         if scale_out {
             asked &= if directory { LeaseState::NONE } else { LeaseState::R };
         }
-        let can = self.grantable(open, opened, asked);
+        let can = self.grantable(open, opened, asked, Asked::Now);
         if self.lease(key).is_none() {
             // MS-SMB2 3.3.5.9.11, as deployed: the counter goes on from the request's.
             let epoch = context.epoch().unwrap_or_default();
@@ -161,7 +161,13 @@ impl Model {
     }
 
     /// The part of what is asked that nobody stands in the way of (MS-FSA 2.1.5.18, as deployed).
-    pub(super) fn grantable(&self, open: &Open, opened: Opened, asked: LeaseState) -> LeaseState {
+    pub(super) fn grantable(
+        &self,
+        open: &Open,
+        opened: Opened,
+        asked: LeaseState,
+        when: Asked,
+    ) -> LeaseState {
         let file = open.file();
         let who = Who { lease: open.ask.key, open: Some(open.request()) };
         let others: Vec<&Open> = self.on(file).filter(|other| self.foreign(other, who)).collect();
@@ -172,7 +178,9 @@ impl Model {
         for other in &others {
             let create = &other.ask.create;
             let keyed = other.ask.context.is_some() && (other.phase != Phase::Live || other.leased);
-            if keyed || other.ever_oplock || !rules::attributes_only(create.desired, create.disposition) {
+            // Who asks now has no W beside another who asked for caching; who had it before such a look keeps it.
+            let asks = (keyed || other.ever_oplock) && when == Asked::Now;
+            if asks || !rules::attributes_only(create.desired, create.disposition) {
                 state = state.without(LeaseState::WRITE);
             }
             if other.oplock != OplockLevel::None {
@@ -226,6 +234,13 @@ impl Model {
         let profile = &self.config.profile;
         rules::of_intent(intent, profile.link_breaks_handles, profile.security_breaks_handles)
     }
+}
+
+/// Whether something is asked for, or was had in a former life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Now,
+    Before,
 }
 
 /// A context with another state, as an answer.

@@ -13,6 +13,7 @@ use leasehold::{
     SessionId, ShareMode, Status, TreeId,
 };
 
+use super::grants::Asked;
 use super::grants::with_state;
 use super::{Ask, Breach, Breaking, Key, Lease, Model, Open, Phase, locks, rules};
 
@@ -441,10 +442,10 @@ impl Model {
         Restored::Open
     }
 
-    /// What a restored open can have beside what was restored before it, behind its own locks as well: what a CREATE could get.
+    /// What a restored open can have beside what was restored before it, behind its own locks as well: what it had.
     fn fits(&self, request: RequestId, asked: LeaseState) -> LeaseState {
         let open = self.open(request).unwrap();
-        self.grantable(open, Opened::new(CreateAction::Opened, open.kind, u64::MAX), asked)
+        self.grantable(open, Opened::new(CreateAction::Opened, open.kind, u64::MAX), asked, Asked::Before)
     }
 
     pub fn restarted(&self) -> bool {
