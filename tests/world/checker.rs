@@ -343,7 +343,9 @@ impl World {
             for file in 0..self.plan.files {
                 let allowed = self.clients[client].files[file].allowed;
                 let known = &mut self.checker.sides[client][file];
-                if known.granted.contains(allowed) {
+                let mut granted = known.granted;
+                granted.set(LeaseState::READ, known.reads);
+                if granted.contains(allowed) {
                     if known.flying == 0 {
                         // Whoever has missed a deadline hears of it by the answer to its acknowledgment.
                         known.timed_out &= !allowed.is_empty();
@@ -467,7 +469,7 @@ impl World {
     pub(super) fn check_loss(&mut self, client: usize, handle: &Handle, reason: LossReason, status: Status) {
         let Some(id) = handle.file_id else { return };
         let there = self.server.machine.is_some() && self.server.opens.contains_key(&id.persistent);
-        if there && reason == LossReason::Refused && self.clients[client].names_previous {
+        if there && reason == LossReason::Refused && !self.clients[client].unnamed {
             let what = || format!("client {client}: {id}, {status}: {handle:?}");
             self.violate("what the server has is not lost", what);
         }

@@ -34,7 +34,9 @@ pub(super) struct ClientSide {
     pub conns: Vec<ConnId>,
     dialing: Vec<ConnId>,
     pub session: Option<SessionId>,
-    pub names_previous: bool,
+    names_previous: bool,
+    /// A session was not named by the next one, and some opens have not been back since.
+    pub unnamed: bool,
     /// The lease key of each name: the last one that a CREATE had.
     pub keys: Vec<Option<LeaseKey>>,
     pub files: Vec<CachedFile>,
@@ -149,6 +151,7 @@ impl ClientSide {
             dialing: Vec::new(),
             session: None,
             names_previous: true,
+            unnamed: false,
             keys: vec![None; plan.files],
             files: (0..plan.files).map(|_| CachedFile::new(plan.pages)).collect(),
             opens: BTreeMap::new(),
@@ -354,6 +357,8 @@ impl World {
         side.conns.push(conn);
         side.session = Some(session);
         let previous = if side.names_previous { PreviousSession::Ended } else { PreviousSession::Unknown };
+        let away = side.opens.values().any(|open| open.away);
+        side.unnamed = away && (side.unnamed || previous == PreviousSession::Unknown);
         let terms = self.plan.terms;
         self.tell_client(client, Event::Connected { conn, session, previous, terms });
         if self.clients[client].conns.len() < self.plan.channels {

@@ -1,9 +1,6 @@
 //! What goes wrong, and when.
 
-use leasehold::LeaseState;
-
-use super::client::name_of;
-use super::plan::{Fault, Scene};
+use super::plan::Fault;
 use super::queue::What;
 use super::{Weather, World};
 
@@ -44,7 +41,7 @@ impl World {
                 let all = self.random.once_in(2);
                 conns.into_iter().filter(|other| all || *other == conn).for_each(|conn| self.cut(conn));
             }
-            Fault::ServerCrash if self.server.machine.is_some() && !self.owes() => {
+            Fault::ServerCrash if self.server.machine.is_some() => {
                 self.crash_server();
                 (0..self.plan.clients).for_each(|client| self.checker.trouble(client, self.now));
             }
@@ -67,18 +64,6 @@ impl World {
             }
         }
         true
-    }
-
-    /// Whether a client that was told to give up W has still to write back: it would come back to a server that has started anew
-    /// with a lease that says less than it holds.
-    fn owes(&self) -> bool {
-        let owes = |side: &super::client::ClientSide| {
-            let mut files = side.files.iter().enumerate();
-            files.any(|(file, cached)| {
-                cached.unwritten() && !side.machine.state(name_of(file)).contains(LeaseState::WRITE)
-            })
-        };
-        self.plan.scene == Scene::Persistent && self.clients.iter().any(owes)
     }
 
     pub(super) fn speaks(&mut self, client: usize) {

@@ -147,7 +147,7 @@ impl Plan {
             wants: random.pick(&[&[r, rh, rw, rwh] as &[_], &[rwh], &[r, rwh], &[rh, rwh]]).to_vec(),
             overwrites: random.once_in(2),
             denials: random.once_in(3),
-            looks: scene != Scene::Persistent,
+            looks: random.once_in(2),
             records: durable && !random.once_in(3),
             opens: random.pick(&[1, 2, 4]),
             rests: !random.once_in(3),

@@ -48,6 +48,8 @@ pub(super) struct ServerSide {
 #[derive(Debug)]
 struct Request {
     conn: ConnId,
+    client: usize,
+    incarnation: u8,
     ask: Ask,
     answerable: bool,
     /// Of a WRITE: its open, and what goes back to its ChannelSequence.
@@ -157,9 +159,8 @@ impl World {
             let Some(conn) = self.net.conns.get_mut(&id) else { continue };
             (conn.at_server, conn.known, conn.session) = (false, false, None);
             conn.up.clear();
-            // Not the news of a break: see `owes`.
-            let news = conn.down.iter().position(|tell| tell.notifies().is_some());
-            let down = self.random.index(news.unwrap_or(conn.down.len()) + 1);
+            let down = conn.down.len();
+            let down = self.random.index(down + 1);
             self.break_off(id, 0, down);
             self.never_delivered(id);
             self.tidy(id);
@@ -345,11 +346,12 @@ impl World {
     }
 
     fn request(&mut self, id: ConnId, ask: Ask) {
-        let Some(session) = self.net.conns.get(&id).and_then(|conn| conn.session) else {
+        let Some(conn) = self.net.conns.get(&id) else { return };
+        let (client, incarnation) = (conn.client, conn.incarnation);
+        let Some(session) = conn.session else {
             let status = Status::USER_SESSION_DELETED;
             return self.decline(id, &ask, status);
         };
-        let client = self.server.sessions.get(&session).copied().unwrap_or_default();
         self.server.requests += 1;
         let request = RequestId::new(self.server.requests);
         let origin = Origin::new(id, session, TreeId::new(1));
@@ -376,8 +378,7 @@ impl World {
                 operate(request, origin, file_id, file, Intent::Write { offset: page as u64 * 8, len: 8 })
             }
         };
-        debug_assert!(client < self.clients.len());
-        let pending = Request { conn: id, ask, answerable: true, outstanding, running: false };
+        let pending = Request { conn: id, client, incarnation, ask, answerable: true, outstanding, running: false };
         self.server.asked.insert(request, pending);
         self.tell_server(event);
     }
@@ -509,13 +510,12 @@ impl World {
     }
 
     fn note_open(&mut self, request: RequestId, file_id: FileId) {
-        let Some(Request { conn, ask: Ask::Create { wanted, sequence, .. }, .. }) =
+        let Some(Request { client, incarnation, ask: Ask::Create { wanted, sequence, .. }, .. }) =
             self.server.asked.get(&request)
         else {
             return;
         };
-        let Some(conn) = self.net.conns.get(conn) else { return };
-        let (client, incarnation) = (conn.client, conn.incarnation);
+        let (client, incarnation) = (*client, *incarnation);
         let (file, access, sequence) = (wanted.file, wanted.access, ChannelSequence::new(*sequence));
         let info = OpenInfo { client, incarnation, file, access, sequence };
         self.server.opens.insert(file_id.persistent, info);
