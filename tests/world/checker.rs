@@ -52,6 +52,8 @@ struct Side {
     timed_out: bool,
     /// It has heard of a break that has not come to its end at the server.
     breaking: bool,
+    /// It came back and said that it has not W.
+    said_less: bool,
     /// What it wrote up to here, and had not written back, it has lost the right to.
     doomed: Option<(u64, Cause)>,
 }
@@ -63,6 +65,8 @@ enum Cause {
     Deadline,
     /// It was not there.
     Absence,
+    /// It said itself that it has W no more, and can still write.
+    Said,
 }
 
 impl Checker {
@@ -121,6 +125,10 @@ impl Checker {
             let cause = if side.timed_out { Cause::Deadline } else { Cause::Absence };
             side.doomed = Some((value, cause));
         }
+    }
+
+    pub(super) fn said_less(&mut self, client: usize, file: usize) {
+        self.sides[client][file].said_less = true;
     }
 
     /// Whether a break is on its way, or not at its end.
@@ -273,6 +281,7 @@ impl World {
         let known = side.doomed.map_or(0, |(below, _)| below);
         if taken.contains(LeaseState::WRITE) && unwritten.is_some_and(|value| value > known) {
             let cause = match (side.timed_out, absent) {
+                _ if side.said_less => Cause::Said,
                 (true, _) => Cause::Deadline,
                 (false, true) => Cause::Absence,
                 (false, false) => {
@@ -430,7 +439,7 @@ impl World {
         }
         let side = self.checker.sides[client][file];
         let stored = self.server.disk.files[file][page].now;
-        let late = side.doomed.is_some_and(|(below, cause)| value <= below && cause == Cause::Deadline);
+        let late = side.doomed.is_some_and(|(below, cause)| value <= below && cause != Cause::Absence);
         if !side.granted.contains(LeaseState::WRITE) && stored != value && !late {
             let what = format!("client {client}, file {file}, page {page}: {value} over {stored}: {side:?}");
             self.violate("what is written back was kept back by right", || what);
@@ -462,7 +471,8 @@ impl World {
             let what = format!("client {client}, file {file}: {:?}", cached.pages);
             self.violate("what is dirty is written back before it is dropped", || what);
         }
-        self.checker.sides[client][file].doomed = None;
+        let side = &mut self.checker.sides[client][file];
+        (side.doomed, side.said_less) = (None, false);
     }
 
     /// What the server still has is not given up because it is not found, where the former session was said to have ended.

@@ -13,7 +13,7 @@ use leasehold::server::{
 use leasehold::wire::DurableHandleRequestV2;
 use leasehold::{
     Access, Actor, ClientGuid, ConnId, CreateAction, CreateOptions, FileId, FileKey, HashKey, Instant,
-    Intent, LeaseKey, Machine, RequestId, SessionId, Stats, Status, TreeId, UserId,
+    Intent, LeaseKey, LeaseState, Machine, RequestId, SessionId, Stats, Status, TreeId, UserId,
 };
 
 use super::World;
@@ -218,7 +218,7 @@ impl World {
         }
         match ask {
             Ask::Hello { previous, bind } => self.welcome(id, previous, bind),
-            Ask::End => self.hang_up_at_server(id),
+            Ask::End => self.hang_up_at_server(id, false),
             _ => self.request(id, ask),
         }
     }
@@ -262,11 +262,12 @@ impl World {
             if let Some(conn) = self.net.conns.get_mut(&id) {
                 conn.up.clear();
             }
-            self.hang_up_at_server(id);
+            self.hang_up_at_server(id, true);
         }
     }
 
-    fn hang_up_at_server(&mut self, id: ConnId) {
+    /// `promptly`: whether all that did not arrive is reported at once.
+    fn hang_up_at_server(&mut self, id: ConnId, promptly: bool) {
         let Some(conn) = self.net.conns.get_mut(&id) else { return };
         conn.at_server = false;
         let (client, session, known) = (conn.client, conn.session.take(), conn.known);
@@ -284,7 +285,7 @@ impl World {
         // What did not arrive is reported before the end of the connection, or behind it.
         let life = self.server.life;
         let (before, behind): (Vec<_>, Vec<_>) =
-            undelivered.into_iter().partition(|_| self.random.once_in(2));
+            undelivered.into_iter().partition(|_| promptly || self.random.once_in(2));
         for (break_id, about) in before {
             self.undelivered(break_id, id);
             self.lands(about);
@@ -359,7 +360,12 @@ impl World {
         let event = match ask {
             Ask::Hello { .. } | Ask::End => return,
             Ask::Create { .. } => self.create(request, origin, &ask),
-            Ask::Reconnect { .. } => self.reconnect(request, origin, &ask),
+            Ask::Reconnect { wanted, contexts, .. } => {
+                if contexts.lease.is_some_and(|lease| !lease.state().contains(LeaseState::WRITE)) {
+                    self.checker.said_less(client, wanted.file);
+                }
+                self.reconnect(request, origin, &ask)
+            }
             Ask::Close { file_id, .. } => Event::Close { request, session, file_id },
             Ask::LeaseAck { body, .. } => Event::LeaseAck { request, conn: id, ack: body },
             Ask::OplockAck { body, .. } => Event::OplockAck { request, session, ack: body },
