@@ -34,10 +34,10 @@ impl World {
         if self.clients[client].rests_until > self.now {
             return true;
         }
-        if !self.plan.rests || !self.random.once_in(40) {
+        if !self.plan.rests || !self.random.once_in(20) {
             return false;
         }
-        self.clients[client].rests_until = self.now + self.random.below(60 * self.plan.think);
+        self.clients[client].rests_until = self.now + self.random.below(100 * self.plan.think);
         for open in self.used(client) {
             self.release(client, open);
         }

@@ -187,7 +187,9 @@ impl World {
                 self.report.reads += 1;
                 self.check_read(client, file, page, value, begun);
                 let cached = &mut self.clients[client].files[file];
-                if fills == Some(cached.generation) && cached.allowed.contains(LeaseState::READ) {
+                let here =
+                    cached.pages[page].unwritten().is_none() && cached.allowed.contains(LeaseState::READ);
+                if fills == Some(cached.generation) && here {
                     cached.pages[page].clean.get_or_insert(value);
                 }
             }
@@ -206,9 +208,9 @@ impl World {
                     self.report.dirty_lost += 1;
                 } else {
                     self.report.written_back += 1;
-                    if cached.allowed.contains(LeaseState::READ) && cached.pages[page].dirty.is_none() {
-                        cached.pages[page].clean = Some(value);
-                    }
+                    // If R is lost it is dropped next.
+                    let page = &mut cached.pages[page];
+                    page.clean = Some(value).filter(|_| page.dirty.is_none());
                 }
                 let cached = &mut self.clients[client].files[file];
                 cached.pages[page].flushing = None;

@@ -238,7 +238,8 @@ impl World {
                 (other.client, other.key) != (lease.client, lease.key) && !other.state.is_empty()
             });
             let foreign = opens.iter().find(|(client, incarnation, held, access, _, oplock)| {
-                let mine = *client == name.client && (*incarnation == name.incarnation || *incarnation == GHOST)
+                let mine = *client == name.client
+                    && (*incarnation == name.incarnation || *incarnation == GHOST)
                     && *oplock == OplockLevel::Lease;
                 !mine && (!held.is_empty() || !STAT.contains(*access))
             });
@@ -321,7 +322,8 @@ impl World {
             handles.any(|handle| handle.file_id.is_some_and(|known| known.persistent == id))
         };
         // The answer to its CREATE was lost, and nobody asks again.
-        let mut opens = self.server.opens.iter().filter(|(_, open)| open.client == client && open.file == file);
+        let mut opens =
+            self.server.opens.iter().filter(|(_, open)| open.client == client && open.file == file);
         let ghost = opens.any(|(id, _)| !known(*id));
         let others = self.checker.troubled.iter().any(|until| until + 2 * longest > self.now);
         let since = match (side.flying, side.delivered) {
@@ -473,6 +475,22 @@ impl World {
         }
         let side = &mut self.checker.sides[client][file];
         (side.doomed, side.said_less) = (None, false);
+    }
+
+    /// Whoever was told of a persistent open has it over a crash of the server.
+    pub(super) fn check_promises(&mut self) {
+        let handles = self.clients.iter().enumerate().flat_map(|(client, side)| {
+            side.opens
+                .values()
+                .filter(|handle| handle.persistent && !handle.closing)
+                .map(move |handle| (client, handle))
+        });
+        let known = |id: &FileId| self.server.opens.contains_key(&id.persistent);
+        let stored = |id: &FileId| self.server.disk.records.contains_key(&id.persistent);
+        let mut promised = handles.filter_map(|(client, handle)| Some((client, handle.file_id?)));
+        if let Some((client, id)) = promised.find(|(_, id)| known(id) && !stored(id)) {
+            self.violate("a promise outlives the server", || format!("client {client}: {id}"));
+        }
     }
 
     /// What the server still has is not given up because it is not found, where the former session was said to have ended.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use leasehold::RequestId;
 use leasehold::client::{Event, OpenRef, Want};
 use leasehold::persist::{ClientChange, ClientRecord, Need, Promise};
-use leasehold::RequestId;
 
 use super::cache::CachedFile;
-use super::client::{ClientSide, GHOST, Handle, LeaseName};
+use super::client::{ClientSide, GHOST, Handle};
 use super::{Wanted, World};
 
 /// What outlives a client.
@@ -34,7 +34,8 @@ impl Memory {
     /// What of the cache is of use: that of names with a record.
     pub(super) fn keep_files(&self, files: &mut [CachedFile]) {
         for (at, file) in files.iter_mut().enumerate() {
-            let needed = |record: &ClientRecord| record.file.get() == at as u64 && record.need != Need::Nobody;
+            let needed =
+                |record: &ClientRecord| record.file.get() == at as u64 && record.need != Need::Nobody;
             let mut kept = CachedFile::new(file.pages.len());
             kept.generation = file.generation + 1;
             if self.records.values().any(needed) {
@@ -55,7 +56,8 @@ impl World {
         side.memory.since = now;
         let ClientSide { memory, files, .. } = side;
         memory.keep_files(files);
-        let known = |persistent| memory.records.values().any(|record| record.file_id.persistent == persistent);
+        let known =
+            |persistent| memory.records.values().any(|record| record.file_id.persistent == persistent);
         for (persistent, open) in &mut self.server.opens {
             if open.client == client && !known(*persistent) {
                 open.incarnation = GHOST;

@@ -4,7 +4,7 @@
 //! jumps. [`checker`] holds every read and write against linearizability of the file, and what either side believes against the
 //! other.
 
-#![allow(dead_code, reason = "two programs use it, each a part")]
+#![allow(dead_code, unreachable_pub, reason = "a library to one program, a module of the other, and each uses a part")]
 
 mod app;
 mod cache;
@@ -29,7 +29,7 @@ use leasehold::{Access, CreateGuid, Disposition, ShareMode};
 
 use checker::Checker;
 use client::ClientSide;
-use digest::Digest;
+pub use digest::Digest;
 use net::Net;
 pub use plan::{Fault, Options, Plan, Scene};
 use queue::{Queue, What};

@@ -103,7 +103,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn draw(options: &Options, random: &mut Random) -> Self {
+    pub(super) fn draw(options: &Options, random: &mut Random) -> Self {
         let scene = options.scene.unwrap_or_else(|| random.pick(&Scene::ALL));
         let (r, rh, rw, rwh) = (LeaseState::R, LeaseState::RH, LeaseState::RW, LeaseState::RWH);
         let leasing = Capabilities::LEASING;
@@ -134,7 +134,7 @@ impl Plan {
         Self {
             scene,
             clients: options.clients.unwrap_or_else(|| random.pick(&[2, 3, 3, 4])),
-            files: options.files.unwrap_or_else(|| random.pick(&[1, 1, 2, 3])),
+            files: options.files.unwrap_or_else(|| random.pick(&[1, 2, 3, 4])),
             pages: random.pick(&[1, 2, 3]),
             terms,
             channels,
@@ -142,15 +142,15 @@ impl Plan {
             share,
             delay: random.pick(&[(4, 6), (4, 40), (4, 200)]),
             think: random.pick(&[10, 40, 150]),
-            pause: random.pick(&[500, 2_000, 20_000, 60_000]),
+            pause: random.pick(&[200, 1_000, 5_000, 30_000]),
             faults,
             wants: random.pick(&[&[r, rh, rw, rwh] as &[_], &[rwh], &[r, rwh], &[rh, rwh]]).to_vec(),
             overwrites: random.once_in(2),
             denials: random.once_in(3),
             looks: random.once_in(2),
             records: durable && !random.once_in(3),
-            opens: random.pick(&[1, 2, 4]),
-            rests: !random.once_in(3),
+            opens: random.pick(&[1, 1, 2, 4]),
+            rests: !random.once_in(4),
             kept: random.pick(&[(2, 1), (4, 2), (64, 8)]),
         }
     }

@@ -1,7 +1,8 @@
 //! Quiet times, in which everything comes to its end, and the end of the world, after which nothing is left.
 
-use leasehold::Machine;
+use leasehold::{LeaseState, Machine};
 
+use super::client::Handle;
 use super::{Weather, World};
 
 /// How long everything may take to come to its end: opens that are away are given up by then.
@@ -40,6 +41,8 @@ impl World {
         let side = &self.clients[client];
         let opens =
             || side.opens.values().filter(|open| !open.closing && (open.away || open.file_id.is_none()));
+        let kept = |open: &Handle| !open.used && !open.closing;
+        let holds = |file: usize| side.files[file].allowed.contains(LeaseState::HANDLE);
         if !side.alive || !side.speaks || side.conns.is_empty() {
             Some("not there".to_owned())
         } else if !side.openings.is_empty() || !side.ops.is_empty() {
@@ -48,6 +51,8 @@ impl World {
             Some(format!("{:?}", side.files))
         } else if opens().next().is_some() {
             Some(format!("{:?}", opens().collect::<Vec<_>>()))
+        } else if let Some(open) = side.opens.values().find(|open| kept(open) && !holds(open.wanted.file)) {
+            Some(format!("kept open without H: {open:?}"))
         } else if side.machine.names() > self.plan.files {
             Some(format!("{} names", side.machine.names()))
         } else {

@@ -154,6 +154,7 @@ impl World {
         self.server.sessions.clear();
         self.server.asked.clear();
         self.server.disk.crash(&mut self.random);
+        self.check_promises();
         let conns: Vec<_> = self.net.conns.keys().copied().collect();
         for id in conns {
             let Some(conn) = self.net.conns.get_mut(&id) else { continue };
@@ -384,7 +385,8 @@ impl World {
                 operate(request, origin, file_id, file, Intent::Write { offset: page as u64 * 8, len: 8 })
             }
         };
-        let pending = Request { conn: id, client, incarnation, ask, answerable: true, outstanding, running: false };
+        let pending =
+            Request { conn: id, client, incarnation, ask, answerable: true, outstanding, running: false };
         self.server.asked.insert(request, pending);
         self.tell_server(event);
     }
