@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use leasehold::RequestId;
+use leasehold::{Access, RequestId};
 use leasehold::client::{Event, OpenRef, Want};
 use leasehold::persist::{ClientChange, ClientRecord, Need, Promise};
 
@@ -31,17 +31,19 @@ impl Memory {
         self.records.is_empty()
     }
 
-    /// What of the cache is of use: that of names with a record.
+    /// What of the cache is of use: that of names with a record, and what is dirty if it can be written back.
     pub(super) fn keep_files(&self, files: &mut [CachedFile]) {
         for (at, file) in files.iter_mut().enumerate() {
-            let needed =
-                |record: &ClientRecord| record.file.get() == at as u64 && record.need != Need::Nobody;
+            let records = || self.records.values().filter(move |record| record.file.get() == at as u64);
+            let mut needed = records().filter(|record| record.need != Need::Nobody);
+            let reads = needed.clone().next().is_some();
+            let writes = needed.any(|record| record.access.contains(Access::WRITE_DATA));
             let mut kept = CachedFile::new(file.pages.len());
             kept.generation = file.generation + 1;
-            if self.records.values().any(needed) {
-                for (page, before) in kept.pages.iter_mut().zip(&file.pages) {
-                    (page.clean, page.dirty) = (before.clean, before.unwritten());
-                }
+            for (page, before) in kept.pages.iter_mut().zip(&file.pages) {
+                // Below what is dirty there is nothing.
+                page.clean = before.clean.filter(|_| reads && before.unwritten().is_none());
+                page.dirty = before.unwritten().filter(|_| writes);
             }
             *file = kept;
         }
