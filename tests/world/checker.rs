@@ -101,6 +101,11 @@ impl Checker {
         side.flying = side.flying.saturating_sub(1);
     }
 
+    /// Whether a break is on its way to a client.
+    pub(super) fn told(&self, client: usize, file: usize) -> bool {
+        self.sides[client][file].flying > 0
+    }
+
     pub(super) fn delivered(&mut self, client: usize, file: usize, now: u64) {
         self.sides[client][file].delivered = Some(now);
     }

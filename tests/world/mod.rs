@@ -12,6 +12,7 @@ mod checker;
 mod client;
 mod digest;
 mod disk;
+mod epochs;
 mod faults;
 mod memory;
 mod net;

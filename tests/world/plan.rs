@@ -95,6 +95,8 @@ pub struct Plan {
     pub looks: bool,
     /// Whether clients have records of their opens after a crash.
     pub records: bool,
+    /// Whether epochs pass 65535.
+    pub leaps: bool,
     /// How many files an application has open, or asks for, at once; and whether it rests at times, with none.
     pub opens: usize,
     pub rests: bool,
@@ -148,6 +150,7 @@ impl Plan {
             overwrites: random.once_in(2),
             denials: random.once_in(3),
             looks: random.once_in(2),
+            leaps: random.once_in(2),
             records: durable && !random.once_in(3),
             opens: random.pick(&[1, 1, 2, 4]),
             rests: !random.once_in(4),

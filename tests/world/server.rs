@@ -38,6 +38,8 @@ pub(super) struct ServerSide {
     asked: BTreeMap<RequestId, Request>,
     pub opens: BTreeMap<u64, OpenInfo>,
     pub disk: Disk,
+    /// By client and file: how far the epochs that a client sees are ahead.
+    pub leaps: Vec<Vec<u16>>,
     hash_key: u8,
     requests: u64,
     made: u64,
@@ -95,6 +97,7 @@ impl ServerSide {
             asked: BTreeMap::new(),
             opens: BTreeMap::new(),
             disk: Disk::new(plan.files, plan.pages),
+            leaps: vec![vec![0; plan.files]; plan.clients],
             hash_key,
             requests: 0,
             made: 0,
@@ -347,7 +350,7 @@ impl World {
         }
     }
 
-    fn request(&mut self, id: ConnId, ask: Ask) {
+    fn request(&mut self, id: ConnId, mut ask: Ask) {
         let Some(conn) = self.net.conns.get(&id) else { return };
         let (client, incarnation) = (conn.client, conn.incarnation);
         let Some(session) = conn.session else {
@@ -357,6 +360,9 @@ impl World {
         self.server.requests += 1;
         let request = RequestId::new(self.server.requests);
         let origin = Origin::new(id, session, TreeId::new(1));
+        if let Ask::Create { wanted, contexts, .. } | Ask::Reconnect { wanted, contexts, .. } = &mut ask {
+            contexts.lease = self.lease_up(client, wanted.file, contexts.lease);
+        }
         let mut outstanding = None;
         let event = match ask {
             Ask::Hello { .. } | Ask::End => return,
@@ -450,7 +456,15 @@ impl World {
                 self.queue.push(at, What::Operated { life, request, ticket });
             }
             Action::Granted { request, grant } => {
-                let result = Ok(CreateReply::new(grant.file_id, grant.level, grant.contexts()));
+                let mut contexts = grant.contexts();
+                let of = self.server.asked.get(&request).map(|pending| (pending.client, pending.ask));
+                if let Some((client, Ask::Create { wanted, .. } | Ask::Reconnect { wanted, .. })) = of {
+                    if matches!(of, Some((_, Ask::Create { .. }))) {
+                        self.leap(client, wanted.file);
+                    }
+                    contexts.lease = self.lease_down(client, wanted.file, contexts.lease);
+                }
+                let result = Ok(CreateReply::new(grant.file_id, grant.level, contexts));
                 self.restart_sequence(request, grant.file_id);
                 self.answer(request, |ask| match ask {
                     Ask::Create { open, .. } => Some(Tell::Created { open, result }),
@@ -477,11 +491,12 @@ impl World {
                     _ => None,
                 });
             }
-            Action::SendLeaseBreak { id, conn, body, .. } => {
+            Action::SendLeaseBreak { id, conn, mut body, .. } => {
                 let mut name = LeaseName::of(body.key);
                 if !self.means(body.key) {
                     name.incarnation = GHOST;
                 }
+                body.epoch = self.epoch_down(name.client, name.file, body.epoch);
                 self.notify(id, conn, name, Tell::LeaseBreak { id, about: name, body });
             }
             Action::SendOplockBreak { id, conn, body, .. } => {
