@@ -346,7 +346,8 @@ impl World {
                 let begun = self.checker.begin();
                 let op = side.fresh();
                 side.ops.insert(op, Op { conn, open, file, kind: OpKind::Read { page, begun, fills } });
-                self.send_up(conn, Ask::Read { op, file_id, file, page });
+                let sequence = side.machine.channel_sequence();
+                self.send_up(conn, Ask::Read { op, file_id, file, page, sequence });
             }
         }
     }

@@ -365,7 +365,7 @@ impl World {
                     if known.flying == 0 {
                         // Whoever has missed a deadline hears of it by the answer to its acknowledgment.
                         known.timed_out &= !allowed.is_empty();
-                        known.lags = known.lags.filter(|_| known.timed_out);
+                        known.lags = known.lags.filter(|_| known.timed_out || !known.reads);
                     }
                     continue;
                 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use leasehold::{Access, RequestId};
 use leasehold::client::{Event, OpenRef, Want};
 use leasehold::persist::{ClientChange, ClientRecord, Need, Promise};
+use leasehold::{Access, RequestId};
 
 use super::cache::CachedFile;
 use super::client::{ClientSide, GHOST, Handle};
@@ -36,7 +36,8 @@ impl Memory {
         for (at, file) in files.iter_mut().enumerate() {
             let records = || self.records.values().filter(move |record| record.file.get() == at as u64);
             let mut needed = records().filter(|record| record.need != Need::Nobody);
-            let reads = needed.clone().next().is_some();
+            // A CREATE that may still overwrite the file breaks no lease of one's own.
+            let reads = needed.clone().next().is_some() && file.overwriting == 0;
             let writes = needed.any(|record| record.access.contains(Access::WRITE_DATA));
             let mut kept = CachedFile::new(file.pages.len());
             kept.generation = file.generation + 1;

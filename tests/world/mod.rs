@@ -4,7 +4,11 @@
 //! jumps. [`checker`] holds every read and write against linearizability of the file, and what either side believes against the
 //! other.
 
-#![allow(dead_code, unreachable_pub, reason = "a library to one program, a module of the other, and each uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a library to one program, a module of the other, and each uses a part"
+)]
 
 mod app;
 mod cache;

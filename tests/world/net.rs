@@ -49,6 +49,7 @@ pub(super) enum Ask {
         file_id: FileId,
         file: usize,
         page: usize,
+        sequence: u16,
     },
     Write {
         op: u64,

@@ -376,7 +376,11 @@ impl World {
             Ask::Close { file_id, .. } => Event::Close { request, session, file_id },
             Ask::LeaseAck { body, .. } => Event::LeaseAck { request, conn: id, ack: body },
             Ask::OplockAck { body, .. } => Event::OplockAck { request, session, ack: body },
-            Ask::Read { file_id, file, page, .. } => {
+            Ask::Read { file_id, file, page, sequence, .. } => {
+                if let Some(open) = self.server.opens.get_mut(&file_id.persistent) {
+                    let admitted = open.sequence.admit(sequence, false, Effect::Looks);
+                    outstanding = admitted.ok().map(|admitted| (file_id.persistent, admitted));
+                }
                 operate(request, origin, file_id, file, Intent::Read { offset: page as u64 * 8, len: 8 })
             }
             Ask::Sync { file_id, file, .. } => operate(request, origin, file_id, file, Intent::Flush),
