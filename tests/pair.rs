@@ -14,7 +14,7 @@ use world::{Fault, Options, Report, Scene, World};
 /// Short worlds, one for each seed.
 fn worlds(scene: Scene) -> Report {
     let mut sum = Report::new(0);
-    for seed in 0..250 {
+    for seed in 0..200 {
         let report = World::run(&Options::new(seed, 4_000).scene(scene));
         if let Some(violation) = &report.violation {
             panic!("seed {seed}, {scene:?}: {violation}");

@@ -11,14 +11,14 @@ impl Random {
     pub(super) fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut value = self.0;
-        value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ value >> 31
+        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        value ^ (value >> 31)
     }
 
     /// Less than `of`.
     pub(super) fn below(&mut self, of: u64) -> u64 {
-        (self.draw() >> 32) * of >> 32
+        ((self.draw() >> 32) * of) >> 32
     }
 
     pub(super) fn index(&mut self, of: usize) -> usize {
