@@ -5,17 +5,18 @@
 //! value was that at some instant while it was under way; one from a cache, if it is that now. A cache may lag behind for exactly as
 //! long as the news that it has lost R is on its way to it: a notification, or the end of a connection.
 
+mod exclusion;
 mod values;
 
 use std::collections::VecDeque;
 
 use leasehold::LeaseState;
-use leasehold::{Access, OplockLevel};
+use leasehold::OplockLevel;
 
 use super::World;
-use super::client::{GHOST, LeaseName};
+use super::client::LeaseName;
 use super::plan::{Plan, Scene};
-use super::server::{client_of, file_of, guid_of};
+use super::server::file_of;
 
 /// How many former values of a page are remembered.
 const HISTORY: usize = 4096;
@@ -223,46 +224,6 @@ impl World {
             }
         }
         self.server.ended.clear();
-    }
-
-    /// Who has W is alone: no foreign lease, no foreign oplock, no foreign open but for attributes.
-    fn check_exclusion(&mut self, file: &leasehold::server::FileSnapshot) {
-        const STAT: Access = Access::READ_ATTRIBUTES;
-        let opens = file.opens.iter().filter_map(|open| {
-            let info = self.server.opens.get(&open.file_id.persistent)?;
-            Some((info.client, info.incarnation, caches(open.oplock), info.access, open.file_id, open.oplock))
-        });
-        let opens: Vec<_> = opens.collect();
-        for lease in &file.leases {
-            if !lease.state.contains(LeaseState::WRITE) {
-                continue;
-            }
-            let name = LeaseName::of(lease.key);
-            let other = file.leases.iter().find(|other| {
-                (other.client, other.key) != (lease.client, lease.key) && !other.state.is_empty()
-            });
-            let foreign = opens.iter().find(|(client, incarnation, held, access, _, oplock)| {
-                let mine = *client == name.client
-                    && (*incarnation == name.incarnation || *incarnation == GHOST)
-                    && *oplock == OplockLevel::Lease;
-                !mine && (!held.is_empty() || !STAT.contains(*access))
-            });
-            if other.is_some() || foreign.is_some() || client_of(lease.client) != name.client {
-                let what = format!("{lease:?} beside {other:?}, {foreign:?}");
-                self.violate("who has W is alone", || what);
-            }
-        }
-        for (client, _, held, _, id, _) in &opens {
-            let other = opens.iter().find(|(_, _, other_held, access, other, _)| {
-                other != id && (!other_held.is_empty() || !STAT.contains(*access))
-            });
-            let lease =
-                file.leases.iter().find(|lease| !lease.state.is_empty() && lease.client == guid_of(*client));
-            if held.contains(LeaseState::WRITE) && (other.is_some() || lease.is_some()) {
-                let what = format!("{id:?} beside {other:?}, {lease:?}");
-                self.violate("who has W is alone", || what);
-            }
-        }
     }
 
     /// What a client had and has no more: with something unwritten, only for a reason.
