@@ -227,10 +227,9 @@ impl World {
 
     /// For whoever has to find out what went wrong.
     fn note(&mut self, text: impl FnOnce() -> String) {
-        if let Some((from, lines)) = &mut self.history {
-            if self.step >= *from {
-                lines.push(text());
-            }
+        let step = self.step;
+        if let Some((_, lines)) = self.history.as_mut().filter(|(from, _)| step >= *from) {
+            lines.push(text());
         }
     }
 

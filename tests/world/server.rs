@@ -209,9 +209,8 @@ impl World {
 }
 
 fn release(opens: &mut BTreeMap<u64, OpenInfo>, outstanding: Option<(u64, Outstanding)>) {
-    if let Some((open, outstanding)) = outstanding {
-        if let Some(open) = opens.get_mut(&open) {
-            open.sequence.answered(outstanding);
-        }
+    let Some((open, outstanding)) = outstanding else { return };
+    if let Some(open) = opens.get_mut(&open) {
+        open.sequence.answered(outstanding);
     }
 }

@@ -59,13 +59,11 @@ impl World {
             Tell::Welcome { session } => self.connected(client, id, session),
             Tell::End => self.hang_up_at_client(client, id),
             Tell::Created { open, result } => {
-                if let Some(handle) = self.clients[client].opens.get_mut(&open) {
-                    if let Ok(reply) = result {
-                        (handle.file_id, handle.level) = (Some(reply.file_id), reply.level);
-                        let flags = reply.contexts.durable_v2.map(|granted| granted.flags);
-                        let persistent = leasehold::wire::DurableFlags::PERSISTENT;
-                        handle.persistent = flags.is_some_and(|flags| flags.contains(persistent));
-                    }
+                if let (Some(handle), Ok(reply)) = (self.clients[client].opens.get_mut(&open), result) {
+                    (handle.file_id, handle.level) = (Some(reply.file_id), reply.level);
+                    let flags = reply.contexts.durable_v2.map(|granted| granted.flags);
+                    let persistent = leasehold::wire::DurableFlags::PERSISTENT;
+                    handle.persistent = flags.is_some_and(|flags| flags.contains(persistent));
                 }
                 self.tell_client(client, Event::Created { open, result });
             }

@@ -85,11 +85,10 @@ impl World {
         if !known {
             return self.tidy(id);
         }
-        if let Some(session) = session {
-            if !self.net.conns.values().any(|conn| conn.at_server && conn.session == Some(session)) {
-                self.server.sessions.remove(&session);
-                self.server.ended.push(client);
-            }
+        let left = self.net.conns.values().any(|conn| conn.at_server && conn.session == session);
+        if let Some(session) = session.filter(|_| !left) {
+            self.server.sessions.remove(&session);
+            self.server.ended.push(client);
         }
         // What did not arrive is reported before the end of the connection, or behind it.
         let life = self.server.life;
