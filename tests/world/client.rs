@@ -41,6 +41,8 @@ pub(super) struct ClientSide {
     /// Requests of the application without an answer.
     pub openings: BTreeMap<RequestId, Wanted>,
     pub ops: BTreeMap<u64, Op>,
+    /// Acknowledgments of oplocks without an answer, each with its connection and file: whoever has missed a deadline hears of it by that.
+    pub acks: BTreeMap<AckId, (ConnId, usize)>,
     pub serial: u64,
     pub memory: Memory,
     /// What the cache has answered while actions were carried out.
@@ -154,6 +156,7 @@ impl ClientSide {
             opens: BTreeMap::new(),
             openings: BTreeMap::new(),
             ops: BTreeMap::new(),
+            acks: BTreeMap::new(),
             serial: 0,
             memory: Memory::default(),
             inbox: Vec::new(),

@@ -20,13 +20,14 @@ impl World {
             let cut_off = session.is_some_and(|session| !self.server.sessions.contains_key(&session));
             for file in 0..self.plan.files {
                 let allowed = self.clients[client].files[file].allowed;
+                let unanswered = self.clients[client].acks.values().any(|(_, at)| *at == file);
                 let known = &mut self.checker.sides[client][file];
                 let mut granted = known.granted;
                 granted.set(LeaseState::READ, known.reads);
                 if granted.contains(allowed) {
                     if known.flying == 0 {
                         // Whoever has missed a deadline hears of it by the answer to its acknowledgment.
-                        known.timed_out &= !allowed.is_empty();
+                        known.timed_out &= !allowed.is_empty() || unanswered;
                         known.lags =
                             known.lags.filter(|_| known.timed_out || !known.reads || self.plan.merges());
                     }

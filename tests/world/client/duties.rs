@@ -51,7 +51,11 @@ impl World {
                 self.send_up(conn, Ask::Close { open, file_id });
             }
             Action::SendLeaseAck { ack, conn, body, .. } => self.send_up(conn, Ask::LeaseAck { ack, body }),
-            Action::SendOplockAck { ack, conn, body, .. } => {
+            Action::SendOplockAck { ack, conn, via, body } => {
+                let side = &mut self.clients[client];
+                if let Some(handle) = side.opens.get(&via) {
+                    side.acks.insert(ack, (conn, handle.wanted.file));
+                }
                 self.send_up(conn, Ask::OplockAck { ack, body });
             }
             Action::Persist { change } => self.clients[client].memory.apply(change),

@@ -77,7 +77,10 @@ impl World {
                 self.clients[client].opens.remove(&open);
                 self.tell_client(client, Event::Closed { open });
             }
-            Tell::Acked { ack, result } => self.tell_client(client, Event::AckAnswered { ack, result }),
+            Tell::Acked { ack, result } => {
+                self.clients[client].acks.remove(&ack);
+                self.tell_client(client, Event::AckAnswered { ack, result });
+            }
             Tell::LeaseBreak { body, .. } => self.tell_client(client, Event::LeaseBroken { body }),
             Tell::OplockBreak { body, .. } => {
                 let session = SessionId::new(0);
@@ -133,6 +136,7 @@ impl World {
             side.opens.retain(|_, open| !open.closing || open.persistent);
         }
         let resent = self.withdraw(client, id);
+        self.clients[client].acks.retain(|_, (conn, _)| *conn != id);
         self.tell_client(client, Event::Disconnected { conn: id });
         self.go_on_without(client, resent);
         self.connect_later(client);
