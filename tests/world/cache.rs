@@ -43,6 +43,11 @@ enum Flush {
 }
 
 impl CachedFile {
+    /// Whether something is written back or dropped, behind which an acknowledgment may be due.
+    pub(super) fn is_busy(&self) -> bool {
+        self.flush != Flush::Idle || self.purging
+    }
+
     pub(super) fn new(pages: usize) -> Self {
         Self {
             allowed: LeaseState::NONE,

@@ -54,8 +54,6 @@ struct Side {
     timed_out: bool,
     /// It has heard of a break that has not come to its end at the server.
     breaking: bool,
-    /// It came back and said that it has not W.
-    said_less: bool,
     /// What it wrote up to here, and had not written back, it has lost the right to.
     doomed: Option<(u64, Cause)>,
 }
@@ -67,8 +65,6 @@ enum Cause {
     Deadline,
     /// It was not there.
     Absence,
-    /// It said itself that it has W no more, and can still write.
-    Said,
 }
 
 impl Checker {
@@ -132,10 +128,6 @@ impl Checker {
             let cause = if side.timed_out { Cause::Deadline } else { Cause::Absence };
             side.doomed = Some((value, cause));
         }
-    }
-
-    pub(super) fn said_less(&mut self, client: usize, file: usize) {
-        self.sides[client][file].said_less = true;
     }
 
     /// Whether a break is on its way, or not at its end.
@@ -247,7 +239,6 @@ impl World {
         let known = side.doomed.map_or(0, |(below, _)| below);
         if taken.contains(LeaseState::WRITE) && unwritten.is_some_and(|value| value > known) {
             let cause = match (side.timed_out, absent) {
-                _ if side.said_less => Cause::Said,
                 (true, _) => Cause::Deadline,
                 (false, true) => Cause::Absence,
                 (false, false) => {

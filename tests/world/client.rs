@@ -6,7 +6,7 @@ mod links;
 use std::collections::BTreeMap;
 use std::mem;
 
-use leasehold::client::{Action, Client, ClientConfig, Event, FileRef, OpenRef};
+use leasehold::client::{AckId, Action, Client, ClientConfig, Event, FileRef, OpenRef};
 use leasehold::{ConnId, FileId, HashKey, Instant, LeaseKey, Machine, OplockLevel, RequestId, SessionId};
 
 use super::cache::CachedFile;
@@ -202,6 +202,7 @@ impl World {
     pub(super) fn crash_client(&mut self, client: usize) {
         let side = &mut self.clients[client];
         (side.alive, side.speaks, side.due) = (false, true, None);
+        side.acks.clear();
         let conns: Vec<_> = side.conns.drain(..).chain(side.dialing.drain(..)).collect();
         side.life += 1;
         for conn in conns {

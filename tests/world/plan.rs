@@ -105,12 +105,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether a break of one open's oplock may come behind the answer that gives another open of the name one: the client does not
-    /// purge then, and its cache may be behind until it does.
-    pub(super) fn merges(&self) -> bool {
-        self.scene == Scene::Oplocks && self.channels > 1
-    }
-
     pub(super) fn draw(options: &Options, random: &mut Random) -> Self {
         let scene = options.scene.unwrap_or_else(|| random.pick(&Scene::ALL));
         let (r, rh, rw, rwh) = (LeaseState::R, LeaseState::RH, LeaseState::RW, LeaseState::RWH);

@@ -20,7 +20,8 @@ impl World {
             let cut_off = session.is_some_and(|session| !self.server.sessions.contains_key(&session));
             for file in 0..self.plan.files {
                 let allowed = self.clients[client].files[file].allowed;
-                let unanswered = self.clients[client].acks.values().any(|(_, at)| *at == file);
+                let unanswered = self.clients[client].acks.values().any(|(_, at)| *at == file)
+                    || self.clients[client].files[file].is_busy();
                 let known = &mut self.checker.sides[client][file];
                 let mut granted = known.granted;
                 granted.set(LeaseState::READ, known.reads);
@@ -28,8 +29,7 @@ impl World {
                     if known.flying == 0 {
                         // Whoever has missed a deadline hears of it by the answer to its acknowledgment.
                         known.timed_out &= !allowed.is_empty() || unanswered;
-                        known.lags =
-                            known.lags.filter(|_| known.timed_out || !known.reads || self.plan.merges());
+                        known.lags = known.lags.filter(|_| known.timed_out || !known.reads);
                     }
                     continue;
                 }
@@ -121,8 +121,10 @@ impl World {
     ) {
         let Some(open) = self.server.opens.get(&file_id.persistent) else { return };
         let client = open.client;
-        if open.incarnation != self.clients[client].incarnation {
-            // The last words of a client that is gone.
+        let side = &self.clients[client];
+        let knows = side.opens.values().any(|handle| handle.file_id == Some(file_id));
+        if open.incarnation != side.incarnation || !knows {
+            // The last words of a client that is gone, or through an open that it has lost.
             return;
         }
         let side = self.checker.sides[client][file];
@@ -160,7 +162,7 @@ impl World {
             self.violate("what is dirty is written back before it is dropped", || what);
         }
         let side = &mut self.checker.sides[client][file];
-        (side.doomed, side.said_less, side.lags) = (None, false, side.lags.filter(|_| !side.reads));
+        (side.doomed, side.lags) = (None, side.lags.filter(|_| !side.reads));
     }
 
     /// Whoever was told of a persistent open has it over a crash of the server.

@@ -118,11 +118,11 @@ impl World {
         self.server.opens.insert(file_id.persistent, info);
     }
 
-    /// A CREATE that gives an open back has its number counted anew.
+    /// A CREATE that gives an open back has its number counted anew: a reconnect, or one that is sent again under another session.
     pub(super) fn restart_sequence(&mut self, request: RequestId, file_id: FileId) {
-        let Some(Request { ask: Ask::Reconnect { sequence, .. }, .. }) = self.server.asked.get(&request)
-        else {
-            return;
+        let sequence = match self.server.asked.get(&request).map(|request| &request.ask) {
+            Some(Ask::Reconnect { sequence, .. } | Ask::Create { sequence, .. }) => sequence,
+            _ => return,
         };
         let sequence = ChannelSequence::new(*sequence);
         if let Some(open) = self.server.opens.get_mut(&file_id.persistent) {

@@ -8,7 +8,7 @@ use leasehold::server::{
 };
 use leasehold::wire::DurableHandleRequestV2;
 use leasehold::{
-    Actor, ConnId, CreateOptions, FileId, Intent, LeaseKey, LeaseState, RequestId, SessionId, Status, TreeId,
+    Actor, ConnId, CreateOptions, FileId, Intent, LeaseKey, RequestId, SessionId, Status, TreeId,
 };
 
 use super::super::World;
@@ -171,12 +171,7 @@ impl World {
         let event = match ask {
             Ask::Hello { .. } | Ask::End => return,
             Ask::Create { .. } => self.create(request, origin, &ask),
-            Ask::Reconnect { wanted, contexts, .. } => {
-                if contexts.lease.is_some_and(|lease| !lease.state().contains(LeaseState::WRITE)) {
-                    self.checker.said_less(client, wanted.file);
-                }
-                self.reconnect(request, origin, &ask)
-            }
+            Ask::Reconnect { .. } => self.reconnect(request, origin, &ask),
             Ask::Close { file_id, .. } => Event::Close { request, session, file_id },
             Ask::LeaseAck { body, .. } => Event::LeaseAck { request, conn: id, ack: body },
             Ask::OplockAck { body, .. } => Event::OplockAck { request, session, ack: body },
