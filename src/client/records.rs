@@ -125,9 +125,10 @@ impl Client {
             | OplockLevel::Undefined(_)) => Under::Oplock(Level::granted(level)),
         };
         let mut others = file.opens.iter(&self.opens, |open| &open.in_file);
-        let first = !others.any(|(_, open)| open.under == Under::Lease);
+        let first = !others.any(|(_, open)| open.under == Under::Lease && open.stage.usable());
         drop(others);
-        if under == Under::Lease {
+        // What only closes says nothing beside what is used.
+        if under == Under::Lease && (first || record.need != Need::Nobody) {
             file.hold_again(record, first);
         }
         file.owe_again(record);
@@ -199,9 +200,15 @@ impl File {
             Need::Application if record.flush => self.descent.flush.demand(),
             Need::Application | Need::Nobody => {}
         }
-        if record.purge || record.need == Need::Nobody {
+        // What was cached under an open that nobody needs was cached for others, who may have no record.
+        let unfounded = record.need == Need::Nobody && !self.held().contains(LeaseState::READ);
+        if record.purge || unfounded {
             self.descent.purge.demand();
             self.descent.cache = Cache::Void;
+        }
+        // By whichever record: what is dirty under W is not what is to be dropped.
+        if self.descent.purge != Task::Idle {
+            self.flush_before_closing();
         }
     }
 }

@@ -343,3 +343,22 @@ fn nobody_writes_back_through_an_open_that_only_closes() {
     let actions = lives.story.broken(RW, R, 3, ACK);
     assert!(!actions.contains(&FLUSH), "there is no open to write through: {actions:?}");
 }
+
+/// One open of a name only closes, another has W: what is dirty under that is not dropped for the sake of the first.
+#[test]
+fn what_is_dirty_is_written_back_though_another_open_only_closes() {
+    let mut lives = Lives::new();
+    lives.open(RWH, DurableFlags::PERSISTENT);
+    lives.open(RWH, DurableFlags::PERSISTENT);
+    let first = *lives.store.keys().next().unwrap();
+    lives.store.get_mut(&first).unwrap().need = Need::Nobody;
+    let away = lives.restart(Duration::ZERO);
+    lives.story.reconnect();
+    let mut said = Vec::new();
+    for open in &away {
+        let actions = lives.story.regain(*open, Some(granted(RWH, 1)));
+        said.extend(lives.note(&actions));
+    }
+    assert!(said.contains(&FLUSH) && !said.contains(&PURGE), "{said:?}");
+    assert_eq!(lives.tell(Event::Flushed { file: FILE }), [PURGE]);
+}

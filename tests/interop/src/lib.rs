@@ -10,3 +10,5 @@ pub mod serve;
 pub mod smb;
 pub mod store;
 pub mod vectors;
+#[path = "../../world/mod.rs"]
+pub mod world;
