@@ -16,6 +16,12 @@ impl World {
     pub(super) fn perform_server(&mut self, action: Action) {
         let life = self.server.life;
         match action {
+            Action::Recall { .. }
+            | Action::Revoked { .. }
+            | Action::Repeated { .. }
+            | Action::Tested { .. } => {
+                self.violate("nobody speaks anything but SMB", || format!("{action:?}"));
+            }
             Action::OpenFile { request, file_id } => {
                 self.note_open(request, file_id);
                 let at = self.now + self.random.below(4);
