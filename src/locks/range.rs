@@ -203,6 +203,17 @@ impl Locks {
         Some(())
     }
 
+    /// Whether an owner of this name has a lock of exactly this range and kind. O(log locks on the file).
+    pub(crate) fn contains<O: Copy + Ord>(
+        &self,
+        arena: &RangeArena<O>,
+        owner: O,
+        range: Range,
+        kind: LockKind,
+    ) -> bool {
+        arena.contains(self.root, &Lock { range, owner, kind })
+    }
+
     /// Locks all ranges of one request or none (MS-SMB2 3.3.5.14.2). They are taken in their order and conflict with each
     /// other as with any. O(ranges · log locks on the file).
     pub(crate) fn try_lock_all<O: Copy + Ord>(

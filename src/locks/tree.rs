@@ -182,6 +182,19 @@ impl<O: Copy + Ord> RangeArena<O> {
         Some(taken)
     }
 
+    /// Whether there is one equal to this. O(log locks).
+    pub(super) fn contains(&self, root: Option<LockSlot>, lock: &Lock<O>) -> bool {
+        let mut at = self.node(root);
+        while let Some(node) = at {
+            match lock.cmp(&node.lock()) {
+                Ordering::Equal => return true,
+                Ordering::Less => at = self.node(node.left),
+                Ordering::Greater => at = self.node(node.right),
+            }
+        }
+        false
+    }
+
     /// How many locks all files have.
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()

@@ -280,7 +280,11 @@ impl Shard {
         let (Some(waiter), Some(record)) = (self.waiters.get_mut(slot), self.files.get_mut(file)) else {
             return;
         };
-        if record.queue.add(&mut self.queued, &mut waiter.place, range, kind).is_none() {
+        let Some(owner) = waiter.job.locker() else { return };
+        // Requests of one owner for the same have one place: that of the first that is left.
+        if !record.queue.contains(&self.queued, owner, range, kind)
+            && record.queue.add(&mut self.queued, &mut waiter.place, range, kind).is_none()
+        {
             return self.anomaly("no room in the line");
         }
         if waiter.on == on {
@@ -288,7 +292,6 @@ impl Shard {
         }
         let over = on.is_empty();
         waiter.on.clone_from(&on);
-        let Some(owner) = waiter.job.locker() else { return };
         let route = Route::of_file(record.key, self.config.route_seed);
         // It waits for a break alone, which has an end of its own.
         tell(
