@@ -47,6 +47,8 @@
 //! | open to read that leaves reading to others; READ, COMMIT, flush | stays | recalled | the writer has data that nobody sees |
 //! | open to write, or that denies reading; overwriting; WRITE; a size | recalled | recalled | the reader believes that nobody writes, and opens to read without asking |
 //! | byte-range lock | stays | recalled | who may write by itself may lock by itself (RFC 8881 10.4.4) |
+//! | exclusive byte-range lock of SMB | recalled | recalled | it is mandatory: nobody else may read behind it |
+//! | open that what its client has open excludes | recalled | recalled | a CLOSE may be kept back, as under H |
 //! | attributes, security, rename, link, removal | recalled | recalled | RFC 8881 10.4.1: what the client knows of the file is another |
 //!
 //! Given is one only to a client that has the file open by a [`Reservation`](crate::server::Reservation), when nothing that stands would
@@ -57,7 +59,7 @@
 //!
 //! | who comes | meets | outcome | why |
 //! |---|---|---|---|
-//! | SMB open | a reservation | the table of MS-FSA 2.1.5.1.2.2, `share_deny` as what is not shared, DELETE always shared | both deny the same thing; STATUS_SHARING_VIOLATION |
+//! | SMB open | a reservation | the table of MS-FSA 2.1.5.1.2.2, `share_deny` as what is not shared, DELETE always shared; behind the delegation of its client | both deny the same thing; STATUS_SHARING_VIOLATION |
 //! | OPEN of NFSv4 | an SMB open | likewise; behind H and BATCH, which are broken first | a deferred close may cure it. NFS4ERR_SHARE_DENIED |
 //! | OPEN of NFSv4 | a reservation of another owner | likewise | RFC 8881 9.7 |
 //! | an owner's further OPEN, or OPEN_DOWNGRADE | its own | replaces it | RFC 8881 18.16, 18.18 |
@@ -90,5 +92,12 @@
 //!
 //! Persistent handles of SMB come back by their records ([`persist`](crate::persist)); other protocols reclaim
 //! ([`OwnerLock::reclaiming`](crate::server::OwnerLock::reclaiming) and its like) for as long as
-//! [`Config::reclaim_grace`](crate::server::Config::reclaim_grace) says. Meanwhile nobody locks or reserves anew, since nobody knows yet who
-//! has what; [`Event::GraceOver`](crate::server::Event::GraceOver) ends it early. A reclaim meets what stands already as any other request does.
+//! [`Config::reclaim_grace`](crate::server::Config::reclaim_grace) says. Meanwhile nobody locks, opens or
+//! reserves anew, since nobody knows yet who has what, and who opens nothing neither reads nor writes, since it may have been denied (RFC 8881
+//! 8.4.2.1): STATUS_FILE_NOT_AVAILABLE, which is NFS4ERR_GRACE, NFS3ERR_JUKEBOX or NLM4_DENIED_GRACE_PERIOD. What is done to attributes and
+//! names goes on, and so does who has the file open again.
+//! [`Profile::opens_in_grace`](crate::server::Profile::opens_in_grace) lets SMB open all the same;
+//! [`Event::GraceOver`](crate::server::Event::GraceOver) ends it early. A reclaim meets what stands already as any other request does.
+//!
+//! Nobody is told to have what a restart would give back to another: a lock, a reservation or a delegation is answered when what persistent
+//! handles of SMB gave up before it is durable.

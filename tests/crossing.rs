@@ -6,13 +6,13 @@
 use std::num::NonZeroU16;
 
 use leasehold::server::{
-    Action, Capabilities, Config, Create, Event, ObjectKind, Opened, Origin, Registry, RegistryAction,
-    RegistryEvent, RouteSeed, Shard, ShardAction, Terms, ToRegistry, ToShard,
+    Action, Capabilities, Config, Create, Event, ObjectKind, Opened, Origin, OwnerLock, Registry,
+    RegistryAction, RegistryEvent, RouteSeed, Shard, ShardAction, Terms, ToRegistry, ToShard,
 };
 use leasehold::wire::{Lease, LeaseAck, LeaseFlags, LeaseV2};
 use leasehold::{
     ClientGuid, ConnId, CreateAction, Dialect, Epoch, FileKey, HashKey, Instant, LeaseKey, LeaseState,
-    Machine, OplockLevel, RequestId, SessionId, TreeId,
+    Machine, OplockLevel, OwnerId, Protocol, RequestId, SessionId, TreeId,
 };
 
 struct Pair {
@@ -87,6 +87,19 @@ impl Pair {
         self.tell(Event::Create(create))
     }
 
+    /// A byte-range lock of one octet that would rather wait, as far as the registry: what is to be told next, and to whom.
+    fn lock(&mut self, lock: OwnerLock) -> (Vec<Action>, Vec<ToRegistry>) {
+        let message = self.tell_registry(RegistryEvent::Driver(Event::OwnerLock(lock))).remove(0);
+        self.tell_shard(message)
+    }
+
+    fn unlock(&mut self, request: u64, owner: OwnerId, file: u128) -> (Vec<Action>, Vec<ToRegistry>) {
+        let (request, file) = (RequestId::new(request), FileKey::new(file));
+        let event = Event::OwnerUnlock { request, owner, file, offset: 0, len: u64::MAX };
+        let message = self.tell_registry(RegistryEvent::Driver(event)).remove(0);
+        self.tell_shard(message)
+    }
+
     /// The file that was to be opened is open: the lease context of the answer.
     fn opened(&mut self, actions: &[Action]) -> LeaseV2 {
         let file_id = actions.iter().find_map(|action| match action {
@@ -137,4 +150,31 @@ fn a_report_that_crosses_an_acknowledgment_takes_nothing() {
     let lease = pair.opened(&opens);
     assert_eq!((lease.state, lease.epoch), (LeaseState::RH, Epoch::new(2)));
     assert_eq!((pair.shard.stats().breaks_undeliverable, pair.shard.stats().anomalies), (0, 0));
+}
+
+/// XNFS NLM_LOCK: a circle is found while the lock that closes it is unlocked. Nobody who waits for less by now is refused for it.
+#[test]
+fn a_deadlock_that_crosses_an_unlock_is_none() {
+    let mut pair = Pair::new();
+    let [a, b, c] = [1, 2, 3].map(|id| OwnerId::new(Protocol::Nlm, 1, id));
+    let lock = |request, owner, file, exclusive| {
+        OwnerLock::new(RequestId::new(request), owner, FileKey::new(file), exclusive).waiting()
+    };
+    let accepted = |request| Action::Accepted { request: RequestId::new(request) };
+    let interim = |request| Action::Interim { request: RequestId::new(request) };
+    for (request, owner, file, exclusive) in [(1, a, 1, false), (2, c, 1, false), (3, b, 2, true)] {
+        assert_eq!(pair.tell(Event::OwnerLock(lock(request, owner, file, exclusive))), [accepted(request)]);
+    }
+    assert_eq!(pair.tell(Event::OwnerLock(lock(4, a, 2, true))), [interim(4)]);
+    // B waits for A and C: a circle. But that is not known as yet, and A unlocks.
+    let (done, mut of_both) = pair.lock(lock(5, b, 1, true));
+    assert!(done.is_empty());
+    let (done, mut of_one) = pair.unlock(6, a, 1);
+    assert_eq!(done, [accepted(6)]);
+    let [first, second] = [&mut of_both, &mut of_one]
+        .map(|message| pair.tell_registry(RegistryEvent::Shard(message.remove(0))).remove(0));
+    assert!(pair.tell_shard(first).0.is_empty());
+    assert_eq!(pair.tell_shard(second).0, [interim(5)]);
+    assert_eq!(pair.unlock(7, c, 1).0, [accepted(7), accepted(5)]);
+    assert_eq!(pair.shard.stats().deadlocks, 0);
 }

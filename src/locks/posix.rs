@@ -20,6 +20,15 @@ pub(crate) struct Held {
     by_offset: BTreeMap<u64, (u64, LockKind)>,
 }
 
+/// First and last octet, kind.
+type Piece = (u64, u64, LockKind);
+
+/// What a lock or an unlock does to what an owner has.
+struct Change {
+    gone: Vec<Piece>,
+    pieces: Vec<Piece>,
+}
+
 /// There is no room: the arena holds as many locks as it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -52,31 +61,11 @@ impl Held {
         range: Range,
         kind: Option<LockKind>,
     ) -> Result<(), Full> {
-        // Nobody locks nothing: the driver is told so.
-        let Some(last) = range.last().filter(|_| range.len() > 0) else { return Ok(()) };
-        let replaced = self.replaced(range.offset(), last, kind);
-        let mut pieces: Vec<(u64, u64, LockKind)> = Vec::new();
-        let (mut first, mut end) = (range.offset(), last);
-        for (old_first, old_last, old) in replaced.iter().copied() {
-            let both = (first.min(old_first), end.max(old_last));
-            // All 2^64 octets at once are no range: there the two stay apart.
-            if Some(old) == kind && between(both.0, both.1).is_some() {
-                (first, end) = both;
-                continue;
-            }
-            if let Some(before) = range.offset().checked_sub(1).filter(|before| old_first <= *before) {
-                pieces.push((old_first, before, old));
-            }
-            if let Some(behind) = last.checked_add(1).filter(|behind| *behind <= old_last) {
-                pieces.push((behind, old_last, old));
-            }
-        }
-        pieces.extend(kind.map(|kind| (first, end, kind)));
-        let grows = pieces.len().saturating_sub(replaced.len());
-        if arena.room() < grows {
+        let Some(Change { gone, pieces }) = self.change(range, kind) else { return Ok(()) };
+        if arena.room() < pieces.len().saturating_sub(gone.len()) {
             return Err(Full);
         }
-        for (first, last, kind) in replaced {
+        for (first, last, kind) in gone {
             self.by_offset.remove(&first);
             if let Some(range) = between(first, last) {
                 locks.undo(arena, &mut self.owner, range, kind);
@@ -91,6 +80,37 @@ impl Held {
         Ok(())
     }
 
+    /// How many more locks there would be behind [`set`](Self::set).
+    pub(crate) fn grows(&self, range: Range, kind: LockKind) -> usize {
+        self.change(range, Some(kind))
+            .map_or(0, |change| change.pieces.len().saturating_sub(change.gone.len()))
+    }
+
+    /// `None`: nothing changes.
+    fn change(&self, range: Range, kind: Option<LockKind>) -> Option<Change> {
+        // Nobody locks nothing: the driver is told so.
+        let last = range.last().filter(|_| range.len() > 0)?;
+        let gone = self.replaced(range.offset(), last, kind);
+        let mut pieces = Vec::new();
+        let (mut first, mut end) = (range.offset(), last);
+        for (old_first, old_last, old) in gone.iter().copied() {
+            let both = (first.min(old_first), end.max(old_last));
+            // All 2^64 octets at once are no range: there the two stay apart.
+            if Some(old) == kind && between(both.0, both.1).is_some() {
+                (first, end) = both;
+                continue;
+            }
+            if let Some(before) = range.offset().checked_sub(1).filter(|before| old_first <= *before) {
+                pieces.push((old_first, before, old));
+            }
+            if let Some(behind) = last.checked_add(1).filter(|behind| *behind <= old_last) {
+                pieces.push((behind, old_last, old));
+            }
+        }
+        pieces.extend(kind.map(|kind| (first, end, kind)));
+        Some(Change { gone, pieces })
+    }
+
     /// Whether an exclusive lock, or a piece of one, would become a shared one.
     pub(crate) fn lowers(&self, range: Range, kind: LockKind) -> bool {
         let Some(last) = range.last().filter(|_| kind == LockKind::Shared) else { return false };
@@ -103,8 +123,8 @@ impl Held {
         locks.release(arena, &mut self.owner);
     }
 
-    /// Its locks that overlap a range, or touch it and are of that kind: first and last octet, kind.
-    fn replaced(&self, first: u64, last: u64, kind: Option<LockKind>) -> Vec<(u64, u64, LockKind)> {
+    /// Its locks that overlap a range, or touch it and are of that kind.
+    fn replaced(&self, first: u64, last: u64, kind: Option<LockKind>) -> Vec<Piece> {
         let (from, to) = (first.saturating_sub(1), last.saturating_add(1));
         let before = self.by_offset.range(..from).next_back();
         let of = |(offset, (len, kind)): (&u64, &(u64, LockKind))| {
@@ -154,6 +174,10 @@ mod tests {
 
     const SPACE: u64 = 24;
 
+    fn at(octet: u64) -> usize {
+        usize::try_from(octet).unwrap()
+    }
+
     fn owner(id: u64) -> OwnerId {
         OwnerId::new(Protocol::Nlm, 1, id)
     }
@@ -180,10 +204,10 @@ mod tests {
 
         /// What each owner has on each octet.
         fn octets(&self) -> Vec<[Option<LockKind>; 3]> {
-            let mut octets = std::vec![[None; 3]; SPACE as usize];
+            let mut octets = std::vec![[None; 3]; at(SPACE)];
             for lock in self.locks.iter(&self.arena) {
-                for at in lock.range.offset()..=lock.range.last().unwrap() {
-                    let cell = &mut octets[at as usize][lock.owner.id as usize];
+                for octet in lock.range.offset()..=lock.range.last().unwrap() {
+                    let cell = &mut octets[at(octet)][at(lock.owner.id)];
                     assert_eq!(*cell, None, "an owner's locks do not overlap");
                     *cell = Some(lock.kind);
                 }
@@ -266,11 +290,11 @@ mod tests {
             steps in prop::collection::vec((0..3_usize, 0..SPACE, 1..SPACE, 0..3_u8), 1..60),
         ) {
             let mut scene = Scene::new(usize::MAX);
-            let mut model = std::vec![[None; 3]; SPACE as usize];
+            let mut model = std::vec![[None; 3]; at(SPACE)];
             for (who, offset, len, kind) in steps {
                 let len = len.min(SPACE - offset);
                 let kind = [None, Some(Shared), Some(Exclusive)][usize::from(kind)];
-                let cells = offset as usize..(offset + len) as usize;
+                let cells = at(offset)..at(offset + len);
                 let others = |cell: &[Option<LockKind>; 3]| (0..3).filter(|other| *other != who).any(|other| match kind {
                     None => false,
                     Some(Shared) => cell[other] == Some(Exclusive),

@@ -25,6 +25,10 @@ pub(crate) enum Operation {
     Write,
     /// A byte-range lock.
     Lock,
+    /// Such a lock that nobody else may read behind: SMB's exclusive ones are mandatory.
+    LockFromReaders,
+    /// A lock of octets that the file does not have: nothing is cached of them.
+    LockBeyond,
     SetSize,
     /// The file is renamed.
     Rename,
@@ -101,7 +105,7 @@ const TO_NONE: [Level; 3] = [Level::None, Level::None, Level::None];
 const BATCH_GOES: [Level; 3] = [II, Exclusive, Level::None];
 
 /// The rows, in the order of MS-FSA 2.1.4.12.
-pub(crate) const RULES: [Rule; 20] = [
+pub(crate) const RULES: [Rule; 22] = [
     row(
         Operation::Stat,
         NONE,
@@ -122,9 +126,9 @@ pub(crate) const RULES: [Rule; 20] = [
         Operation::ShareConflict,
         H,
         H,
-        Nobody,
+        Everybody,
         STAY,
-        "MS-SMB2 3.3.1.4, MS-FSA 2.1.5.1.2.2: a sharing conflict",
+        "MS-SMB2 3.3.1.4, MS-FSA 2.1.5.1.2.2: a sharing conflict; RFC 8881 10.4: a CLOSE is kept back too",
     ),
     row(Operation::Open, W, W, Writers, TO_II, "MS-SMB2 3.3.1.4: an open beyond attributes"),
     row(Operation::OpenToWrite, W, W, Everybody, TO_II, "MS-SMB2 3.3.1.4: as above; RFC 8881 10.4.4"),
@@ -134,6 +138,8 @@ pub(crate) const RULES: [Rule; 20] = [
     row(Operation::Write, RW, W, Everybody, TO_NONE, "MS-SMB2 3.3.1.4, MS-FSA 2.1.5.4"),
     // RFC 8881 10.4.4: who may write by itself may lock by itself.
     row(Operation::Lock, RW, W, Writers, TO_NONE, "MS-SMB2 3.3.1.4: a byte-range lock; MS-FSA 2.1.5.8"),
+    row(Operation::LockFromReaders, RW, W, Everybody, TO_NONE, "MS-FSA 2.1.5.8, 2.1.5.3; RFC 8881 10.4"),
+    row(Operation::LockBeyond, NONE, NONE, Writers, STAY, "MS-FSA 2.1.5.8; RFC 8881 10.4.4"),
     row(Operation::SetSize, RW, W, Everybody, TO_NONE, "MS-SMB2 3.3.1.4: a change of size; MS-FSA 2.1.5.15"),
     row(Operation::Rename, H, H, Everybody, BATCH_GOES, "MS-SMB2 3.3.1.4: a rename; MS-FSA 2.1.5.15.12"),
     // Choice: as Samba has it.
@@ -182,6 +188,8 @@ const fn row(
         | Operation::Flush
         | Operation::Write
         | Operation::Lock
+        | Operation::LockFromReaders
+        | Operation::LockBeyond
         | Operation::SetSize
         | Operation::Rename
         | Operation::Link
@@ -211,6 +219,8 @@ impl Operation {
             flush,
             write,
             lock,
+            lock_from_readers,
+            lock_beyond,
             set_size,
             rename,
             link,
@@ -233,6 +243,8 @@ impl Operation {
             Self::Flush => flush,
             Self::Write => write,
             Self::Lock => lock,
+            Self::LockFromReaders => lock_from_readers,
+            Self::LockBeyond => lock_beyond,
             Self::SetSize => set_size,
             Self::Rename => rename,
             Self::Link => link,
@@ -294,10 +306,10 @@ mod tests {
     /// MS-SMB2 3.3.1.4 and MS-FSA 2.1.4.12 with what servers do in practice: leases R, RH, RW, RWH, then oplocks II, EXCLUSIVE,
     /// BATCH, whose II is R here; then delegations to read and to write (RFC 8881 10.4).
     #[rustfmt::skip]
-    const MATRIX: [(Operation, [Cell; 9]); 20] = [
+    const MATRIX: [(Operation, [Cell; 9]); 22] = [
         (Operation::Stat,          [____, ____, ____, ____, ____, ____, ____, ____, ____]),
         (Operation::Control,       [____, ____, ____, ____, ____, Awaited(R), Awaited(R), ____, ____]),
-        (Operation::ShareConflict, [____, Awaited(R), ____, Awaited(RW), ____, ____, ____, ____, ____]),
+        (Operation::ShareConflict, [____, Awaited(R), ____, Awaited(RW), ____, ____, ____, Awaited(NONE), Awaited(NONE)]),
         (Operation::Open,          [____, ____, Awaited(R), Awaited(RH), ____, Awaited(R), Awaited(R), ____, Awaited(NONE)]),
         (Operation::OpenToWrite,   [____, ____, Awaited(R), Awaited(RH), ____, Awaited(R), Awaited(R), Awaited(NONE), Awaited(NONE)]),
         (Operation::Overwrite,     [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Awaited(NONE), Awaited(NONE)]),
@@ -305,6 +317,8 @@ mod tests {
         (Operation::Flush,         [____, ____, Awaited(R), Awaited(RH), ____, Awaited(R), Awaited(R), ____, Awaited(NONE)]),
         (Operation::Write,         [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Awaited(NONE), Awaited(NONE)]),
         (Operation::Lock,          [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), ____, Awaited(NONE)]),
+        (Operation::LockFromReaders, [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Awaited(NONE), Awaited(NONE)]),
+        (Operation::LockBeyond,    [____, ____, ____, ____, ____, ____, ____, ____, Awaited(NONE)]),
         (Operation::SetSize,       [Told(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Told(NONE), Awaited(NONE), Awaited(NONE), Awaited(NONE), Awaited(NONE)]),
         (Operation::Rename,        [____, Awaited(R), ____, Awaited(RW), ____, ____, Awaited(NONE), Awaited(NONE), Awaited(NONE)]),
         (Operation::Link,          [____, ____, ____, ____, ____, ____, Awaited(NONE), Awaited(NONE), Awaited(NONE)]),

@@ -40,6 +40,17 @@ impl Claim {
         self.writes() || !self.leaves.contains(ShareMode::READ)
     }
 
+    /// Whether a share reservation could be in its way, or it in that of one: those know of reading and writing alone (RFC 8881 9.7).
+    pub(crate) fn meets_reservations(self) -> bool {
+        let all = Self { wants: ShareMode::READ.union(ShareMode::WRITE), leaves: ShareMode::DELETE };
+        !self.fits(all)
+    }
+
+    /// Whether who has this may do what the other wants.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        self.wants.contains(other.wants)
+    }
+
     /// Whether it may delete the file.
     pub(crate) fn deletes(self) -> bool {
         self.wants.contains(ShareMode::DELETE)

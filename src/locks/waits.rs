@@ -115,6 +115,10 @@ mod tests {
         Locker::Open(id)
     }
 
+    fn index(id: u64) -> usize {
+        usize::try_from(id).unwrap()
+    }
+
     fn request(id: u64) -> RequestId {
         RequestId::new(id)
     }
@@ -127,7 +131,7 @@ mod tests {
                 waits.insert(request(at), open(at), vec![open(at + 1)]).unwrap();
             }
             assert_eq!(waits.insert(request(length), open(length), vec![open(1)]), Err(Deadlock));
-            assert_eq!((waits.len(), waits.edges()), (length as usize - 1, length as usize - 1));
+            assert_eq!((waits.len(), waits.edges()), (index(length) - 1, index(length) - 1));
             waits.remove(request(1));
             waits.insert(request(length), open(length), vec![open(1)]).unwrap();
         }
@@ -187,7 +191,7 @@ mod tests {
                 }
                 let mut reach = [[false; 5]; 5];
                 for (_, from, to) in &model {
-                    to.iter().filter(|to| *to != from).for_each(|to| reach[*from as usize][*to as usize] = true);
+                    to.iter().filter(|to| *to != from).for_each(|to| reach[index(*from)][index(*to)] = true);
                 }
                 for over in 0..5 {
                     for from in 0..5 {
@@ -196,7 +200,7 @@ mod tests {
                         }
                     }
                 }
-                let circle = on.iter().any(|to| *to != owner && reach[*to as usize][owner as usize]);
+                let circle = on.iter().any(|to| *to != owner && reach[index(*to)][index(owner)]);
                 let done = waits.insert(request(id), open(owner), on.iter().copied().map(open).collect());
                 prop_assert_eq!(done.is_err(), circle);
                 if !circle {

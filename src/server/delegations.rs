@@ -42,7 +42,7 @@ impl Shard {
             Some(presence) => {
                 presence.delegated = Some(Delegated { kind, hold: Hold::new(kind.holds()), since });
                 count(&mut self.stats.delegations_granted);
-                perform(out, Action::Accepted { request });
+                self.tell_owner(request, out);
             }
             None => self.decline(request, Status::OPLOCK_NOT_GRANTED, out),
         }

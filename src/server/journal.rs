@@ -39,8 +39,12 @@ const RESERVE: u64 = 1 << 20;
 pub(super) struct Journal {
     /// The number of the last change.
     pub(super) last: u64,
+    /// The number of the last change of what an open has.
+    last_of_opens: u64,
     /// All up to this one are durable, or failed.
     covered: u64,
+    /// The last one of which the store has said that it is durable, or failed.
+    answered: u64,
     /// The highest [`Record::written`].
     pub(super) written: u64,
     /// In the order of the changes that they wait for.
@@ -76,6 +80,8 @@ pub(super) enum HeldBack {
     Unlocked(Box<Lock>),
     /// The answer to a request for resilience.
     Accept(RequestId),
+    /// What an owner of another protocol is told to have.
+    Had(RequestId),
     /// An operation that changes the record.
     Proceed(RequestId, Ticket),
     /// The answer to a CLOSE.
@@ -111,6 +117,10 @@ impl Shard {
     fn persist(&mut self, route: Route, change: Change, out: Out<'_>) -> u64 {
         let number = self.journal.last.saturating_add(1);
         self.journal.last = number;
+        match change {
+            Change::Put(_) | Change::Delete { .. } => self.journal.last_of_opens = number,
+            Change::Serials { .. } => {}
+        }
         perform(out, Action::Persist { seq: PersistSeq { route, number }, change });
         number
     }
@@ -228,6 +238,14 @@ impl Shard {
             }
             None => self.stored(what, out),
         }
+    }
+
+    /// Tells an owner of another protocol that it has something. What gave way to it may be on its way to the store still, and would be
+    /// back after a restart, when its client wants to have again what it was told to have: nothing overtakes the store.
+    pub(super) fn tell_owner(&mut self, request: RequestId, out: Out<'_>) {
+        let Journal { last_of_opens, answered, .. } = self.journal;
+        let what = HeldBack::Had(request);
+        if last_of_opens > answered { self.journal.hold(last_of_opens, what) } else { self.stored(what, out) }
     }
 
     /// Carries out what follows a close whose record goes by this change, if there is one.
@@ -368,6 +386,7 @@ impl Shard {
     /// Changes are durable.
     pub(super) fn persisted(&mut self, up_to: u64, out: Out<'_>) {
         self.journal.covered = self.journal.covered.max(up_to);
+        self.journal.answered = self.journal.answered.max(up_to);
         while self.journal.held.front().is_some_and(|held| held.change <= up_to) {
             let Some(held) = self.journal.held.pop_front() else { return };
             self.stored(held.what, out);
@@ -377,6 +396,7 @@ impl Shard {
     /// A change could not be stored.
     pub(super) fn persist_failed(&mut self, change: u64, out: Out<'_>) {
         count(&mut self.stats.persists_failed);
+        self.journal.answered = self.journal.answered.max(change);
         let first = self.journal.held.partition_point(|held| held.change < change);
         while self.journal.held.get(first).is_some_and(|held| held.change == change) {
             let Some(held) = self.journal.held.remove(first) else { return };
@@ -413,7 +433,7 @@ impl Shard {
             HeldBack::Withdrawn(durable) => self.unpromise(durable, out),
             HeldBack::Locked(lock) => perform(out, Action::Accepted { request: lock.request }),
             HeldBack::Unlocked(lock) => perform(out, Action::Accepted { request: lock.request }),
-            HeldBack::Accept(request) => perform(out, Action::Accepted { request }),
+            HeldBack::Accept(request) | HeldBack::Had(request) => perform(out, Action::Accepted { request }),
             HeldBack::Proceed(request, ticket) => perform(out, Action::Proceed { request, ticket }),
             HeldBack::Closed(request) => perform(out, Action::Closed { request }),
             HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
@@ -433,6 +453,8 @@ impl Shard {
             }
             HeldBack::Unlocked(lock) => self.decline(lock.request, full, out),
             HeldBack::Accept(request) | HeldBack::Closed(request) => self.decline(request, full, out),
+            // What gave way to it may be back after a restart: there is nothing better to wait for.
+            HeldBack::Had(_) => self.stored(what, out),
             HeldBack::Proceed(request, ticket) => {
                 self.decline(request, full, out);
                 self.done(ticket, Err(full), out);
@@ -532,6 +554,7 @@ impl Shard {
             HeldBack::Grant(_)
             | HeldBack::Withdrawn(_)
             | HeldBack::Accept(_)
+            | HeldBack::Had(_)
             | HeldBack::Proceed(..)
             | HeldBack::Closed(_)
             | HeldBack::Swept(_)

@@ -3,10 +3,10 @@
 use slotmap::SlotMap;
 
 use super::durable::survives;
-use super::event::LockElement;
+use super::event::{LockElement, LockFlags};
 use super::journal::is_recorded;
 use super::lease::LeaseName;
-use super::profile::{AbsentHolder, DenyModes, LeaseIdentity, LockReach, Profile};
+use super::profile::{AbsentHolder, DenyModes, LeaseIdentity, LockReach, OpensInGrace, Profile};
 use super::ranges;
 use super::records::{File, FileSlot, Job, LaneKey, Open};
 use super::scale::{Admission, HolderId, OpenSlot, Route};
@@ -28,6 +28,10 @@ impl Shard {
                 let create = &admission.create;
                 self.meet_absent(file, admission)?;
                 let operation = locks::operation_of_open(create.desired, create.sharing, create.disposition);
+                let held = self.config.profile.opens_in_grace == OpensInGrace::Refuse;
+                if held && admission.claim().meets_reservations() {
+                    self.in_grace(false)?;
+                }
                 let own = Own { lease: admission.name(), ..Own::default() };
                 let of_file = self.files.get(file).map_or(0, |file| file.opens.len());
                 let session = self.sessions.find(create.origin.session);
@@ -57,14 +61,22 @@ impl Shard {
                 };
                 let promised = is_recorded(*intent) && own.open.is_some_and(|open| self.is_promised(open));
                 room(self.running.len() < limits.running && self.has_room_to_store(promised))?;
-                Ok(Party::of_intent(own, *intent, *since, &self.config.profile))
+                let party = Party::of_intent(own, *intent, *since, &self.config.profile);
+                match (party.condition, own.owner) {
+                    (Condition::Allowed(claim), Some(owner))
+                        if !self.cannot_be_denied(owner, file, claim) =>
+                    {
+                        self.in_grace(false)?;
+                    }
+                    _ => {}
+                }
+                Ok(party)
             }
             Job::OwnerLock(lock) => {
                 self.in_grace(lock.reclaims)?;
-                // What it replaces may leave a piece on either side.
-                room(self.posix.room() >= 2 && self.has_room_for_owner(lock.owner, file))?;
                 let own = Own { owner: Some(lock.owner), ..Own::default() };
                 let (range, kind) = lock.wanted().ok_or(Status::INVALID_LOCK_RANGE)?;
+                room(self.has_room_for_owner(lock.owner, file) && self.has_room_to_lock(lock, file))?;
                 let awaited = lock.waits.then_some((range, kind));
                 let condition = awaited.map_or(Condition::None, Condition::unlocked);
                 Ok(Party { own, operation: Operation::Lock, condition })
@@ -90,9 +102,13 @@ impl Shard {
                     LockReach::Everywhere => true,
                     LockReach::Allocation => element.offset < lock.allocation,
                 };
-                let operation =
-                    if lock.elements.iter().any(inside) { Operation::Lock } else { Operation::Stat };
                 let awaited = ranges::awaited(&lock.elements)?;
+                let excludes = |element: &LockElement| element.flags.contains(LockFlags::EXCLUSIVE);
+                let operation = match lock.elements.iter().any(inside) {
+                    true if lock.elements.iter().any(excludes) => Operation::LockFromReaders,
+                    true => Operation::Lock,
+                    false => Operation::LockBeyond,
+                };
                 let condition = awaited.map_or(Condition::None, Condition::unlocked);
                 Ok(Party { own, operation, condition })
             }
@@ -178,12 +194,8 @@ impl Shard {
                 return Ok(self.judge_operation(slot, own, operation));
             }
             Condition::Shared(claim) | Condition::Allowed(claim) => {
-                let conflict = if self.is_reserved_against(file, own, claim) {
-                    Conflict::Certain
-                } else {
-                    self.conflict(slot, own, |open| !claim.fits(open.claim))
-                };
-                (conflict, Status::SHARING_VIOLATION)
+                let of_opens = self.conflict(slot, own, |open| !claim.fits(open.claim));
+                (of_opens.max(self.conflict_with_reservations(file, own, claim)), Status::SHARING_VIOLATION)
             }
             Condition::NoDeleter => {
                 let foreign = |open: &Open| open.claim.deletes() && !self.is_own(own, open);
@@ -232,11 +244,8 @@ impl Shard {
             let batch = open.oplock().is_some_and(|oplock| oplock.level() == Level::Batch);
             (defers_closes || batch) && !self.is_own(own, open)
         };
-        in_the_way.fold(Conflict::None, |found, open| match found {
-            Conflict::Certain => Conflict::Certain,
-            Conflict::None | Conflict::Curable if curable(open) => Conflict::Curable,
-            Conflict::None | Conflict::Curable => Conflict::Certain,
-        })
+        let each = in_the_way.map(|open| if curable(open) { Conflict::Curable } else { Conflict::Certain });
+        each.max().unwrap_or(Conflict::None)
     }
 
     fn is_own(&self, own: Own, open: &Open) -> bool {
@@ -288,9 +297,27 @@ impl Shard {
         shares
     }
 
-    /// Whether a reservation of another is in the way: no break of a lease will end it.
-    fn is_reserved_against(&self, file: &File, own: Own, claim: Claim) -> bool {
-        self.reservations(file).any(|(owner, other)| !own.reserves(owner) && !claim.fits(other))
+    /// As [`conflict`](Self::conflict), of what others have reserved: who has a delegation may have kept its CLOSE back (RFC 8881 10.4).
+    fn conflict_with_reservations(&self, file: &File, own: Own, claim: Claim) -> Conflict {
+        let presences =
+            || file.presences.iter(&self.presences, |presence| &presence.in_file).map(|(_, one)| one);
+        let curable = |owner: OwnerId| {
+            presences().any(|presence| presence.delegated.is_some() && presence.owner.same_host(owner))
+        };
+        let in_the_way =
+            self.reservations(file).filter(|(owner, other)| !own.reserves(*owner) && !claim.fits(*other));
+        let each = in_the_way.map(|(owner, _)| match curable(owner) {
+            true => Conflict::Curable,
+            false => Conflict::Certain,
+        });
+        each.max().unwrap_or(Conflict::None)
+    }
+
+    /// Whether nobody can have denied an owner this before a restart: it has it open itself, or nobody denies that.
+    fn cannot_be_denied(&self, owner: OwnerId, file: FileSlot, claim: Claim) -> bool {
+        let presence = self.presence(owner, file).and_then(|slot| self.presences.get(slot));
+        let reserved = presence.and_then(|presence| presence.reserved);
+        !claim.meets_reservations() || reserved.is_some_and(|reserved| reserved.claim.covers(claim))
     }
 
     fn reservations<'a>(&'a self, file: &'a File) -> impl Iterator<Item = (OwnerId, Claim)> + 'a {
@@ -430,8 +457,8 @@ impl Condition {
     }
 }
 
-/// What the opens of a file say to a request.
-#[derive(Clone, Copy)]
+/// What the opens of a file say to a request: the worst of it counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Conflict {
     None,
     /// They exclude it, but may be gone when they have lost H.

@@ -49,8 +49,8 @@ pub use event::{
 pub use holders::{Holder, Holding, What};
 pub use owners::{DelegationKind, OwnerLock, Reservation};
 pub use profile::{
-    AbsentHolder, ChannelChoice, DenyModes, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OvertakenAck,
-    PendingReplay, Profile, UnexpectedAck, UnknownReplay,
+    AbsentHolder, ChannelChoice, DenyModes, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach, OpensInGrace,
+    OvertakenAck, PendingReplay, Profile, UnexpectedAck, UnknownReplay,
 };
 pub use registry::Registry;
 pub use scale::{
@@ -114,8 +114,8 @@ pub struct Config {
     pub persistent_oplock_break_timeout: Duration,
     /// How long a client of NFSv4 may take to return a delegation: 90 s, a usual lease time (RFC 8881 10.4.2).
     pub recall_timeout: Duration,
-    /// How long after its start the server gives owners of other protocols only what they had before (RFC 8881 8.4.2), and nobody locks
-    /// anew: none, where none had anything. [`Event::GraceOver`] ends it early. Others are refused with STATUS_FILE_NOT_AVAILABLE,
+    /// How long after its start the server gives owners of other protocols only what they had before (RFC 8881 8.4.2), and nobody opens
+    /// or locks anew, see [`protocols`](crate::protocols): none, where none had anything. [`Event::GraceOver`] ends it early. Others are refused with STATUS_FILE_NOT_AVAILABLE,
     /// which is NFS4ERR_GRACE; who comes too late, with STATUS_REQUEST_NOT_ACCEPTED, which is NFS4ERR_NO_GRACE.
     pub reclaim_grace: Duration,
     /// Where deployed servers differ.

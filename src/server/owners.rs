@@ -2,11 +2,10 @@
 
 use alloc::vec::Vec;
 
-use super::action::Action;
 use super::hold::Hold;
 use super::records::{FileSlot, Job, LaneKey, Presence, PresenceSlot};
 use super::scale::HolderId;
-use super::shard::{Out, Shard, perform};
+use super::shard::{Out, Shard};
 use crate::locks::posix::Held;
 use crate::locks::share::Claim;
 use crate::state::{Access, ShareMode};
@@ -194,6 +193,15 @@ impl Shard {
         self.presence(owner, file).is_some() || self.presences.len() < self.config.limits.owners
     }
 
+    /// Whether what an owner has by then fits: a lock may leave a piece on either side of one that it replaces.
+    pub(super) fn has_room_to_lock(&self, lock: &OwnerLock, file: FileSlot) -> bool {
+        let presence = self.presence(lock.owner, file).and_then(|slot| self.presences.get(slot));
+        let more = lock
+            .wanted()
+            .map_or(0, |(range, kind)| presence.map_or(1, |presence| presence.held.grows(range, kind)));
+        more <= self.posix.room()
+    }
+
     /// Forgets what has become nothing.
     pub(super) fn reap_presence(&mut self, slot: PresenceSlot) {
         let Some(presence) = self.presences.get(slot).filter(|presence| presence.holds_nothing()) else {
@@ -241,7 +249,7 @@ impl Shard {
             }
             file.shares.add(claim);
         }
-        perform(out, Action::Accepted { request });
+        self.tell_owner(request, out);
         before.is_some()
     }
 

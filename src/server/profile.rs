@@ -40,6 +40,21 @@ pub struct Profile {
     pub pending_replay: PendingReplay,
     /// See [`DenyModes`].
     pub deny_modes: DenyModes,
+    /// See [`OpensInGrace`].
+    pub opens_in_grace: OpensInGrace,
+}
+
+/// Whether SMB opens files while other protocols reclaim what they had ([`Config::reclaim_grace`](super::Config::reclaim_grace)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[allow(clippy::exhaustive_enums, reason = "it does or it does not")]
+pub enum OpensInGrace {
+    /// Attributes alone; all else is STATUS_FILE_NOT_AVAILABLE, as for a file that a persistent handle will come back to (MS-SMB2
+    /// 3.3.5.9): else an open that denies something would take from a client of NFSv4 what it had (RFC 8881 8.4.2.1).
+    #[default]
+    Refuse,
+    /// As ever: for servers whose clients of NFSv4 deny nothing, or whose clients of SMB must not wait for that long.
+    LetIn,
 }
 
 /// The answer to a CREATE with a CreateGuid that another one has which is not answered yet (MS-SMB2 3.3.5.9, 3.3.5.9.10). The text

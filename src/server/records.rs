@@ -358,6 +358,8 @@ pub(super) struct Waiter {
     pub(super) place: Owner<Locker>,
     /// Whom it waits for, as the graph of all waits knows.
     pub(super) on: Vec<Locker>,
+    /// How often that has changed: by it an answer of the graph is known for one to a former question.
+    pub(super) round: u32,
     pub(super) since: Instant,
     /// Whether its client was told that it waits.
     pub(super) told: bool,

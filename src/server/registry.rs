@@ -181,9 +181,9 @@ impl Machine for Registry {
                     RegistryInput::Anew { admission } => self.anew(admission.create, out),
                     RegistryInput::TreeSwept { request } => self.swept(request, out),
                     // Checked and inserted in one step, for all shards.
-                    RegistryInput::Waits { request, route, owner, on } => {
+                    RegistryInput::Waits { request, route, round, owner, on } => {
                         let result = self.waits.insert(request, owner, on);
-                        self.forward(out, route, ShardInput::Waits { request, result });
+                        self.forward(out, route, ShardInput::Waits { request, round, result });
                     }
                     RegistryInput::WaitOver { request } => self.waits.remove(request),
                 }

@@ -323,6 +323,7 @@ pub(super) enum ShardInput {
     /// What the graph of all waits says of a request that waits for locks.
     Waits {
         request: RequestId,
+        round: u32,
         result: Result<(), Deadlock>,
     },
     OplockAck {
@@ -458,7 +459,7 @@ pub(super) enum Outgoing {
 #[derive(Clone, Debug)]
 pub(super) enum RegistryInput {
     /// A request waits for these owners of locks, and no others; it is asked whether it may.
-    Waits { request: RequestId, route: Route, owner: Locker, on: Vec<Locker> },
+    Waits { request: RequestId, route: Route, round: u32, owner: Locker, on: Vec<Locker> },
     /// It waits no more.
     WaitOver { request: RequestId },
     /// Choose a connection and send. After `after`, if it was tried there already.

@@ -193,7 +193,7 @@ impl Machine for Shard {
             ShardInput::OwnerGone { owner } => self.owner_gone(owner, out),
             ShardInput::HostGone { protocol, host } => self.host_gone(protocol, host, out),
             ShardInput::GraceOver => self.reclaiming = false,
-            ShardInput::Waits { request, result } => self.may_wait_for(request, result, out),
+            ShardInput::Waits { request, round, result } => self.may_wait_for(request, round, result, out),
             ShardInput::OplockAck { request, session, file_id, level } => {
                 self.acknowledge_oplock(request, session, file_id, level, out);
             }
@@ -386,10 +386,10 @@ impl Shard {
         self.count_waiting(&job, |count| count.saturating_add(1));
         // Any owner: what stands in line is found by its range.
         let place = Owner::new(job.locker().unwrap_or(Locker::Open(0)));
-        let (on, told, passes) = (Vec::new(), false, false);
+        let (on, round, told, passes) = (Vec::new(), 0, false, false);
         let (in_file, in_lane) = (Links::default(), Links::default());
         let since = self.now;
-        let waiter = Waiter { file, lane, job, place, on, since, told, passes, in_file, in_lane };
+        let waiter = Waiter { file, lane, job, place, on, round, since, told, passes, in_file, in_lane };
         let Ok(slot) = self.waiters.insert(waiter) else { return self.anomaly("no room for a waiter") };
         if let Some(file) = self.files.get_mut(file) {
             file.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_file);

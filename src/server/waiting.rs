@@ -115,7 +115,7 @@ impl Shard {
         match taken {
             Ok(()) => {
                 self.tell_holders(out);
-                perform(out, Action::Accepted { request });
+                self.tell_owner(request, out);
                 lowers || passes
             }
             Err(status) => {
@@ -292,6 +292,8 @@ impl Shard {
         }
         let over = on.is_empty();
         waiter.on.clone_from(&on);
+        waiter.round = waiter.round.wrapping_add(1);
+        let round = waiter.round;
         let route = Route::of_file(record.key, self.config.route_seed);
         // It waits for a break alone, which has an end of its own.
         tell(
@@ -299,7 +301,7 @@ impl Shard {
             if over {
                 RegistryInput::WaitOver { request }
             } else {
-                RegistryInput::Waits { request, route, owner, on }
+                RegistryInput::Waits { request, route, round, owner, on }
             },
         );
     }
@@ -312,11 +314,21 @@ impl Shard {
         }
     }
 
-    /// What the graph of all waits says: the client hears that its request waits, or that it must not.
-    pub(super) fn may_wait_for(&mut self, request: RequestId, result: Result<(), Deadlock>, out: Out<'_>) {
+    /// What the graph of all waits says: the client hears that its request waits, or that it must not. That there is a
+    /// circle through those whom it waited for before, and does not any more, counts for nothing.
+    pub(super) fn may_wait_for(
+        &mut self,
+        request: RequestId,
+        round: u32,
+        result: Result<(), Deadlock>,
+        out: Out<'_>,
+    ) {
         let Some(slot) = self.waiters.find(request) else { return };
         match result {
             Ok(()) => self.say_that_it_waits(slot, out),
+            Err(Deadlock) if self.waiters.get(slot).is_none_or(|waiter| waiter.round != round) => {
+                self.say_what_has_an_end(slot, out);
+            }
             Err(Deadlock) if self.may_pass(slot) => self.resume_passing(slot, out),
             Err(Deadlock) => {
                 let file = self.waiters.get(slot).map(|waiter| waiter.file);

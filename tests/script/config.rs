@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leasehold::server::{
     AbsentHolder, ChannelChoice, Config, DenyModes, FollowUp, FollowUpEpoch, LeaseIdentity, LockReach,
-    OvertakenAck, PendingReplay, Protection, UnexpectedAck, UnknownReplay,
+    OpensInGrace, OvertakenAck, PendingReplay, Protection, UnexpectedAck, UnknownReplay,
 };
 
 use super::values::{integer, integer32};
@@ -125,6 +125,10 @@ pub(crate) fn set(config: &mut Config, name: &str, value: &str) -> Result<(), St
                 ("nothing", DenyModes::Nothing),
             ];
             profile.deny_modes = one_of(name, value, &choices)?;
+        }
+        "opens-in-grace" => {
+            let choices = [("refuse", OpensInGrace::Refuse), ("let-in", OpensInGrace::LetIn)];
+            profile.opens_in_grace = one_of(name, value, &choices)?;
         }
         "oplock-break-protection" => profile.oplock_break_protection = protection(name, value)?,
         "lease-break-protection" => profile.lease_break_protection = protection(name, value)?,
