@@ -18,7 +18,8 @@ export CARGO_INCREMENTAL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_O
 seconds="${PLANTED_SECONDS:-60}"
 failed=0
 
-(cd "$root" && git ls-files -z --cached --others --exclude-standard | tar cf - --null -T -) | tar xf - -C "$work"
+# With the time of now: what an earlier run has built of other sources is not taken for these.
+(cd "$root" && git ls-files -z --cached --others --exclude-standard | tar cf - --null -T -) | tar xmf - -C "$work"
 cd "$work" || exit 2
 
 # The last line of what a run prints; 1 if it found something.
