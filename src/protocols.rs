@@ -95,7 +95,7 @@
 //! [`Config::reclaim_grace`](crate::server::Config::reclaim_grace) says. Meanwhile nobody locks, opens or
 //! reserves anew, since nobody knows yet who has what, and who opens nothing neither reads nor writes, since it may have been denied (RFC 8881
 //! 8.4.2.1): STATUS_FILE_NOT_AVAILABLE, which is NFS4ERR_GRACE, NFS3ERR_JUKEBOX or NLM4_DENIED_GRACE_PERIOD. What is done to attributes and
-//! names goes on, and so does who has the file open again.
+//! names goes on, and so does who has the file open again. Nobody is allowed to cache anything new.
 //! [`Profile::opens_in_grace`](crate::server::Profile::opens_in_grace) lets SMB open all the same;
 //! [`Event::GraceOver`](crate::server::Event::GraceOver) ends it early. A reclaim meets what stands already as any other request does.
 //!

@@ -186,6 +186,10 @@ impl Shard {
     ) -> LeaseState {
         let opening = self.opens.get(me).and_then(|open| Some((open, self.files.get(open.file)?)));
         let Some((my, file)) = opening else { return LeaseState::NONE };
+        // Others may have again what nobody could cache beside (RFC 8881 8.4.2.1).
+        if self.reclaiming && since == Since::Now {
+            return LeaseState::NONE;
+        }
         let identity = self.config.profile.lease_identity;
         let kind = if own.is_some() { Kind::Lease } else { Kind::Oplock };
         let foreign = |name: Option<LeaseName>| {

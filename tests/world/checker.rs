@@ -85,6 +85,14 @@ impl Checker {
         self.instant
     }
 
+    /// What the server lets a client do, news on their way left aside.
+    pub(super) fn cached(&self, client: usize, file: usize) -> LeaseState {
+        let side = self.sides[client][file];
+        let mut cached = side.granted.difference(LeaseState::HANDLE);
+        cached.set(LeaseState::READ, side.reads);
+        cached
+    }
+
     /// A client is in trouble until then.
     pub(super) fn trouble(&mut self, client: usize, until: u64) {
         self.troubled[client] = self.troubled[client].max(until);
@@ -136,12 +144,12 @@ impl Checker {
         side.map(|side| format!("{side:?}"))
     }
 
-    fn value(&self, file: usize, page: usize) -> u64 {
+    pub(super) fn value(&self, file: usize, page: usize) -> u64 {
         self.values[file][page].back().map_or(0, |(_, value)| *value)
     }
 
     /// Whether the page had this value at some instant from then on.
-    fn had(&self, file: usize, page: usize, value: u64, since: u64) -> bool {
+    pub(super) fn had(&self, file: usize, page: usize, value: u64, since: u64) -> bool {
         for (from, had) in self.values[file][page].iter().rev() {
             if *had == value {
                 return true;
@@ -216,6 +224,7 @@ impl World {
             }
         }
         self.server.ended.clear();
+        self.check_beside();
     }
 
     /// What a client had and has no more: with something unwritten, only for a reason.
@@ -281,7 +290,8 @@ impl World {
         let mut opens =
             self.server.opens.iter().filter(|(_, open)| open.client == client && open.file == file);
         let ghost = opens.any(|(id, _)| !known(*id));
-        let others = self.checker.troubled.iter().any(|until| until + 2 * longest > self.now);
+        let lately = |until: u64| until + 2 * longest > self.now;
+        let others = self.checker.troubled.iter().any(|until| lately(*until)) || lately(self.beside.troubled);
         let since = match (side.flying, side.delivered) {
             // It lies in a connection that is there.
             (1.., _) | (0, None) => self.now.saturating_sub(longest),

@@ -1,4 +1,5 @@
-//! A world in a box: clients with caches, one server with a store, and a network, all of them simulated, and all from one seed.
+//! A world in a box: clients with caches, one server with a store, a network, and others beside it that speak other protocols, all of them
+//! simulated, and all from one seed.
 //!
 //! Time is virtual and messages take theirs; connections are lost, machines crash and start anew, clients fall silent, the clock
 //! jumps. [`checker`] holds every read and write against linearizability of the file, and what either side believes against the
@@ -11,6 +12,7 @@
 )]
 
 mod app;
+mod beside;
 mod cache;
 mod checker;
 mod client;
@@ -32,6 +34,7 @@ use std::fmt::Write;
 use leasehold::client::Want;
 use leasehold::{Access, CreateGuid, Disposition, ShareMode};
 
+use beside::Beside;
 use checker::Checker;
 use client::ClientSide;
 pub use digest::Digest;
@@ -85,6 +88,7 @@ pub struct World {
     net: Net,
     server: ServerSide,
     clients: Vec<ClientSide>,
+    beside: Beside,
     checker: Checker,
     digest: Digest,
     /// The last value that was written.
@@ -101,6 +105,7 @@ impl World {
         let mut world = Self {
             server: ServerSide::new(&plan, options.hash_key),
             clients: (0..plan.clients).map(|_| ClientSide::new(&plan, options.hash_key)).collect(),
+            beside: Beside::new(&plan),
             checker: Checker::new(&plan),
             plan,
             random,
@@ -131,6 +136,7 @@ impl World {
         for client in 0..self.plan.clients {
             self.start_client(client);
         }
+        self.begin_beside();
         self.plan_fault();
         self.queue.push(60_000, What::Weather);
     }
@@ -204,7 +210,13 @@ impl World {
             What::WriteAgain { client, life, op } if current(self, client, life) => {
                 self.write_again(client, op);
             }
+            What::Reclaim { life, neighbour } if self.server.lives(life) => self.reclaim(neighbour),
+            What::Recalled { life, neighbour, file } if self.server.lives(life) => {
+                self.recalled(neighbour, file);
+            }
             What::App { .. }
+            | What::Reclaim { .. }
+            | What::Recalled { .. }
             | What::Connect { .. }
             | What::Opened { .. }
             | What::Operated { .. }
@@ -212,6 +224,7 @@ impl World {
             | What::Flushed { .. }
             | What::Purged { .. }
             | What::WriteAgain { .. } => {}
+            What::Neighbour { neighbour } => self.neighbour(neighbour),
             What::Fault => self.fault(),
             What::ServerStarts => self.start_server(),
             What::ClientStarts { client } => self.start_client(client),

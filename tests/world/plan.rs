@@ -1,7 +1,7 @@
 //! What kind of world a seed makes: who takes part, what is negotiated, what goes wrong and how often.
 
 use leasehold::server::{Capabilities, ShareFlags, Terms};
-use leasehold::{Dialect, LeaseState};
+use leasehold::{Dialect, LeaseState, Protocol};
 
 use super::random::Random;
 
@@ -102,7 +102,24 @@ pub struct Plan {
     pub rests: bool,
     /// Handles that H keeps open, of all files and of one.
     pub kept: (usize, u32),
+    /// Who else uses the files, and whether they have again what they had when the server restarts.
+    pub neighbours: Vec<Protocol>,
+    pub reclaims: bool,
 }
+
+/// In half of all worlds there are none.
+const NEIGHBOURS: [&[Protocol]; 10] = [
+    &[],
+    &[],
+    &[],
+    &[],
+    &[],
+    &[Protocol::Nfs3],
+    &[Protocol::Nfs4],
+    &[Protocol::Nfs4, Protocol::Nfs4],
+    &[Protocol::Nlm, Protocol::Nlm, Protocol::Nfs3],
+    &[Protocol::Nfs3, Protocol::Nfs4, Protocol::Nfs4, Protocol::Nlm],
+];
 
 impl Plan {
     pub(super) fn draw(options: &Options, random: &mut Random) -> Self {
@@ -155,6 +172,8 @@ impl Plan {
             opens: random.pick(&[1, 1, 2, 4]),
             rests: !random.once_in(4),
             kept: random.pick(&[(2, 1), (4, 2), (64, 8)]),
+            neighbours: random.pick(&NEIGHBOURS).to_vec(),
+            reclaims: random.once_in(2),
         }
     }
 }

@@ -62,6 +62,19 @@ pub(super) enum What {
         life: u32,
         op: u64,
     },
+    /// Somebody who speaks another protocol does something, has again what it had, hears of a recall.
+    Neighbour {
+        neighbour: usize,
+    },
+    Reclaim {
+        life: u32,
+        neighbour: usize,
+    },
+    Recalled {
+        life: u32,
+        neighbour: usize,
+        file: usize,
+    },
     Fault,
     ServerStarts,
     ClientStarts {

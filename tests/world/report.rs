@@ -46,6 +46,8 @@ pub struct Report {
     /// Pages whose unwritten data went with their cause.
     pub dirty_lost: u64,
     pub quiets: u64,
+    /// What those did who speak other protocols.
+    pub beside: BTreeMap<&'static str, u64>,
     pub digest: Digest,
     pub violation: Option<Violation>,
     pub history: Vec<String>,
@@ -70,6 +72,7 @@ impl Report {
             lost: BTreeMap::new(),
             dirty_lost: 0,
             quiets: 0,
+            beside: BTreeMap::new(),
             digest: Digest::default(),
             violation: None,
             history: Vec::new(),
@@ -111,6 +114,9 @@ impl Report {
         for (fault, times) in &other.faults {
             *self.faults.entry(*fault).or_default() += times;
         }
+        for (what, times) in &other.beside {
+            *self.beside.entry(*what).or_default() += times;
+        }
         for (reason, times) in &other.lost {
             *self.lost.entry(reason.clone()).or_default() += times;
         }
@@ -134,6 +140,8 @@ impl fmt::Display for Report {
         writeln!(f, "reclaimed    {} (kept handles taken up {})", self.reclaimed, self.taken_up)?;
         let lost: Vec<_> = self.lost.iter().map(|(reason, times)| format!("{reason} {times}")).collect();
         writeln!(f, "lost         {}", lost.join(", "))?;
+        let beside: Vec<_> = self.beside.iter().map(|(what, times)| format!("{what} {times}")).collect();
+        writeln!(f, "neighbours   {}", beside.join(", "))?;
         writeln!(f, "quiet times  {}", self.quiets)?;
         writeln!(f, "violations   {}", u8::from(self.violation.is_some()))?;
         write!(f, "digest       {}", self.digest)

@@ -33,6 +33,7 @@ impl World {
         });
         client
             .or_else(|| conn.map(|(id, conn)| format!("{id:?}: {conn:?}")))
+            .or_else(|| self.beside.unrest())
             .or_else(|| self.checker.expects().map(|side| format!("a break: {side}")))
             .or_else(|| self.unrest_of_server())
     }

@@ -101,6 +101,16 @@ impl ServerSide {
         }
     }
 
+    /// Whether it is up, and has not started anew.
+    pub(super) fn lives(&self, life: u32) -> bool {
+        self.machine.is_some() && self.life == life
+    }
+
+    pub(super) fn next_request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId::new(self.requests)
+    }
+
     pub(super) const fn hash_key(&self) -> u8 {
         self.hash_key
     }
@@ -131,6 +141,9 @@ impl World {
         let serial = if persistence { side.disk.serials } else { u64::from(side.life) << 20 };
         let mut config = Config::new(hash_key, RouteSeed::new([6; 16]), serial);
         config.persistence = persistence;
+        if self.plan.reclaims && !self.plan.neighbours.is_empty() {
+            config.reclaim_grace = Duration::from_secs(60);
+        }
         side.machine = Some(Server::new(config));
         side.touched = true;
         let records = &side.disk.records;
@@ -144,6 +157,7 @@ impl World {
             }
             self.tell_server(Event::Recovered);
         }
+        self.reclaim_beside();
     }
 
     pub(super) fn crash_server(&mut self) {
@@ -166,6 +180,7 @@ impl World {
             self.tidy(id);
         }
         self.checker.server_gone();
+        self.server_gone_beside();
         let pause = self.random.pick(&[10, 500, 5_000, 40_000]);
         let at = self.now + self.random.below(pause);
         self.queue.push(at, What::ServerStarts);

@@ -62,13 +62,14 @@ impl World {
 
     /// What somebody who may has written, and not written back.
     pub(super) fn unwritten(&self, file: usize, page: usize) -> Option<u64> {
-        (0..self.plan.clients).find_map(|client| {
+        let of_clients = (0..self.plan.clients).find_map(|client| {
             let side = &self.checker.sides[client][file];
             let doomed = side.doomed.map_or(0, |(below, _)| below);
             let holds = side.granted.contains(LeaseState::WRITE);
             let value = self.clients[client].files[file].pages[page].unwritten();
             value.filter(|value| holds && *value > doomed)
-        })
+        });
+        of_clients.or_else(|| self.beside.unwritten(file, page))
     }
 
     pub(in crate::world) fn check_read(

@@ -15,12 +15,15 @@ use super::{OpenInfo, Request, release};
 impl World {
     pub(super) fn perform_server(&mut self, action: Action) {
         let life = self.server.life;
+        if self.perform_beside(&action) {
+            return;
+        }
         match action {
             Action::Recall { .. }
             | Action::Revoked { .. }
             | Action::Repeated { .. }
             | Action::Tested { .. } => {
-                self.violate("nobody speaks anything but SMB", || format!("{action:?}"));
+                self.violate("nobody else has, or asks for, anything", || format!("{action:?}"));
             }
             Action::OpenFile { request, file_id } => {
                 self.note_open(request, file_id);
@@ -176,6 +179,9 @@ impl World {
     }
 
     pub(in crate::world) fn operated(&mut self, request: RequestId, ticket: Ticket) {
+        if self.operated_beside(request, ticket) {
+            return;
+        }
         let mut read = 0;
         // One whose client is gone runs all the same.
         let pending = self.server.asked.get(&request).map(|pending| (pending.conn, pending.ask));

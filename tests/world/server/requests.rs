@@ -161,8 +161,7 @@ impl World {
             let status = Status::USER_SESSION_DELETED;
             return self.decline(id, &ask, status);
         };
-        self.server.requests += 1;
-        let request = RequestId::new(self.server.requests);
+        let request = self.server.next_request();
         let origin = Origin::new(id, session, TreeId::new(1));
         if let Ask::Create { wanted, contexts, .. } | Ask::Reconnect { wanted, contexts, .. } = &mut ask {
             contexts.lease = self.lease_up(client, wanted.file, contexts.lease);
