@@ -6,7 +6,6 @@ use super::owners::{Delegated, DelegationKind};
 use super::records::{FileSlot, Presence, PresenceSlot};
 use super::scale::HolderId;
 use super::shard::{Out, Shard, perform};
-use crate::locks::rules::Recalls;
 use crate::locks::{self, Level};
 use crate::state::LeaseState;
 use crate::stats::count;
@@ -84,7 +83,7 @@ impl Shard {
             caching.any(|state| state.contains(LeaseState::WRITE) || (writers && !state.is_empty()));
         let running = file.running.iter(&self.running, |run| &run.in_file).map(|(_, run)| run);
         let mut others_run = running.filter(|run| !run.own.owner.is_some_and(|other| other.same_host(owner)));
-        let running = others_run.any(|run| run.operation.rule().recalls > Recalls::Nobody);
+        let running = others_run.any(|run| run.operation.rule().delegation(wanted) != wanted);
         let waiting = !file.waiters.vacant();
         let locked = writers && !file.locks.vacant();
         let barred = file.goes() || file.barred > 0 || waiting || locked;

@@ -324,6 +324,21 @@ impl Shard {
             (false, true) => Err(Status::REQUEST_NOT_ACCEPTED),
         }
     }
+
+    /// As [`in_grace`](Self::in_grace), of one that is judged: what is had again came in time, and may have to wait for longer.
+    pub(super) fn in_grace_unless(&self, reclaims: bool) -> Result<(), Status> {
+        if reclaims { Ok(()) } else { self.in_grace(false) }
+    }
+
+    /// Whether a request that is new comes too late.
+    pub(super) fn comes_in_time(&self, job: &Job) -> Result<(), Status> {
+        let reclaims = match job {
+            Job::OwnerLock(lock) => lock.reclaims,
+            Job::Reserve(reservation) => reservation.reclaims,
+            Job::Create(_) | Job::Operate { .. } | Job::Lock(_) => false,
+        };
+        if reclaims { self.in_grace(true) } else { Ok(()) }
+    }
 }
 
 impl Job {

@@ -317,7 +317,8 @@ impl Shard {
             }
         }
         let heard = loop {
-            let heard = self.party(file, &job).and_then(|party| Ok((self.judge(file, party)?, party)));
+            let party = self.comes_in_time(&job).and_then(|()| self.party(file, &job));
+            let heard = party.and_then(|party| Ok((self.judge(file, party)?, party)));
             if heard.is_err() || !self.purge(out) {
                 break heard;
             }

@@ -24,14 +24,17 @@ fn of_strangers<O>(kind: LockKind) -> InTheWay<O> {
     }
 }
 
-/// The octets of an owner's lock; `u64::MAX` is up to the end of the file.
+/// The octets of an owner's lock; `u64::MAX` is up to the end of the file. That is before the octet at 2^64 - 1, which no file has and
+/// nobody locks by itself (RFC 8881 18.10.3): else all of a file would be one octet more than a range can have.
 pub(super) fn range(offset: u64, len: u64) -> Result<Range, Status> {
+    let room = u64::MAX.saturating_sub(offset);
     let len = match len {
         0 => return Err(Status::INVALID_PARAMETER),
-        u64::MAX => u64::MAX.saturating_sub(offset.saturating_sub(1)),
+        u64::MAX => room,
         len => len,
     };
-    Range::new(offset, len).ok_or(Status::INVALID_LOCK_RANGE)
+    let fits = (1..=room).contains(&len);
+    Range::new(offset, len).filter(|_| fits).ok_or(Status::INVALID_LOCK_RANGE)
 }
 
 impl OwnerLock {
