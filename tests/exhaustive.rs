@@ -14,6 +14,8 @@
     reason = "a test that goes wrong should stop"
 )]
 
+#[path = "cross/mod.rs"]
+mod cross;
 #[path = "exhaustive/lasting.rs"]
 mod lasting;
 
@@ -663,6 +665,19 @@ fn every_order_of_losses_and_returns() {
     println!("{states} states in all");
     let unseen: Vec<_> = wanted.difference(&seen).collect();
     assert!(unseen.is_empty(), "never seen: {unseen:?}");
+}
+
+/// Locks of all protocols: three owners with three ranges each, and owners over several shards whose messages are late.
+#[test]
+fn every_order_of_locks() {
+    for on in [cross::interleave::Where::OneFile, cross::interleave::Where::ThreeFiles] {
+        let count = cross::interleave::all(&[0b000, 0b101, 0b111], on, 1);
+        println!("{on:?}: {count:?}");
+        assert!(count.worlds >= 200_000, "the worlds have become small: {count:?}");
+    }
+    let count = cross::messages::every();
+    println!("late: {count:?}");
+    assert!(count.worlds >= 1_000_000 && count.refused > 0, "the worlds have become small: {count:?}");
 }
 
 /// Takes minutes: `cargo large-worlds`.

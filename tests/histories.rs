@@ -2,6 +2,8 @@
 //! model; small worlds with one operation.
 
 mod bodies;
+#[path = "cross/mod.rs"]
+mod cross;
 mod model;
 
 use std::fs;
@@ -44,8 +46,9 @@ proptest! {
 /// What a fuzz target does with octets, and how many seeds it has at least.
 type Target = (&'static str, &'static [fn(&[u8])], usize);
 
-const TARGETS: [Target; 3] = [
+const TARGETS: [Target; 4] = [
     ("client_ops", &[bodies::client::ops], 24),
+    ("cross_ops", &[cross::world::history], 16),
     ("judge", &[model::judge::operation], 9),
     ("server_ops", &[bodies::server::histories, model::world::history, model::world::promises], 21),
 ];

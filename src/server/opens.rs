@@ -376,7 +376,7 @@ impl Shard {
     pub(super) fn abandon(&mut self, conn: ConnId, scope: Scope, out: Out<'_>) {
         let Some(lane) = self.lanes.find(LaneKey::Conn(conn)) else { return };
         let concerns = |origin: Origin| match scope {
-            Scope::Connection => true,
+            Scope::Connection | Scope::Channel => true,
             Scope::Session(session) => origin.session == session,
             Scope::Tree(session, tree) => origin.session == session && origin.tree == tree,
         };
@@ -389,10 +389,11 @@ impl Shard {
                 continue;
             }
             let file = waiter.file;
-            lines.extend(matches!(waiter.job, Job::Lock(_)).then_some(file));
+            // What ends altogether is swept next, and the line judged behind that: nobody is told to give up what is about to go.
+            lines.extend((scope == Scope::Channel && matches!(waiter.job, Job::Lock(_))).then_some(file));
             if let Some(job) = self.unpark(slot, out) {
                 match scope {
-                    Scope::Connection => self.unbind(job, out),
+                    Scope::Connection | Scope::Channel => self.unbind(job, out),
                     Scope::Session(_) | Scope::Tree(..) if matches!(job, Job::Lock(_)) => {
                         self.refuse(job, Status::RANGE_NOT_LOCKED, out);
                     }
@@ -408,7 +409,7 @@ impl Shard {
         for file in lines {
             self.resume_line(file, out);
         }
-        if scope == Scope::Connection {
+        if matches!(scope, Scope::Connection | Scope::Channel) {
             let mut next = self.lanes.get(lane).and_then(|lane| lane.reserved.head());
             while let Some(slot) = next {
                 next = self.opens.get(slot).and_then(|open| open.in_lane.next());

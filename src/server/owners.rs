@@ -264,17 +264,15 @@ impl Shard {
     }
 
     fn depart(&mut self, first: OwnerId, last: OwnerId, out: Out<'_>) {
-        self.drop_waiting_of(first, last, out);
+        let mut lines = self.drop_waiting_of(first, last, out);
         let (from, to) = ((first, FileKey::new(0)), (last, FileKey::new(u128::MAX)));
         let slots: Vec<PresenceSlot> = self.by_owner.range(from..=to).map(|(_, slot)| *slot).collect();
         let mut files: Vec<FileSlot> = Vec::new();
         for slot in slots {
             self.stop_deadline(HolderId::Delegation(slot));
             let Some(presence) = self.presences.get_mut(slot) else { continue };
-            (presence.delegated, files) = (None, {
-                files.push(presence.file);
-                files
-            });
+            presence.delegated = None;
+            files.push(presence.file);
             let reserved = presence.reserved.take();
             if let Some(file) = self.files.get_mut(presence.file) {
                 presence.held.release(&mut file.posix, &mut self.posix);
@@ -284,15 +282,23 @@ impl Shard {
             }
             self.reap_presence(slot);
         }
+        // When all of it is gone, and once for each file: those who waited go on in their order.
+        files.sort_unstable();
         files.dedup();
+        lines.retain(|file| files.binary_search(file).is_err());
         for file in files {
             self.settle(file, out);
         }
+        for file in lines {
+            self.resume_line(file, out);
+        }
     }
 
-    /// What waits for owners that are gone is answered to nobody.
-    fn drop_waiting_of(&mut self, first: OwnerId, last: OwnerId, out: Out<'_>) {
-        let Some(lane) = self.lanes.find(LaneKey::Host(first.protocol, first.host)) else { return };
+    /// What waits for owners that are gone is answered to nobody. Returns the files on which it waited.
+    fn drop_waiting_of(&mut self, first: OwnerId, last: OwnerId, out: Out<'_>) -> Vec<FileSlot> {
+        let Some(lane) = self.lanes.find(LaneKey::Host(first.protocol, first.host)) else {
+            return Vec::new();
+        };
         let mut next = self.lanes.get(lane).and_then(|lane| lane.waiters.head());
         let mut files: Vec<FileSlot> = Vec::new();
         while let Some((slot, waiter)) = next.and_then(|slot| Some((slot, self.waiters.get(slot)?))) {
@@ -305,12 +311,9 @@ impl Shard {
                 self.refuse(job, Status::CANCELLED, out);
             }
         }
-        // Who waited in line behind them goes on.
         files.sort_unstable();
         files.dedup();
-        for file in files {
-            self.resume_line(file, out);
-        }
+        files
     }
 }
 

@@ -358,14 +358,16 @@ impl Registry {
     fn disconnect(&mut self, id: ConnId, out: Out<'_>) -> Result<(), Misuse> {
         let slot = self.conns.find(id).ok_or(Misuse::UnknownConnection)?;
         let Some(conn) = self.conns.remove(slot) else { return Err(Misuse::UnknownConnection) };
+        let mut scope = Scope::Connection;
         for session in &conn.sessions {
             let Some(record) = self.sessions.get(*session) else { continue };
             let heir = record.channels.iter().find(|channel| **channel != slot);
             if let Some(heir) = heir.and_then(|heir| self.conns.get(*heir)) {
                 broadcast(out, ShardInput::Inherit { session: record.id, from: id, to: heir.id });
+                scope = Scope::Channel;
             }
         }
-        broadcast(out, ShardInput::Abandon { conn: id, scope: Scope::Connection });
+        broadcast(out, ShardInput::Abandon { conn: id, scope });
         for session in conn.sessions {
             let Some(record) = self.sessions.get_mut(session) else { continue };
             record.channels.retain(|channel| *channel != slot);

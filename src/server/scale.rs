@@ -406,6 +406,8 @@ pub(super) enum ShardInput {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     Connection,
+    /// As above, where a session of it goes on with others.
+    Channel,
     Session(SessionId),
     Tree(SessionId, TreeId),
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::wildcard_enum_match_arm)]
 
 mod survival;
+mod waits;
 mod world;
 
 use std::time::Duration;

@@ -1,0 +1,116 @@
+//! Who waits for whom: what it costs to have one more lock wait, and to see that it must not, among ten thousand that do.
+
+use divan::Bencher;
+use leasehold::server::{Action, Config, Event, OwnerLock, RouteSeed, Server};
+use leasehold::{FileKey, HashKey, Instant, Machine, OwnerId, Protocol, RequestId};
+
+const WAITERS: u64 = 10_000;
+
+/// A server with locks of whole files, and requests that wait for them.
+struct Line {
+    server: Server,
+    actions: Vec<Action>,
+    requests: u64,
+    seed: u64,
+}
+
+fn owner(number: u64) -> OwnerId {
+    // A host each: none has more in flight than one may.
+    OwnerId::new(Protocol::Nlm, number, 1)
+}
+
+impl Line {
+    fn new() -> Self {
+        let mut config = Config::new(HashKey::new([7; 16]), RouteSeed::new([9; 16]), 1);
+        (config.limits.waiters, config.limits.waiters_per_file) = (1 << 20, 1 << 20);
+        Self { server: Server::new(config), actions: Vec::new(), requests: 0, seed: 1 }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.actions.clear();
+        self.server.handle(Instant::ZERO, event, &mut self.actions).unwrap();
+    }
+
+    /// Asks for all of a file, and waits for it if need be.
+    fn lock(&mut self, number: u64, file: u64, exclusive: bool) -> RequestId {
+        self.requests += 1;
+        let request = RequestId::new(self.requests);
+        let lock = OwnerLock::new(request, owner(number), FileKey::new(file.into()), exclusive).waiting();
+        self.tell(Event::OwnerLock(lock));
+        request
+    }
+
+    /// One more that waits, and takes it back.
+    fn wait_and_cancel(&mut self, number: u64, file: u64) {
+        let request = self.lock(number, file, true);
+        assert!(matches!(self.actions[..], [Action::Interim { .. }]), "{:?}", self.actions);
+        self.tell(Event::Cancel { request });
+    }
+
+    fn refused(&mut self, number: u64, file: u64) {
+        self.lock(number, file, true);
+        assert!(matches!(self.actions[..], [Action::Refused { .. }]), "{:?}", self.actions);
+    }
+
+    fn any(&mut self, bound: u64) -> u64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 33) % bound
+    }
+
+    /// Owner n has file n and waits for file n + 1, whose owner waits for the next: the last waits for nobody.
+    fn chain() -> Self {
+        let mut line = Self::new();
+        (0..=WAITERS).for_each(|number| drop(line.lock(number, number, true)));
+        (0..WAITERS).for_each(|number| drop(line.lock(number, number + 1, true)));
+        line
+    }
+}
+
+/// Behind the first of a chain: every one of them is looked at.
+#[divan::bench(sample_count = 50)]
+fn wait_behind_a_chain(bencher: Bencher<'_, '_>) {
+    let mut line = Line::chain();
+    bencher.bench_local(move || line.wait_and_cancel(WAITERS + 1, 0));
+}
+
+/// The last of a chain asks for what the first has: refused at the far end.
+#[divan::bench(sample_count = 50)]
+fn refuse_the_end_of_a_chain(bencher: Bencher<'_, '_>) {
+    let mut line = Line::chain();
+    bencher.bench_local(move || line.refused(WAITERS, 0));
+}
+
+/// All wait for one owner, each for another of its files.
+#[divan::bench(sample_count = 50)]
+fn wait_beside_a_star(bencher: Bencher<'_, '_>) {
+    let mut line = Line::new();
+    (0..=WAITERS).for_each(|file| drop(line.lock(0, file, true)));
+    (0..WAITERS).for_each(|file| drop(line.lock(file + 1, file, true)));
+    bencher.bench_local(move || line.wait_and_cancel(WAITERS + 1, WAITERS));
+}
+
+/// One that waits for a thousand readers of one file.
+#[divan::bench(sample_count = 50)]
+fn wait_for_a_thousand_readers(bencher: Bencher<'_, '_>) {
+    let mut line = Line::new();
+    (0..1_000).for_each(|number| drop(line.lock(number, 0, false)));
+    bencher.bench_local(move || line.wait_and_cancel(WAITERS, 0));
+}
+
+/// Ten thousand who wait for files of others, at random, but for what would be a circle; then one more.
+#[divan::bench(sample_count = 50)]
+fn wait_in_a_random_graph(bencher: Bencher<'_, '_>) {
+    let mut line = Line::new();
+    // Of each file four are readers, so that whoever waits for it waits for all of them.
+    for file in 0..WAITERS {
+        (0..4).for_each(|reader| drop(line.lock((file + reader * 2_503) % WAITERS, file, false)));
+    }
+    for number in 0..WAITERS {
+        let file = line.any(WAITERS);
+        line.lock(number, file, true);
+    }
+    bencher.bench_local(move || {
+        let file = line.any(WAITERS);
+        line.wait_and_cancel(WAITERS + 1, file);
+    });
+}
