@@ -325,6 +325,11 @@ impl Locks {
         arena.first(self.root).is_some_and(|lock| lock.range.offset < allocation)
     }
 
+    /// Whether one of the locks is exclusive, and of any octet. O(1).
+    pub(crate) fn any_exclusive<O: Copy + Ord>(&self, arena: &RangeArena<O>) -> bool {
+        arena.any(self.root, &InTheWay::ExclusiveOfOthers(None))
+    }
+
     /// How many locks there are. O(1).
     #[cfg(test)]
     fn len<O: Copy + Ord>(&self, arena: &RangeArena<O>) -> u32 {

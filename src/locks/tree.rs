@@ -222,6 +222,11 @@ impl<O: Copy + Ord> RangeArena<O> {
         Some(node.lock())
     }
 
+    /// Whether there is one that could be in the way somewhere. O(1).
+    pub(super) fn any(&self, root: Option<LockSlot>, in_the_way: &InTheWay<O>) -> bool {
+        self.node(root).is_some_and(|node| node.reach.by(in_the_way).is_some())
+    }
+
     /// The first lock in order that overlaps a range and is in the way.
     ///
     /// One path: if the left side reaches the range, a lock that does so either overlaps it or begins behind it, and then

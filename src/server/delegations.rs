@@ -85,7 +85,7 @@ impl Shard {
         let mut others_run = running.filter(|run| !run.own.owner.is_some_and(|other| other.same_host(owner)));
         let running = others_run.any(|run| run.operation.rule().delegation(wanted) != wanted);
         let waiting = !file.waiters.vacant();
-        let locked = writers && !file.locks.vacant();
+        let locked = if writers { !file.locks.vacant() } else { file.locks.any_exclusive(&self.ranges) };
         let barred = file.goes() || file.barred > 0 || waiting || locked;
         open && !(held || among_owners || among_opens || among_leases || running || barred)
     }
