@@ -219,6 +219,10 @@ impl Shard {
             (Conflict::None, Condition::Shared(_) | Condition::Allowed(_)) => {
                 return Ok(self.judge_operation(slot, own, operation));
             }
+            // No open of SMB is left, but a client of NFSv4 may have it delegated.
+            (Conflict::None, Condition::Closed { .. }) => {
+                return Ok(self.judge_operation(slot, own, Operation::Evict));
+            }
             (Conflict::None, _) => return Ok(Verdict::Go),
             (Conflict::Curable, Condition::Closed { .. }) => Operation::Evict,
             (Conflict::Curable, _) => Operation::ShareConflict,
