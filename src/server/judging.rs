@@ -73,7 +73,6 @@ impl Shard {
                 Ok(party)
             }
             Job::OwnerLock(lock) => {
-                self.in_grace_unless(lock.reclaims)?;
                 let own = Own { owner: Some(lock.owner), ..Own::default() };
                 let (range, kind) = lock.wanted().ok_or(Status::INVALID_LOCK_RANGE)?;
                 room(self.has_room_for_owner(lock.owner, file) && self.has_room_to_lock(lock, file))?;
@@ -82,7 +81,6 @@ impl Shard {
                 Ok(Party { own, operation: Operation::Lock, condition })
             }
             Job::Reserve(reservation) => {
-                self.in_grace_unless(reservation.reclaims)?;
                 room(self.has_room_for_owner(reservation.owner, file))?;
                 let own = Own { owner: Some(reservation.owner), ..Own::default() };
                 let claim = reservation.claim();

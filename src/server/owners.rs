@@ -216,6 +216,14 @@ impl Shard {
         self.presences.remove(slot);
     }
 
+    /// A reservation has come. That it is in time counts now: it may wait for a break for longer than others may reclaim.
+    pub(super) fn owner_reserve(&mut self, reservation: Reservation, out: Out<'_>) {
+        match self.in_grace(reservation.reclaims) {
+            Ok(()) => self.arrive(reservation.file, Job::Reserve(reservation), out),
+            Err(status) => self.decline(reservation.request, status, out),
+        }
+    }
+
     /// NFSv4 CLOSE, NLM_UNSHARE: an owner's reservation ends.
     pub(super) fn unreserve(&mut self, owner: OwnerId, key: FileKey, out: Out<'_>) {
         let Some(slot) = self.by_owner.get(&(owner, key)).copied() else { return };
@@ -317,8 +325,8 @@ impl Shard {
     }
 }
 
-/// Whether a request has to be refused because of the time of grace behind a restart: only what is had again is given then, and nothing
-/// is had again later (RFC 8881 8.4.2).
+/// Whether a request that comes now has to be refused because of the time of grace behind a restart: only what is had again is given then,
+/// and nothing is had again later (RFC 8881 8.4.2).
 impl Shard {
     pub(super) fn in_grace(&self, reclaims: bool) -> Result<(), Status> {
         match (self.reclaiming, reclaims) {
@@ -326,21 +334,6 @@ impl Shard {
             (true, false) => Err(Status::FILE_NOT_AVAILABLE),
             (false, true) => Err(Status::REQUEST_NOT_ACCEPTED),
         }
-    }
-
-    /// As [`in_grace`](Self::in_grace), of one that is judged: what is had again came in time, and may have to wait for longer.
-    pub(super) fn in_grace_unless(&self, reclaims: bool) -> Result<(), Status> {
-        if reclaims { Ok(()) } else { self.in_grace(false) }
-    }
-
-    /// Whether a request that is new comes too late.
-    pub(super) fn comes_in_time(&self, job: &Job) -> Result<(), Status> {
-        let reclaims = match job {
-            Job::OwnerLock(lock) => lock.reclaims,
-            Job::Reserve(reservation) => reservation.reclaims,
-            Job::Create(_) | Job::Operate { .. } | Job::Lock(_) => false,
-        };
-        if reclaims { self.in_grace(true) } else { Ok(()) }
     }
 }
 

@@ -181,9 +181,7 @@ impl Machine for Shard {
                 self.owner_unlock(request, owner, file, (offset, len), out);
             }
             ShardInput::TestLock(lock) => self.test_lock(&lock, out),
-            ShardInput::Reserve(reservation) => {
-                self.arrive(reservation.file, Job::Reserve(reservation), out);
-            }
+            ShardInput::Reserve(reservation) => self.owner_reserve(reservation, out),
             ShardInput::Unreserve { owner, file } => self.unreserve(owner, file, out),
             ShardInput::Delegate { request, owner, file, kind, reclaims } => match self.in_grace(reclaims) {
                 Ok(()) => self.delegate(request, owner, file, kind, out),
@@ -317,8 +315,7 @@ impl Shard {
             }
         }
         let heard = loop {
-            let party = self.comes_in_time(&job).and_then(|()| self.party(file, &job));
-            let heard = party.and_then(|party| Ok((self.judge(file, party)?, party)));
+            let heard = self.party(file, &job).and_then(|party| Ok((self.judge(file, party)?, party)));
             if heard.is_err() || !self.purge(out) {
                 break heard;
             }

@@ -78,9 +78,12 @@ impl Shard {
         if let Err(status) = range(lock.offset, lock.len) {
             return self.decline(lock.request, status, out);
         }
-        match self.repeated(&lock) {
-            Some(first) => perform(out, Action::Repeated { request: lock.request, first }),
-            None => self.arrive(lock.file, Job::OwnerLock(lock), out),
+        if let Some(first) = self.repeated(&lock) {
+            return perform(out, Action::Repeated { request: lock.request, first });
+        }
+        match self.in_grace(lock.reclaims) {
+            Ok(()) => self.arrive(lock.file, Job::OwnerLock(lock), out),
+            Err(status) => self.decline(lock.request, status, out),
         }
     }
 
