@@ -51,6 +51,11 @@ impl Claim {
         self.wants.contains(other.wants)
     }
 
+    /// Whether who has this has the other as well: it may do as much, and denies as much.
+    pub(crate) fn contains(self, other: Self) -> bool {
+        self.covers(other) && other.leaves.contains(self.leaves)
+    }
+
     /// Whether it may delete the file.
     pub(crate) fn deletes(self) -> bool {
         self.wants.contains(ShareMode::DELETE)

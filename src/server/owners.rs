@@ -218,10 +218,19 @@ impl Shard {
 
     /// A reservation has come. That it is in time counts now: it may wait for a break for longer than others may reclaim.
     pub(super) fn owner_reserve(&mut self, reservation: Reservation, out: Out<'_>) {
-        match self.in_grace(reservation.reclaims) {
+        // OPEN_DOWNGRADE: who has as much already opens nothing anew (RFC 8881 18.18).
+        let reclaims = reservation.reclaims || (self.reclaiming && self.has_reserved(&reservation));
+        match self.in_grace(reclaims) {
             Ok(()) => self.arrive(reservation.file, Job::Reserve(reservation), out),
             Err(status) => self.decline(reservation.request, status, out),
         }
+    }
+
+    /// Whether an owner may do already what it asks for, and denies as much.
+    fn has_reserved(&self, reservation: &Reservation) -> bool {
+        let slot = self.by_owner.get(&(reservation.owner, reservation.file));
+        let reserved = slot.and_then(|slot| self.presences.get(*slot)?.reserved);
+        reserved.is_some_and(|reserved| reserved.claim.contains(reservation.claim()))
     }
 
     /// NFSv4 CLOSE, NLM_UNSHARE: an owner's reservation ends.
