@@ -9,7 +9,7 @@
 //! told: after a restart others wait for its answer as before.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -42,9 +42,9 @@ pub(super) struct Journal {
     /// The number of the last change of what an open has.
     last_of_opens: u64,
     /// All up to this one are durable, or failed.
-    covered: u64,
-    /// The last one of which the store has said that it is durable, or failed.
     answered: u64,
+    /// Those above that failed: never more than the driver has to store.
+    failed: BTreeSet<u64>,
     /// The highest [`Record::written`].
     pub(super) written: u64,
     /// In the order of the changes that they wait for.
@@ -110,6 +110,31 @@ impl Journal {
         // What a call closes may be closed behind another: nearly always the end.
         let at = self.held.partition_point(|held| held.change <= change);
         self.held.insert(at, Held { change, what });
+    }
+
+    /// The store has said of all up to this change that it is durable, or failed.
+    fn all_answered(&mut self, up_to: u64) {
+        self.answered = self.answered.max(up_to);
+        self.failed = self.failed.split_off(&self.answered.saturating_add(1));
+        while self.failed.remove(&self.answered.saturating_add(1)) {
+            self.answered = self.answered.saturating_add(1);
+        }
+    }
+
+    /// As above, that this one failed.
+    fn one_failed(&mut self, change: u64) {
+        if (self.answered..=self.last).contains(&change) {
+            self.failed.insert(change);
+        }
+        self.all_answered(self.answered);
+    }
+
+    /// The last change up to this one of which the store has said nothing as yet.
+    fn unanswered(&self, up_to: u64) -> Option<u64> {
+        let failed = self.failed.range(..=up_to).rev().zip((0..=up_to).rev());
+        let behind = failed.take_while(|(failed, change)| *failed == change).count();
+        let last = up_to.checked_sub(u64::try_from(behind).ok()?)?;
+        Some(last).filter(|last| *last > self.answered)
     }
 }
 
@@ -243,9 +268,16 @@ impl Shard {
     /// Tells an owner of another protocol that it has something. What gave way to it may be on its way to the store still, and would be
     /// back after a restart, when its client wants to have again what it was told to have: nothing overtakes the store.
     pub(super) fn tell_owner(&mut self, request: RequestId, out: Out<'_>) {
-        let Journal { last_of_opens, answered, .. } = self.journal;
-        let what = HeldBack::Had(request);
-        if last_of_opens > answered { self.journal.hold(last_of_opens, what) } else { self.stored(what, out) }
+        self.flush(out);
+        self.when_answered(self.journal.last_of_opens, HeldBack::Had(request), out);
+    }
+
+    /// Carries out what follows when the store has said of all up to a change that it is durable, or failed.
+    fn when_answered(&mut self, up_to: u64, what: HeldBack, out: Out<'_>) {
+        match self.journal.unanswered(up_to) {
+            Some(change) => self.journal.hold(change, what),
+            None => self.stored(what, out),
+        }
     }
 
     /// Carries out what follows a close whose record goes by this change, if there is one.
@@ -385,8 +417,7 @@ impl Shard {
 
     /// Changes are durable.
     pub(super) fn persisted(&mut self, up_to: u64, out: Out<'_>) {
-        self.journal.covered = self.journal.covered.max(up_to);
-        self.journal.answered = self.journal.answered.max(up_to);
+        self.journal.all_answered(up_to);
         while self.journal.held.front().is_some_and(|held| held.change <= up_to) {
             let Some(held) = self.journal.held.pop_front() else { return };
             self.stored(held.what, out);
@@ -396,7 +427,7 @@ impl Shard {
     /// A change could not be stored.
     pub(super) fn persist_failed(&mut self, change: u64, out: Out<'_>) {
         count(&mut self.stats.persists_failed);
-        self.journal.answered = self.journal.answered.max(change);
+        self.journal.one_failed(change);
         let first = self.journal.held.partition_point(|held| held.change < change);
         while self.journal.held.get(first).is_some_and(|held| held.change == change) {
             let Some(held) = self.journal.held.remove(first) else { return };
@@ -453,17 +484,13 @@ impl Shard {
             }
             HeldBack::Unlocked(lock) => self.decline(lock.request, full, out),
             HeldBack::Accept(request) | HeldBack::Closed(request) => self.decline(request, full, out),
-            // What gave way to it may be back after a restart: there is nothing better to wait for.
-            HeldBack::Had(_) => self.stored(what, out),
             HeldBack::Proceed(request, ticket) => {
                 self.decline(request, full, out);
                 self.done(ticket, Err(full), out);
             }
-            // The other records that went with this one may be on their way still.
-            HeldBack::Swept(_) if change.saturating_sub(1) > self.journal.covered => {
-                self.journal.hold(change.saturating_sub(1), what);
-            }
-            HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
+            // What gave way to it may be back after a restart: there is nothing better to wait for. Earlier records that went with this
+            // one may be on their way still.
+            HeldBack::Had(_) | HeldBack::Swept(_) => self.when_answered(change, what, out),
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
             HeldBack::Others(file) => self.unbar(file, out),

@@ -19,12 +19,17 @@ use super::net::Ask;
 use super::plan::{Plan, Scene};
 use super::queue::What;
 
+/// How long hosts of other protocols may have again what they had, in milliseconds.
+const GRACE: u64 = 60_000;
+
 const USER: UserId = UserId::new([1; 16]);
 
 pub(super) struct ServerSide {
     /// `None` while it is down.
     pub machine: Option<Server>,
     pub life: u32,
+    /// Until when what was had before may be had again.
+    pub grace_until: u64,
     pub due: Option<u64>,
     /// Something was said to it since it was looked at.
     pub touched: bool,
@@ -86,6 +91,7 @@ impl ServerSide {
         Self {
             machine: None,
             life: 0,
+            grace_until: 0,
             due: None,
             touched: false,
             sessions: BTreeMap::new(),
@@ -142,7 +148,8 @@ impl World {
         let mut config = Config::new(hash_key, RouteSeed::new([6; 16]), serial);
         config.persistence = persistence;
         if self.plan.reclaims && !self.plan.neighbours.is_empty() {
-            config.reclaim_grace = Duration::from_secs(60);
+            config.reclaim_grace = Duration::from_millis(GRACE);
+            side.grace_until = self.now + GRACE;
         }
         side.machine = Some(Server::new(config));
         side.touched = true;

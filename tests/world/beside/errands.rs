@@ -121,8 +121,10 @@ impl World {
 
     fn denied(&mut self, errand: Errand, status: Status) {
         let Errand { neighbour, file, task, reclaims, .. } = errand;
-        if reclaims {
+        if reclaims && self.now < self.server.grace_until {
             self.violate("what was had before a restart is had again", || format!("{errand:?}: {status}"));
+        } else if reclaims {
+            return self.came_too_late(neighbour, file);
         }
         // But for those of a host that is gone.
         let held = &self.beside.neighbours[neighbour].files[file];
@@ -130,6 +132,14 @@ impl World {
             self.violate("what is dirty can be written back", || format!("{errand:?}: {status}"));
         }
         self.count("refused");
+    }
+
+    /// The clock has jumped over the time of grace.
+    fn came_too_late(&mut self, neighbour: usize, file: usize) {
+        self.count("too late");
+        let held = &mut self.beside.neighbours[neighbour].files[file];
+        (held.reserved, held.locked) = (None, None);
+        self.report.dirty_lost += held.forget();
     }
 
     /// The operation is carried out. Says whether it was one of theirs.
