@@ -61,7 +61,8 @@ pub enum Intent {
     SetAttributes,
     /// The security descriptor is set.
     SetSecurity,
-    /// The file is renamed.
+    /// The file is renamed. By somebody who has it not open with SMB: all opens of it stand by the new name from then on, and
+    /// [`EntryChanged`](Self::EntryChanged) is to be said of both directories.
     Rename {
         /// The directory that the new name stands in.
         to: Option<FileKey>,

@@ -34,7 +34,7 @@ impl Shard {
         out: Out<'_>,
     ) {
         let file = self.files.find(key);
-        let free = file.is_some_and(|file| self.may_delegate(file, owner, kind));
+        let free = file.is_some_and(|file| self.may_delegate(file, owner, kind) && self.has_room_to_tell());
         let slot = file.filter(|_| free).and_then(|file| self.enter_presence(owner, file));
         let since = self.now;
         match slot.and_then(|slot| self.presences.get_mut(slot)) {

@@ -129,6 +129,11 @@ impl Journal {
         self.all_answered(self.answered);
     }
 
+    /// Whether what an owner of another protocol is told now has to wait for the store.
+    pub(super) fn is_behind(&self) -> bool {
+        !self.dirty.is_empty() || self.unanswered(self.last_of_opens).is_some()
+    }
+
     /// The last change up to this one of which the store has said nothing as yet.
     fn unanswered(&self, up_to: u64) -> Option<u64> {
         let failed = self.failed.range(..=up_to).rev().zip((0..=up_to).rev());
@@ -412,6 +417,9 @@ impl Shard {
     pub(super) fn recovered(&mut self, home: Route, out: Out<'_>) {
         self.journal.home = home;
         self.journal.grace = Some(self.now.saturating_add(self.config.grace));
+        // Both begin when requests may come: restoring takes its time.
+        self.grace = Some(self.now.saturating_add(self.config.reclaim_grace));
+        self.reclaiming = !self.config.reclaim_grace.is_zero();
         self.reserve_serials(out);
     }
 

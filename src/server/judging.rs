@@ -6,6 +6,7 @@ use super::durable::survives;
 use super::event::{LockElement, LockFlags};
 use super::journal::is_recorded;
 use super::lease::LeaseName;
+use super::owners::DelegationKind;
 use super::profile::{AbsentHolder, DenyModes, LeaseIdentity, LockReach, OpensInGrace, Profile};
 use super::ranges;
 use super::records::{File, FileSlot, Job, LaneKey, Open};
@@ -75,13 +76,14 @@ impl Shard {
             Job::OwnerLock(lock) => {
                 let own = Own { owner: Some(lock.owner), ..Own::default() };
                 let (range, kind) = lock.wanted().ok_or(Status::INVALID_LOCK_RANGE)?;
-                room(self.has_room_for_owner(lock.owner, file) && self.has_room_to_lock(lock, file))?;
+                room(self.has_room_to_tell() && self.has_room_for_owner(lock.owner, file))?;
+                room(self.has_room_to_lock(lock, file))?;
                 let awaited = lock.waits.then_some((range, kind));
                 let condition = awaited.map_or(Condition::None, Condition::unlocked);
                 Ok(Party { own, operation: Operation::Lock, condition })
             }
             Job::Reserve(reservation) => {
-                room(self.has_room_for_owner(reservation.owner, file))?;
+                room(self.has_room_to_tell() && self.has_room_for_owner(reservation.owner, file))?;
                 let own = Own { owner: Some(reservation.owner), ..Own::default() };
                 let claim = reservation.claim();
                 let disposition =
@@ -125,6 +127,11 @@ impl Shard {
     /// Whether more may wait for the store, if it has to.
     fn has_room_to_store(&self, has_to: bool) -> bool {
         !has_to || self.journal.waiting() < self.config.limits.unstored
+    }
+
+    /// As above, for what an owner of another protocol is to be told.
+    pub(super) fn has_room_to_tell(&self) -> bool {
+        self.has_room_to_store(self.journal.is_behind())
     }
 
     /// Whether an open may be judged at all beside persistent ones whose clients are not connected (MS-SMB2 3.3.5.9 <301>).
@@ -315,11 +322,19 @@ impl Shard {
         each.max().unwrap_or(Conflict::None)
     }
 
-    /// Whether nobody can have denied an owner this before a restart: it has it open itself, or nobody denies that.
+    /// Whether nobody can have denied an owner this before a restart: it has it open itself, its client has it delegated, or nobody
+    /// denies that.
     fn cannot_be_denied(&self, owner: OwnerId, file: FileSlot, claim: Claim) -> bool {
-        let presence = self.presence(owner, file).and_then(|slot| self.presences.get(slot));
-        let reserved = presence.and_then(|presence| presence.reserved);
-        !claim.meets_reservations() || reserved.is_some_and(|reserved| reserved.claim.covers(claim))
+        let Some(file) = self.files.get(file) else { return false };
+        let presences = file.presences.iter(&self.presences, |presence| &presence.in_file);
+        let mut own = presences.map(|(_, presence)| presence).filter(|other| owner.same_host(other.owner));
+        !claim.meets_reservations()
+            || own.any(|presence| {
+                let reserved = presence.reserved.filter(|_| presence.owner == owner);
+                let delegated = presence.delegated.as_ref().map(|delegated| delegated.kind);
+                reserved.is_some_and(|reserved| reserved.claim.covers(claim))
+                    || delegated.is_some_and(|kind| kind == DelegationKind::Write || !claim.writes())
+            })
     }
 
     fn reservations<'a>(&'a self, file: &'a File) -> impl Iterator<Item = (OwnerId, Claim)> + 'a {

@@ -114,9 +114,10 @@ pub struct Config {
     pub persistent_oplock_break_timeout: Duration,
     /// How long a client of NFSv4 may take to return a delegation: 90 s, a usual lease time (RFC 8881 10.4.2).
     pub recall_timeout: Duration,
-    /// How long after its start the server gives owners of other protocols only what they had before (RFC 8881 8.4.2), and nobody opens
-    /// or locks anew, see [`protocols`](crate::protocols): none, where none had anything. [`Event::GraceOver`] ends it early. Others are refused with STATUS_FILE_NOT_AVAILABLE,
-    /// which is NFS4ERR_GRACE; who comes too late, with STATUS_REQUEST_NOT_ACCEPTED, which is NFS4ERR_NO_GRACE.
+    /// How long after its start, or [`Event::Recovered`], the server gives owners of other protocols only what they had before
+    /// (RFC 8881 8.4.2), and nobody opens or locks anew, see [`protocols`](crate::protocols): none, where none had anything.
+    /// [`Event::GraceOver`] ends it early. Others are refused with STATUS_FILE_NOT_AVAILABLE, which is NFS4ERR_GRACE; who comes too
+    /// late, with STATUS_REQUEST_NOT_ACCEPTED, which is NFS4ERR_NO_GRACE.
     pub reclaim_grace: Duration,
     /// Where deployed servers differ.
     pub profile: Profile,

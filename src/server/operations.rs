@@ -155,19 +155,18 @@ impl Shard {
                 }
                 self.settle(run.file, out);
             }
-            // The names that led here lead elsewhere.
-            Intent::Replaced | Intent::AncestorMoved => {
-                self.send_back(run.file, |job| matches!(job, Job::Create(_)), out)
+            // The names that led here lead elsewhere, or nowhere: which, nobody has said.
+            Intent::Replaced | Intent::AncestorMoved | Intent::Unlink => {
+                self.send_back(run.file, |job| matches!(job, Job::Create(_)), out);
             }
-            Intent::Rename { .. }
-            | Intent::Read { .. }
+            Intent::Rename { to } => self.stands_elsewhere(run.file, |_| true, to, out),
+            Intent::Read { .. }
             | Intent::Write { .. }
             | Intent::Flush
             | Intent::SetSize
             | Intent::SetAttributes
             | Intent::SetSecurity
             | Intent::Link { .. }
-            | Intent::Unlink
             | Intent::RenameWithin
             | Intent::EntryChanged { .. } => {}
         }
@@ -179,21 +178,29 @@ impl Shard {
         if to != from.directory {
             tell_directory(out, to, from.parent);
         }
-        let mut next = self.files.get(run.file).and_then(|file| file.opens.head());
+        // MS-SMB2 3.3.5.21.1: the lease has the new name.
+        self.relax(run.file, run.own.lease, false, out);
+        self.stands_elsewhere(run.file, |directory| directory == from.directory, to, out);
+    }
+
+    /// A name of a file stands in another directory, for the opens that came by it. Who waits to open it came by the old one.
+    fn stands_elsewhere(
+        &mut self,
+        file: FileSlot,
+        stood: impl Fn(Option<FileKey>) -> bool,
+        to: Option<FileKey>,
+        out: Out<'_>,
+    ) {
+        let mut next = self.files.get(file).and_then(|file| file.opens.head());
         while let Some(open) = next.and_then(|slot| self.opens.get_mut(slot)) {
             next = open.in_file.next();
-            if open.place.directory == from.directory {
+            if stood(open.place.directory) {
                 open.place.directory = to;
             }
         }
-        // MS-SMB2 3.3.5.21.1: the lease has the new name.
-        self.relax(run.file, run.own.lease, false, out);
-        // Who waits to open it came by the old name.
-        let by_the_old_name = |job: &Job| match job {
-            Job::Create(admission) => admission.create.directory == from.directory,
-            Job::Operate { .. } | Job::Lock(_) | Job::OwnerLock(_) | Job::Reserve(_) => false,
-        };
-        self.send_back(run.file, by_the_old_name, out);
+        let by_the_old_name =
+            |job: &Job| matches!(job, Job::Create(admission) if stood(admission.create.directory));
+        self.send_back(file, by_the_old_name, out);
     }
 
     /// Lease.FileDeleteOnClose of a lease on that file.

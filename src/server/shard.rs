@@ -71,7 +71,7 @@ pub struct Shard {
     /// Locks that wait, in line.
     pub(super) queued: RangeArena<Locker>,
     /// Until when only what was had before a restart is given to owners of other protocols.
-    grace: Option<Instant>,
+    pub(super) grace: Option<Instant>,
     /// Whether that is so now.
     pub(super) reclaiming: bool,
     pub(super) journal: Journal,
@@ -395,7 +395,9 @@ impl Shard {
         if let Some(lane) = lane.and_then(|lane| self.lanes.get_mut(lane)) {
             lane.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_lane);
         }
-        self.queue_up(slot, out);
+        if self.queue_up(slot, out).is_err() {
+            return self.anomaly("more to wait for than a moment ago");
+        }
         self.say_what_has_an_end(slot, out);
         count(&mut self.stats.waited);
     }
@@ -472,12 +474,19 @@ impl Shard {
                 again = Again::Everybody;
                 break;
             }
-            if let Ok((Verdict::Wait, _)) = verdict {
-                self.tell_holders(out);
-                self.queue_up(slot, out);
-                self.say_what_has_an_end(slot, out);
-                continue;
-            }
+            let verdict = match verdict {
+                Ok((Verdict::Wait, _)) => {
+                    self.tell_holders(out);
+                    match self.queue_up(slot, out) {
+                        Ok(()) => {
+                            self.say_what_has_an_end(slot, out);
+                            continue;
+                        }
+                        Err(status) => Err(status),
+                    }
+                }
+                verdict => verdict,
+            };
             let Some(job) = self.unpark(slot, out) else { continue };
             match verdict {
                 Ok((_, party)) => again = again.max(self.admit(file, job, party, out)),

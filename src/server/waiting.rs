@@ -276,25 +276,29 @@ impl Shard {
         on
     }
 
-    /// Puts a lock that waits behind all others in line, and says whom it waits for now.
-    pub(super) fn queue_up(&mut self, slot: WaiterSlot, out: Out<'_>) {
-        let Some(waiter) = self.waiters.get(slot) else { return };
+    /// Puts a lock that waits behind all others in line, and says whom it waits for now. Not if these have become too many.
+    pub(super) fn queue_up(&mut self, slot: WaiterSlot, out: Out<'_>) -> Result<(), Status> {
+        let Some(waiter) = self.waiters.get(slot) else { return Ok(()) };
         let file = waiter.file;
-        let Some((range, kind)) = waiter.job.awaited() else { return };
+        let Some((range, kind)) = waiter.job.awaited() else { return Ok(()) };
         let on = self.waits_on(file, &waiter.job, waiter.passes);
+        if on.len() > self.config.limits.waited_for {
+            return Err(Status::INSUFFICIENT_RESOURCES);
+        }
         let request = waiter.job.request();
         let (Some(waiter), Some(record)) = (self.waiters.get_mut(slot), self.files.get_mut(file)) else {
-            return;
+            return Ok(());
         };
-        let Some(owner) = waiter.job.locker() else { return };
+        let Some(owner) = waiter.job.locker() else { return Ok(()) };
         // Requests of one owner for the same have one place: that of the first that is left.
         if !record.queue.contains(&self.queued, owner, range, kind)
             && record.queue.add(&mut self.queued, &mut waiter.place, range, kind).is_none()
         {
-            return self.anomaly("no room in the line");
+            self.anomaly("no room in the line");
+            return Ok(());
         }
         if waiter.on == on {
-            return;
+            return Ok(());
         }
         let over = on.is_empty();
         waiter.on.clone_from(&on);
@@ -310,6 +314,7 @@ impl Shard {
                 RegistryInput::Waits { request, route, round, owner, on }
             },
         );
+        Ok(())
     }
 
     /// Takes a lock that waits out of the line.
