@@ -87,7 +87,12 @@ impl Model {
 
     pub(super) fn follow(&mut self, running: &Running) {
         let file = running.file;
-        if matches!(running.intent, Intent::Replaced | Intent::AncestorMoved) {
+        let nameless = running.who.open.is_none() && running.place.is_none();
+        if let (Intent::Rename { to }, true) = (running.intent, nameless) {
+            self.opens.iter_mut().filter(|other| other.file() == file).for_each(|open| open.directory = to);
+        }
+        let renamed = nameless && matches!(running.intent, Intent::Rename { .. });
+        if renamed || matches!(running.intent, Intent::Replaced | Intent::AncestorMoved | Intent::Unlink) {
             self.look_again(|waiter| waiter.file == file && matches!(waiter.what, What::Create(_)));
         }
         let open = running.who.open.and_then(|open| self.open(open)).cloned();
