@@ -41,7 +41,7 @@ impl Shard {
             Some(presence) => {
                 presence.delegated = Some(Delegated { kind, hold: Hold::new(kind.holds()), since });
                 count(&mut self.stats.delegations_granted);
-                self.tell_owner(request, out);
+                self.tell_owner(request, owner, out);
             }
             None => self.decline(request, Status::OPLOCK_NOT_GRANTED, out),
         }

@@ -12,6 +12,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
+use core::ops::RangeInclusive;
 
 use super::action::Action;
 use super::durable::{Durable, Kind, Promise};
@@ -29,7 +30,7 @@ use crate::state::{CreateAction, LeaseState};
 use crate::stats::count;
 use crate::status::Status;
 use crate::time::Instant;
-use crate::types::{FileKey, RequestId};
+use crate::types::{FileKey, OwnerId, RequestId};
 
 /// Serial numbers of FileIds are reserved by that many.
 const RESERVE: u64 = 1 << 20;
@@ -81,7 +82,7 @@ pub(super) enum HeldBack {
     /// The answer to a request for resilience.
     Accept(RequestId),
     /// What an owner of another protocol is told to have.
-    Had(RequestId),
+    Had(RequestId, OwnerId),
     /// An operation that changes the record.
     Proceed(RequestId, Ticket),
     /// The answer to a CLOSE.
@@ -272,9 +273,19 @@ impl Shard {
 
     /// Tells an owner of another protocol that it has something. What gave way to it may be on its way to the store still, and would be
     /// back after a restart, when its client wants to have again what it was told to have: nothing overtakes the store.
-    pub(super) fn tell_owner(&mut self, request: RequestId, out: Out<'_>) {
+    pub(super) fn tell_owner(&mut self, request: RequestId, owner: OwnerId, out: Out<'_>) {
         self.flush(out);
-        self.when_answered(self.journal.last_of_opens, HeldBack::Had(request), out);
+        self.when_answered(self.journal.last_of_opens, HeldBack::Had(request, owner), out);
+    }
+
+    /// Owners are gone, with what they were about to be told.
+    pub(super) fn tell_no_more(&mut self, owners: RangeInclusive<OwnerId>, out: Out<'_>) {
+        let of_them = |held: &Held| matches!(held.what, HeldBack::Had(_, owner) if owners.contains(&owner));
+        while let Some(at) = self.journal.held.iter().position(of_them) {
+            if let Some(Held { what: HeldBack::Had(request, _), .. }) = self.journal.held.remove(at) {
+                self.decline(request, Status::CANCELLED, out);
+            }
+        }
     }
 
     /// Carries out what follows when the store has said of all up to a change that it is durable, or failed.
@@ -472,7 +483,9 @@ impl Shard {
             HeldBack::Withdrawn(durable) => self.unpromise(durable, out),
             HeldBack::Locked(lock) => perform(out, Action::Accepted { request: lock.request }),
             HeldBack::Unlocked(lock) => perform(out, Action::Accepted { request: lock.request }),
-            HeldBack::Accept(request) | HeldBack::Had(request) => perform(out, Action::Accepted { request }),
+            HeldBack::Accept(request) | HeldBack::Had(request, _) => {
+                perform(out, Action::Accepted { request });
+            }
             HeldBack::Proceed(request, ticket) => perform(out, Action::Proceed { request, ticket }),
             HeldBack::Closed(request) => perform(out, Action::Closed { request }),
             HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
@@ -498,7 +511,7 @@ impl Shard {
             }
             // What gave way to it may be back after a restart: there is nothing better to wait for. Earlier records that went with this
             // one may be on their way still.
-            HeldBack::Had(_) | HeldBack::Swept(_) => self.when_answered(change, what, out),
+            HeldBack::Had(..) | HeldBack::Swept(_) => self.when_answered(change, what, out),
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
             HeldBack::Others(file) => self.unbar(file, out),
@@ -589,7 +602,7 @@ impl Shard {
             HeldBack::Grant(_)
             | HeldBack::Withdrawn(_)
             | HeldBack::Accept(_)
-            | HeldBack::Had(_)
+            | HeldBack::Had(..)
             | HeldBack::Proceed(..)
             | HeldBack::Closed(_)
             | HeldBack::Swept(_)

@@ -266,7 +266,7 @@ impl Shard {
             }
             file.shares.add(claim);
         }
-        self.tell_owner(request, out);
+        self.tell_owner(request, reservation.owner, out);
         before.is_some()
     }
 
@@ -281,6 +281,7 @@ impl Shard {
     }
 
     fn depart(&mut self, first: OwnerId, last: OwnerId, out: Out<'_>) {
+        self.tell_no_more(first..=last, out);
         let mut lines = self.drop_waiting_of(first, last, out);
         let (from, to) = ((first, FileKey::new(0)), (last, FileKey::new(u128::MAX)));
         let slots: Vec<PresenceSlot> = self.by_owner.range(from..=to).map(|(_, slot)| *slot).collect();

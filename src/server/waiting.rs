@@ -121,7 +121,7 @@ impl Shard {
         match taken {
             Ok(()) => {
                 self.tell_holders(out);
-                self.tell_owner(request, out);
+                self.tell_owner(request, lock.owner, out);
                 lowers || passes
             }
             Err(status) => {

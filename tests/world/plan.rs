@@ -105,6 +105,8 @@ pub struct Plan {
     /// Who else uses the files, and whether they have again what they had when the server restarts.
     pub neighbours: Vec<Protocol>,
     pub reclaims: bool,
+    /// How long it takes at most until something is stored, in milliseconds.
+    pub storing: u64,
 }
 
 /// In half of all worlds there are none.
@@ -174,6 +176,7 @@ impl Plan {
             kept: random.pick(&[(2, 1), (4, 2), (64, 8)]),
             neighbours: random.pick(&NEIGHBOURS).to_vec(),
             reclaims: random.once_in(2),
+            storing: random.pick(&[6, 6, 60, 600]),
         }
     }
 }

@@ -92,7 +92,7 @@ impl World {
             }
             Action::Persist { seq, change } => {
                 self.server.disk.append(seq, change);
-                let at = self.now + self.random.between(1, 6);
+                let at = self.now + self.random.between(1, self.plan.storing);
                 self.queue.push(at, What::Stored { life, up_to: seq });
             }
             Action::CloseFile { file_id, .. } => drop(self.server.opens.remove(&file_id.persistent)),
