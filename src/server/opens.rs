@@ -390,7 +390,15 @@ impl Shard {
             }
             let file = waiter.file;
             // What ends altogether is swept next, and the line judged behind that: nobody is told to give up what is about to go.
-            lines.extend((scope == Scope::Channel && matches!(waiter.job, Job::Lock(_))).then_some(file));
+            let outlived = match scope {
+                Scope::Channel => true,
+                Scope::Tree(_, tree) => {
+                    let open = waiter.job.open().and_then(|file_id| self.open(file_id));
+                    open.is_some_and(|(_, open)| open.tree != tree)
+                }
+                Scope::Connection | Scope::Session(_) => false,
+            };
+            lines.extend((outlived && matches!(waiter.job, Job::Lock(_))).then_some(file));
             if let Some(job) = self.unpark(slot, out) {
                 match scope {
                     Scope::Connection | Scope::Channel => self.unbind(job, out),
