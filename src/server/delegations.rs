@@ -2,6 +2,7 @@
 
 use super::action::Action;
 use super::hold::Hold;
+use super::journal::Had;
 use super::owners::{Delegated, DelegationKind};
 use super::records::{FileSlot, Presence, PresenceSlot};
 use super::scale::HolderId;
@@ -41,7 +42,7 @@ impl Shard {
             Some(presence) => {
                 presence.delegated = Some(Delegated { kind, hold: Hold::new(kind.holds()), since });
                 count(&mut self.stats.delegations_granted);
-                self.tell_owner(request, owner, out);
+                self.tell_owner(Had { request, owner, delegation: slot }, out);
             }
             None => self.decline(request, Status::OPLOCK_NOT_GRANTED, out),
         }
@@ -94,6 +95,17 @@ impl Shard {
     pub(super) fn delegation_returned(&mut self, owner: OwnerId, key: FileKey, out: Out<'_>) {
         let Some(slot) = self.by_owner.get(&(owner, key)).copied() else { return };
         self.end_delegation(slot, out);
+    }
+
+    /// Nobody has heard of it as yet, and nobody will: a gift that could not be given.
+    pub(super) fn withdraw_delegation(&mut self, slot: PresenceSlot, out: Out<'_>) {
+        for request in self.journal.take_back(|had| had.delegation == Some(slot)) {
+            self.decline(request, Status::OPLOCK_NOT_GRANTED, out);
+        }
+        if let Some(presence) = self.presences.get_mut(slot) {
+            presence.delegated = None;
+        }
+        self.reap_presence(slot);
     }
 
     /// Its client has not returned it in time: it is told by the driver that it has it no more (NFS4ERR_DELEG_REVOKED).

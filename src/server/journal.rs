@@ -12,14 +12,13 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
-use core::ops::RangeInclusive;
 
 use super::action::Action;
 use super::durable::{Durable, Kind, Promise};
 use super::event::{Lock, ObjectKind};
 use super::lease::Lease;
 use super::ranges::demanded;
-use super::records::{DurableSlot, FileSlot, LaneKey, Open, Stage};
+use super::records::{DurableSlot, FileSlot, LaneKey, Open, PresenceSlot, Stage};
 use super::replay::REPLAYED;
 use super::scale::{Admission, HolderId, OpenSlot, PersistSeq, RegistryInput, Route, Ticket};
 use super::shard::{Out, Shard, perform, tell};
@@ -82,7 +81,7 @@ pub(super) enum HeldBack {
     /// The answer to a request for resilience.
     Accept(RequestId),
     /// What an owner of another protocol is told to have.
-    Had(RequestId, OwnerId),
+    Had(Had),
     /// An operation that changes the record.
     Proceed(RequestId, Ticket),
     /// The answer to a CLOSE.
@@ -95,7 +94,29 @@ pub(super) enum HeldBack {
     Others(FileKey),
 }
 
+/// What an owner of another protocol has, and has not been told of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Had {
+    pub(super) request: RequestId,
+    pub(super) owner: OwnerId,
+    /// If it is a delegation.
+    pub(super) delegation: Option<PresenceSlot>,
+}
+
 impl Journal {
+    /// Takes out what owners have not been told of, and will not be.
+    pub(super) fn take_back(&mut self, which: impl Fn(&Had) -> bool) -> Vec<RequestId> {
+        let mut requests = Vec::new();
+        self.held.retain(|held| match &held.what {
+            HeldBack::Had(had) if which(had) => {
+                requests.push(had.request);
+                false
+            }
+            _ => true,
+        });
+        requests
+    }
+
     /// Whether nothing waits.
     pub(super) fn idle(&self) -> bool {
         self.held.iter().all(|held| matches!(held.what, HeldBack::Serials(_))) && self.dirty.is_empty()
@@ -273,19 +294,9 @@ impl Shard {
 
     /// Tells an owner of another protocol that it has something. What gave way to it may be on its way to the store still, and would be
     /// back after a restart, when its client wants to have again what it was told to have: nothing overtakes the store.
-    pub(super) fn tell_owner(&mut self, request: RequestId, owner: OwnerId, out: Out<'_>) {
+    pub(super) fn tell_owner(&mut self, had: Had, out: Out<'_>) {
         self.flush(out);
-        self.when_answered(self.journal.last_of_opens, HeldBack::Had(request, owner), out);
-    }
-
-    /// Owners are gone, with what they were about to be told.
-    pub(super) fn tell_no_more(&mut self, owners: RangeInclusive<OwnerId>, out: Out<'_>) {
-        let of_them = |held: &Held| matches!(held.what, HeldBack::Had(_, owner) if owners.contains(&owner));
-        while let Some(at) = self.journal.held.iter().position(of_them) {
-            if let Some(Held { what: HeldBack::Had(request, _), .. }) = self.journal.held.remove(at) {
-                self.decline(request, Status::CANCELLED, out);
-            }
-        }
+        self.when_answered(self.journal.last_of_opens, HeldBack::Had(had), out);
     }
 
     /// Carries out what follows when the store has said of all up to a change that it is durable, or failed.
@@ -448,8 +459,10 @@ impl Shard {
         count(&mut self.stats.persists_failed);
         self.journal.one_failed(change);
         let first = self.journal.held.partition_point(|held| held.change < change);
-        while self.journal.held.get(first).is_some_and(|held| held.change == change) {
-            let Some(held) = self.journal.held.remove(first) else { return };
+        let end = self.journal.held.partition_point(|held| held.change <= change);
+        // All at once: some of it waits on, for an earlier change.
+        let failed: Vec<Held> = self.journal.held.drain(first..end).collect();
+        for held in failed {
             self.unstored(held.what, change, out);
         }
     }
@@ -483,7 +496,7 @@ impl Shard {
             HeldBack::Withdrawn(durable) => self.unpromise(durable, out),
             HeldBack::Locked(lock) => perform(out, Action::Accepted { request: lock.request }),
             HeldBack::Unlocked(lock) => perform(out, Action::Accepted { request: lock.request }),
-            HeldBack::Accept(request) | HeldBack::Had(request, _) => {
+            HeldBack::Accept(request) | HeldBack::Had(Had { request, .. }) => {
                 perform(out, Action::Accepted { request });
             }
             HeldBack::Proceed(request, ticket) => perform(out, Action::Proceed { request, ticket }),
@@ -511,7 +524,7 @@ impl Shard {
             }
             // What gave way to it may be back after a restart: there is nothing better to wait for. Earlier records that went with this
             // one may be on their way still.
-            HeldBack::Had(..) | HeldBack::Swept(_) => self.when_answered(change, what, out),
+            HeldBack::Had(_) | HeldBack::Swept(_) => self.when_answered(change, what, out),
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
             HeldBack::Others(file) => self.unbar(file, out),
@@ -602,7 +615,7 @@ impl Shard {
             HeldBack::Grant(_)
             | HeldBack::Withdrawn(_)
             | HeldBack::Accept(_)
-            | HeldBack::Had(..)
+            | HeldBack::Had(_)
             | HeldBack::Proceed(..)
             | HeldBack::Closed(_)
             | HeldBack::Swept(_)
@@ -656,7 +669,11 @@ impl Shard {
                 let durable = self.opens.get(open).and_then(|open| self.durables.get(open.durable?));
                 durable.and_then(Durable::promise).is_some_and(|promise| !promise.told)
             }
-            HolderId::Delegation(_) => false,
+            HolderId::Delegation(slot) => self
+                .journal
+                .held
+                .iter()
+                .any(|held| matches!(held.what, HeldBack::Had(had) if had.delegation == Some(slot))),
         }
     }
 

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::hold::Hold;
+use super::journal::Had;
 use super::records::{FileSlot, Job, LaneKey, Presence, PresenceSlot};
 use super::scale::HolderId;
 use super::shard::{Out, Shard};
@@ -266,7 +267,7 @@ impl Shard {
             }
             file.shares.add(claim);
         }
-        self.tell_owner(request, reservation.owner, out);
+        self.tell_owner(Had { request, owner: reservation.owner, delegation: None }, out);
         before.is_some()
     }
 
@@ -281,7 +282,9 @@ impl Shard {
     }
 
     fn depart(&mut self, first: OwnerId, last: OwnerId, out: Out<'_>) {
-        self.tell_no_more(first..=last, out);
+        for request in self.journal.take_back(|had| (first..=last).contains(&had.owner)) {
+            self.decline(request, Status::CANCELLED, out);
+        }
         let mut lines = self.drop_waiting_of(first, last, out);
         let (from, to) = ((first, FileKey::new(0)), (last, FileKey::new(u128::MAX)));
         let slots: Vec<PresenceSlot> = self.by_owner.range(from..=to).map(|(_, slot)| *slot).collect();

@@ -236,7 +236,10 @@ impl Shard {
             let wanted = self.breaks.swap_remove(at);
             purged = true;
             if unheard {
-                self.hush(holder, to);
+                match holder {
+                    HolderId::Delegation(slot) => self.withdraw_delegation(slot, out),
+                    HolderId::Lease(_) | HolderId::Oplock(_) => self.hush(holder, to),
+                }
                 continue;
             }
             let others = mem::take(&mut self.breaks);

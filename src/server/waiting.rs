@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::action::{Action, LockHolder};
+use super::journal::Had;
 use super::judging::Own;
 use super::owners::OwnerLock;
 use super::ranges;
@@ -121,7 +122,7 @@ impl Shard {
         match taken {
             Ok(()) => {
                 self.tell_holders(out);
-                self.tell_owner(request, lock.owner, out);
+                self.tell_owner(Had { request, owner: lock.owner, delegation: None }, out);
                 lowers || passes
             }
             Err(status) => {
