@@ -9,9 +9,10 @@ pub(crate) mod waits;
 
 use alloc::vec::Vec;
 
-use crate::state::{Access, Disposition, LeaseState, OplockLevel, ShareMode};
+use crate::state::{Access, Disposition, LeaseState, OplockLevel};
 use crate::types::{ClientGuid, FileId, FileKey, LeaseKey, OwnerId};
 pub(crate) use rules::{Operation, Queue};
+use share::Claim;
 pub use waits::Locker;
 
 /// Who acts. A lease is never broken by its own holder (MS-SMB2 3.3.1.4).
@@ -213,14 +214,15 @@ const STAT: Access = Access::READ_ATTRIBUTES.union(Access::WRITE_ATTRIBUTES).uni
 
 /// What an open does to what others cache. The disposition adds to the access (MS-FSA 2.1.5.1.2): OVERWRITE the right
 /// to write, SUPERSEDE the right to delete.
-pub(crate) fn operation_of_open(desired: Access, sharing: ShareMode, disposition: Disposition) -> Operation {
+/// With MAXIMUM_ALLOWED what was granted says whether data may be written: the claim has it.
+pub(crate) fn operation_of_open(desired: Access, claim: Claim, disposition: Disposition) -> Operation {
     if disposition.overwrites() {
         Operation::Overwrite
     } else if STAT.contains(desired) {
         Operation::Stat
     } else if STAT.union(Access::READ_CONTROL).contains(desired) {
         Operation::Control
-    } else if desired.intersects(WRITING) || !sharing.contains(ShareMode::READ) {
+    } else if desired.intersects(WRITING) || claim.disturbs_readers() {
         Operation::OpenToWrite
     } else {
         Operation::Open
@@ -239,6 +241,7 @@ pub(crate) fn forbids_write_caching(desired: Access, disposition: Disposition) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::ShareMode;
 
     fn one(held: LeaseState, told: Option<LeaseState>, operation: Operation) -> Verdict {
         judge(
@@ -291,13 +294,20 @@ mod tests {
                 0x2 | 0x4 | 0x1000_0000 | 0x4000_0000 => Operation::OpenToWrite,
                 _ => Operation::Open,
             };
-            let open = |sharing| operation_of_open(desired, sharing, Disposition::OpenIf);
+            let open = |sharing| {
+                let claim = Claim::new(desired, sharing, Disposition::OpenIf);
+                operation_of_open(desired, claim, Disposition::OpenIf)
+            };
             assert_eq!(open(ShareMode::ALL), expected, "bit {bit}");
             let denies = ShareMode::WRITE.union(ShareMode::DELETE);
             let expected = if expected == Operation::Open { Operation::OpenToWrite } else { expected };
             assert_eq!(open(denies), expected, "bit {bit}, others must not read");
             assert_eq!(
-                operation_of_open(desired, ShareMode::ALL, Disposition::OverwriteIf),
+                operation_of_open(
+                    desired,
+                    Claim::new(desired, ShareMode::ALL, Disposition::OverwriteIf),
+                    Disposition::OverwriteIf
+                ),
                 Operation::Overwrite,
                 "bit {bit}"
             );

@@ -73,7 +73,7 @@ impl Shard {
         });
         let opens = || file.opens.iter(&self.opens, |open| &open.in_file).map(|(_, open)| open);
         let among_opens = opens().any(|open| {
-            let operation = locks::operation_of_open(open.desired, open.claim.leaves(), open.disposition);
+            let operation = locks::operation_of_open(open.desired, open.claim, open.disposition);
             let oplock = open.oplock().map_or(Level::None, |oplock| oplock.level());
             operation.rule().delegation(wanted) != wanted
                 || oplock > if writers { Level::None } else { Level::II }

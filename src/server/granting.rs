@@ -206,7 +206,7 @@ impl Shard {
             }
             // Choice: as deployed servers have it, an open for attributes alone has no oplock beside others.
             if own.is_none()
-                && locks::operation_of_open(my.desired, my.claim.leaves(), my.disposition) == Operation::Stat
+                && locks::operation_of_open(my.desired, my.claim, my.disposition) == Operation::Stat
             {
                 return LeaseState::NONE;
             }
@@ -219,7 +219,7 @@ impl Shard {
             }
             // What is being opened now has broken what it had to; nobody gets it back before that open is there.
             if open.opening() {
-                let operation = locks::operation_of_open(open.desired, open.claim.leaves(), open.disposition);
+                let operation = locks::operation_of_open(open.desired, open.claim, open.disposition);
                 state = untouched(kind, operation, state);
             }
             match oplock.map_or(Level::None, Oplock::level) {

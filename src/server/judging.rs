@@ -28,7 +28,8 @@ impl Shard {
             Job::Create(admission) => {
                 let create = &admission.create;
                 self.meet_absent(file, admission)?;
-                let operation = locks::operation_of_open(create.desired, create.sharing, create.disposition);
+                let operation =
+                    locks::operation_of_open(create.desired, admission.claim(), create.disposition);
                 let held = self.config.profile.opens_in_grace == OpensInGrace::Refuse;
                 if held && admission.claim().meets_reservations() {
                     self.in_grace(false)?;
@@ -88,8 +89,7 @@ impl Shard {
                 let claim = reservation.claim();
                 let disposition =
                     if reservation.overwrites { Disposition::Overwrite } else { Disposition::Open };
-                let operation =
-                    locks::operation_of_open(reservation.access, reservation.sharing, disposition);
+                let operation = locks::operation_of_open(reservation.access, claim, disposition);
                 Ok(Party { own, operation, condition: Condition::Shared(claim) })
             }
             Job::Lock(lock) => {
@@ -170,7 +170,8 @@ impl Shard {
             return Ok(Verdict::Wait);
         }
         if let (Condition::Shared(claim), Some(file)) = (condition, self.files.get(slot)) {
-            if file.goes() {
+            // RFC 8881 18.18: OPEN_DOWNGRADE opens nothing anew.
+            if file.goes() && !own.owner.is_some_and(|owner| self.has_reserved(owner, file.key, claim)) {
                 return Err(Status::DELETE_PENDING);
             }
             // Whoever was told to proceed has the file to itself until it is done.

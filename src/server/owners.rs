@@ -220,7 +220,10 @@ impl Shard {
     /// A reservation has come. That it is in time counts now: it may wait for a break for longer than others may reclaim.
     pub(super) fn owner_reserve(&mut self, reservation: Reservation, out: Out<'_>) {
         // OPEN_DOWNGRADE: who has as much already opens nothing anew (RFC 8881 18.18).
-        let reclaims = reservation.reclaims || (self.reclaiming && self.has_reserved(&reservation));
+        let reclaims = reservation.reclaims
+            || (self.reclaiming && {
+                self.has_reserved(reservation.owner, reservation.file, reservation.claim())
+            });
         match self.in_grace(reclaims) {
             Ok(()) => self.arrive(reservation.file, Job::Reserve(reservation), out),
             Err(status) => self.decline(reservation.request, status, out),
@@ -228,10 +231,10 @@ impl Shard {
     }
 
     /// Whether an owner may do already what it asks for, and denies as much.
-    fn has_reserved(&self, reservation: &Reservation) -> bool {
-        let slot = self.by_owner.get(&(reservation.owner, reservation.file));
+    pub(super) fn has_reserved(&self, owner: OwnerId, file: FileKey, claim: Claim) -> bool {
+        let slot = self.by_owner.get(&(owner, file));
         let reserved = slot.and_then(|slot| self.presences.get(*slot)?.reserved);
-        reserved.is_some_and(|reserved| reserved.claim.contains(reservation.claim()))
+        reserved.is_some_and(|reserved| reserved.claim.contains(claim))
     }
 
     /// NFSv4 CLOSE, NLM_UNSHARE: an owner's reservation ends.
