@@ -110,7 +110,8 @@ impl Shard {
             durables: Table::new(hash_key, limits.opens),
             replays: Table::new(hash_key, limits.opens.saturating_add(limits.waiters)),
             sessions: Table::new(hash_key, limits.sessions),
-            lanes: Table::new(hash_key, limits.connections.saturating_add(limits.owners)),
+            // Clients of other protocols have one for as long as something of theirs waits.
+            lanes: Table::new(hash_key, limits.connections.saturating_add(limits.waiters)),
             waiters: Table::new(hash_key, limits.waiters),
             running: SlotMap::with_key(),
             timers: Timers::default(),
