@@ -264,6 +264,10 @@ impl Model {
     }
 
     fn grantable(&self, open: &Open) -> State {
+        // RFC 8881 8.4.2.1: others may have again what nobody could cache beside.
+        if self.reclaiming {
+            return 0;
+        }
         let (file, mut state) = (open.file, less(open.asked, 0));
         let foreign = |other: &&Open| {
             other.file == file && other.name != open.name && (other.key.is_none() || other.key != open.key)
@@ -321,8 +325,8 @@ impl Model {
             .reserved
             .iter()
             .any(|(other, on, claim)| *on == file && foreign(*other) && recalled_by(of_claim(claim).recalls));
-        let locked = self.locks(file).iter().any(|(who, ..)| match who {
-            Who::Open(_) => writes,
+        let locked = self.locks(file).iter().any(|(who, _, exclusive)| match who {
+            Who::Open(_) => writes || *exclusive,
             Who::Owner(other) => writes && foreign(*other),
         });
         let cached = self
