@@ -43,12 +43,13 @@ impl Model {
     pub fn arrive(&mut self, waiter: Waiter) {
         let (file, request) = (waiter.file, waiter.request);
         let again = self.leaves_more_to(&waiter);
-        let passing = waiter.passes;
         match self.look_at(waiter) {
-            Some((waiter, on))
-                if !passing && self.closes_a_circle(&waiter, &on) && self.may_pass(&waiter, &on) =>
-            {
-                self.arrive(Waiter { passes: true, ..waiter });
+            Some((waiter, on)) if self.closes_a_circle(&waiter, &on) && self.may_pass(&waiter, &on) => {
+                self.waiters.push(Waiter { passes: true, on, ..waiter });
+                self.judge_locks(file);
+                if self.waiters.iter().any(|waiter| waiter.request == request) {
+                    self.say(file, Said::Interim(request));
+                }
             }
             Some((waiter, on)) if self.closes_a_circle(&waiter, &on) => {
                 self.refuse(file, request, Status::POSSIBLE_DEADLOCK);
