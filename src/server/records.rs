@@ -360,6 +360,8 @@ pub(super) struct Waiter {
     pub(super) on: Vec<Locker>,
     /// How often that has changed: by it an answer of the graph is known for one to a former question.
     pub(super) round: u32,
+    /// How many waits of this shard were over when the graph was asked last.
+    pub(super) over: u32,
     pub(super) since: Instant,
     /// Whether its client was told that it waits.
     pub(super) told: bool,

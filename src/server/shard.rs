@@ -70,6 +70,8 @@ pub struct Shard {
     pub(super) posix: RangeArena<OwnerId>,
     /// Locks that wait, in line.
     pub(super) queued: RangeArena<Locker>,
+    /// How many waits of somebody for somebody are over: a circle that the graph saw before may be open by now.
+    pub(super) over: u32,
     /// Until when only what was had before a restart is given to owners of other protocols.
     pub(super) grace: Option<Instant>,
     /// Whether that is so now.
@@ -121,6 +123,7 @@ impl Shard {
             by_owner: BTreeMap::new(),
             posix: RangeArena::new(limits.owner_locks),
             queued: RangeArena::new(limits.waiters),
+            over: 0,
             grace: None,
             reclaiming: !config.reclaim_grace.is_zero(),
             journal: Journal::default(),
@@ -386,9 +389,11 @@ impl Shard {
         // Any owner: what stands in line is found by its range.
         let place = Owner::new(job.locker().unwrap_or(Locker::Open(0)));
         let (on, round, told, passes) = (Vec::new(), 0, false, false);
+        let over = self.over;
         let (in_file, in_lane) = (Links::default(), Links::default());
         let since = self.now;
-        let waiter = Waiter { file, lane, job, place, on, round, since, told, passes, in_file, in_lane };
+        let waiter =
+            Waiter { file, lane, job, place, on, round, over, since, told, passes, in_file, in_lane };
         let Ok(slot) = self.waiters.insert(waiter) else { return self.anomaly("no room for a waiter") };
         if let Some(file) = self.files.get_mut(file) {
             file.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_file);
@@ -418,6 +423,7 @@ impl Shard {
         let waiter = self.waiters.get(slot)?;
         let (file, lane) = (waiter.file, waiter.lane);
         if !waiter.on.is_empty() {
+            self.over = self.over.wrapping_add(1);
             tell(out, RegistryInput::WaitOver { request: waiter.job.request() });
         }
         if let Some(file) = self.files.get_mut(file) {

@@ -286,7 +286,6 @@ impl Shard {
         if on.len() > self.config.limits.waited_for {
             return Err(Status::INSUFFICIENT_RESOURCES);
         }
-        let request = waiter.job.request();
         let (Some(waiter), Some(record)) = (self.waiters.get_mut(slot), self.files.get_mut(file)) else {
             return Ok(());
         };
@@ -301,21 +300,31 @@ impl Shard {
         if waiter.on == on {
             return Ok(());
         }
-        let over = on.is_empty();
-        waiter.on.clone_from(&on);
+        if waiter.on.iter().any(|other| on.binary_search(other).is_err()) {
+            self.over = self.over.wrapping_add(1);
+        }
+        waiter.on = on;
+        self.ask(slot, out);
+        Ok(())
+    }
+
+    /// Says whom a lock waits for, and asks whether it may.
+    fn ask(&mut self, slot: WaiterSlot, out: Out<'_>) {
+        let Some(waiter) = self.waiters.get_mut(slot) else { return };
+        let (Some(file), Some(owner)) = (self.files.get(waiter.file), waiter.job.locker()) else { return };
         waiter.round = waiter.round.wrapping_add(1);
-        let round = waiter.round;
-        let route = Route::of_file(record.key, self.config.route_seed);
+        waiter.over = self.over;
+        let (request, round, on) = (waiter.job.request(), waiter.round, waiter.on.clone());
+        let route = Route::of_file(file.key, self.config.route_seed);
         // It waits for a break alone, which has an end of its own.
         tell(
             out,
-            if over {
+            if on.is_empty() {
                 RegistryInput::WaitOver { request }
             } else {
                 RegistryInput::Waits { request, route, round, owner, on }
             },
         );
-        Ok(())
     }
 
     /// Takes a lock that waits out of the line.
@@ -340,6 +349,10 @@ impl Shard {
             Ok(()) => self.say_that_it_waits(slot, out),
             Err(Deadlock) if self.waiters.get(slot).is_none_or(|waiter| waiter.round != round) => {
                 self.say_what_has_an_end(slot, out);
+            }
+            // It may be open since.
+            Err(Deadlock) if self.waiters.get(slot).is_none_or(|waiter| waiter.over != self.over) => {
+                self.ask(slot, out);
             }
             Err(Deadlock) if self.may_pass(slot) => self.resume_passing(slot, out),
             Err(Deadlock) => {

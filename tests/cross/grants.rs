@@ -43,12 +43,13 @@ impl Model {
     pub fn arrive(&mut self, waiter: Waiter) {
         let (file, request) = (waiter.file, waiter.request);
         let again = self.leaves_more_to(&waiter);
-        let passing = waiter.passes;
         match self.look_at(waiter) {
-            Some((waiter, on))
-                if !passing && self.closes_a_circle(&waiter, &on) && self.may_pass(&waiter, &on) =>
-            {
-                self.arrive(Waiter { passes: true, ..waiter });
+            Some((waiter, on)) if self.closes_a_circle(&waiter, &on) && self.may_pass(&waiter, &on) => {
+                self.waiters.push(Waiter { passes: true, on, ..waiter });
+                self.judge_locks(file);
+                if self.waiters.iter().any(|waiter| waiter.request == request) {
+                    self.say(file, Said::Interim(request));
+                }
             }
             Some((waiter, on)) if self.closes_a_circle(&waiter, &on) => {
                 self.refuse(file, request, Status::POSSIBLE_DEADLOCK);
@@ -264,6 +265,10 @@ impl Model {
     }
 
     fn grantable(&self, open: &Open) -> State {
+        // RFC 8881 8.4.2.1: others may have again what nobody could cache beside.
+        if self.reclaiming {
+            return 0;
+        }
         let (file, mut state) = (open.file, less(open.asked, 0));
         let foreign = |other: &&Open| {
             other.file == file && other.name != open.name && (other.key.is_none() || other.key != open.key)
@@ -321,8 +326,8 @@ impl Model {
             .reserved
             .iter()
             .any(|(other, on, claim)| *on == file && foreign(*other) && recalled_by(of_claim(claim).recalls));
-        let locked = self.locks(file).iter().any(|(who, ..)| match who {
-            Who::Open(_) => writes,
+        let locked = self.locks(file).iter().any(|(who, _, exclusive)| match who {
+            Who::Open(_) => writes || *exclusive,
             Who::Owner(other) => writes && foreign(*other),
         });
         let cached = self

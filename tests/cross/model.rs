@@ -94,6 +94,15 @@ impl Claim {
         self.writes || self.overwrites
     }
 
+    /// Whether who has this does and denies as much as the other.
+    pub fn contains(&self, other: &Self) -> bool {
+        let may = |had: bool, wanted: bool| had || !wanted;
+        may(self.reads, other.reads)
+            && may(self.alters(), other.alters())
+            && may(!self.share_read, !other.share_read)
+            && may(!self.share_write, !other.share_write)
+    }
+
     /// What one does the other must leave, both ways; who only looks is in nobody's way (MS-FSA 2.1.5.1.2.2).
     pub fn excludes(&self, other: &Self) -> bool {
         let denies = |one: &Self, other: &Self| {

@@ -144,7 +144,11 @@ impl Model {
     }
 
     pub fn reserve(&mut self, request: RequestId, owner: OwnerId, file: u8, claim: Claim, reclaims: bool) {
-        if let Err(status) = self.in_grace(reclaims) {
+        // OPEN_DOWNGRADE is nothing new (RFC 8881 18.18).
+        let lowers =
+            |(other, on, had): &(OwnerId, u8, Claim)| (*other, *on) == (owner, file) && had.contains(&claim);
+        let goes_on = self.reclaiming && self.reserved.iter().any(lowers);
+        if let Err(status) = self.in_grace(reclaims || goes_on) {
             return self.refuse(file, request, status);
         }
         let job = Job::Reserve(owner, claim);
