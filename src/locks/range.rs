@@ -65,6 +65,11 @@ impl Range {
         Some(self.offset) <= other.last() && Some(other.offset) <= self.last()
     }
 
+    /// Whether whatever overlaps the other overlaps this.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        self.offset <= other.offset && other.last() <= self.last()
+    }
+
     /// `None`, which is less than any offset, for the empty range at 0.
     pub(crate) const fn last(self) -> Option<u64> {
         match self.len.checked_sub(1) {

@@ -1,8 +1,8 @@
 //! Who waits for whom: deadlocks over files, shards and protocols are refused before anybody waits for ever.
 //!
 //! An edge leads from the owner of a lock request that waits to every owner who has to give something up first: of each lock in its
-//! way, shared ones too, and of each request ahead of it in the same line. Two threads of one owner are one: an owner does not wait
-//! for itself.
+//! way, shared ones too, and of each request ahead of it in the same line; but for those whom another of them waits for anyway. Two threads
+//! of one owner are one: an owner does not wait for itself.
 //!
 //! A request that waits for a lease, an oplock or a delegation to come down waits no longer than until their deadline. It makes no
 //! edge: a circle through it opens by itself, and refusing it would fail what would have gone well.

@@ -98,7 +98,7 @@ pub enum What {
     Waits {
         /// The request.
         request: RequestId,
-        /// For the locks of these; for breaks and recalls, if there are none.
+        /// For the locks of these, and of those whom they wait for themselves; for breaks and recalls, if there are none.
         on: Vec<Locker>,
     },
 }

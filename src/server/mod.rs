@@ -17,6 +17,7 @@ mod holders;
 mod journal;
 mod judging;
 mod lease;
+mod line;
 mod opens;
 mod operations;
 mod oplock;

@@ -379,7 +379,8 @@ impl Shard {
     fn park(&mut self, file: FileSlot, job: Job, out: Out<'_>) {
         let lane = job.lane().map(|key| self.lane(key)).transpose();
         let Ok(lane) = lane else { return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out) };
-        let crowd = self.waits_on(file, &job, false).len();
+        let last = self.files.get(file).and_then(|file| file.waiters.tail());
+        let crowd = self.waits_behind(file, &job, false, last).len();
         if !self.may_wait(file, lane) || crowd > self.config.limits.waited_for {
             self.reap_lane(lane);
             return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::action::{Action, LockHolder};
 use super::journal::Had;
 use super::judging::Own;
+use super::line::exclude;
 use super::owners::OwnerLock;
 use super::ranges;
 use super::records::{FileSlot, Job, WaiterSlot};
@@ -62,6 +63,12 @@ impl Job {
             Self::OwnerLock(lock) => lock.wanted().filter(|_| lock.waits),
             Self::Create(_) | Self::Operate { .. } | Self::Reserve(_) => None,
         }
+    }
+
+    /// As [`awaited`](Self::awaited), with whose it is.
+    pub(super) fn wish(&self) -> Option<Lock<Locker>> {
+        let (owner, (range, kind)) = (self.locker()?, self.awaited()?);
+        Some(Lock { range, owner, kind })
     }
 
     pub(super) fn locker(&self) -> Option<Locker> {
@@ -236,14 +243,19 @@ impl Shard {
         ahead.is_some() || self.is_locked_out(file, who, range, kind)
     }
 
-    /// Everybody whose locks are in the way of a lock.
-    fn lockers(&self, file: FileSlot, who: Locker, range: Range, kind: LockKind, on: &mut Vec<Locker>) {
+    /// All locks that are held and in the way of one.
+    pub(super) fn each_in_the_way(
+        &self,
+        file: FileSlot,
+        wanted: Lock<Locker>,
+        visit: &mut dyn FnMut(Lock<Locker>),
+    ) {
         let Some(file) = self.files.get(file) else { return };
-        let (of_opens, of_owners) = in_the_way(who, kind);
-        let mut open = |lock: Lock<u64>| on.push(Locker::Open(lock.owner));
-        file.locks.each_in_the_way(&self.ranges, range, &of_opens, &mut open);
-        let mut owner = |lock: Lock<OwnerId>| on.push(Locker::Owner(lock.owner));
-        file.posix.each_in_the_way(&self.posix, range, &of_owners, &mut owner);
+        let (of_opens, of_owners) = in_the_way(wanted.owner, wanted.kind);
+        let mut open = |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Open(owner), kind });
+        file.locks.each_in_the_way(&self.ranges, wanted.range, &of_opens, &mut open);
+        let mut owner = |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Owner(owner), kind });
+        file.posix.each_in_the_way(&self.posix, wanted.range, &of_owners, &mut owner);
     }
 
     /// Whose locks refuse a lock that would rather fail than wait.
@@ -254,24 +266,23 @@ impl Shard {
             Job::OwnerLock(lock) => Vec::from_iter(lock.wanted()),
             Job::Create(_) | Job::Operate { .. } | Job::Reserve(_) => Vec::new(),
         };
-        for (who, (range, kind)) in
-            job.locker().into_iter().flat_map(|who| wanted.iter().map(move |one| (who, *one)))
-        {
-            self.lockers(file, who, range, kind, &mut by);
+        let Some(owner) = job.locker() else { return by };
+        for (range, kind) in wanted {
+            self.each_in_the_way(file, Lock { range, owner, kind }, &mut |lock| by.push(lock.owner));
         }
         by
     }
 
     /// Whom a request waits for, if it waits for locks: those who hold them, and, unless it passes them, those who came before it.
     pub(super) fn waits_on(&self, file: FileSlot, job: &Job, passes: bool) -> Vec<Locker> {
-        let (Some(who), Some((range, kind))) = (job.locker(), job.awaited()) else { return Vec::new() };
+        let Some(wanted) = job.wish() else { return Vec::new() };
         let mut on = Vec::new();
-        self.lockers(file, who, range, kind, &mut on);
+        self.each_in_the_way(file, wanted, &mut |lock| on.push(lock.owner));
         if let Some(file) = self.files.get(file).filter(|_| !passes) {
-            let ahead = ahead_of(who, kind);
-            file.queue.each_in_the_way(&self.queued, range, &ahead, &mut |lock| on.push(lock.owner));
+            let ahead = ahead_of(wanted.owner, wanted.kind);
+            file.queue.each_in_the_way(&self.queued, wanted.range, &ahead, &mut |lock| on.push(lock.owner));
         }
-        on.retain(|other| *other != who);
+        on.retain(|other| *other != wanted.owner);
         on.sort_unstable();
         on.dedup();
         on
@@ -282,7 +293,7 @@ impl Shard {
         let Some(waiter) = self.waiters.get(slot) else { return Ok(()) };
         let file = waiter.file;
         let Some((range, kind)) = waiter.job.awaited() else { return Ok(()) };
-        let on = self.waits_on(file, &waiter.job, waiter.passes);
+        let on = self.waits_behind(file, &waiter.job, waiter.passes, waiter.in_file.prev());
         if on.len() > self.config.limits.waited_for {
             return Err(Status::INSUFFICIENT_RESOURCES);
         }
@@ -373,7 +384,17 @@ impl Shard {
     /// asked for again, or raised.
     fn may_pass(&self, slot: WaiterSlot) -> bool {
         let Some(waiter) = self.waiters.get(slot).filter(|waiter| !waiter.passes) else { return false };
-        self.waits_on(waiter.file, &waiter.job, true) != waiter.on
+        let Some(wish) = waiter.job.wish() else { return false };
+        let held = self.waits_on(waiter.file, &waiter.job, true);
+        let mut next = waiter.in_file.prev();
+        while let Some(ahead) = next.and_then(|slot| self.waiters.get(slot)) {
+            next = ahead.in_file.prev();
+            let in_the_way = ahead.job.wish().filter(|ahead| exclude(*ahead, wish));
+            if in_the_way.is_some_and(|ahead| held.binary_search(&ahead.owner).is_err()) {
+                return true;
+            }
+        }
+        false
     }
 
     fn resume_passing(&mut self, slot: WaiterSlot, out: Out<'_>) {
@@ -415,7 +436,7 @@ fn in_the_way(who: Locker, kind: LockKind) -> (InTheWay<u64>, InTheWay<OwnerId>)
 }
 
 /// What is in the way of a lock among those that stand in line.
-fn ahead_of(who: Locker, kind: LockKind) -> InTheWay<Locker> {
+pub(super) fn ahead_of(who: Locker, kind: LockKind) -> InTheWay<Locker> {
     match kind {
         LockKind::Shared => InTheWay::ExclusiveOfOthers(Some(who)),
         LockKind::Exclusive => InTheWay::AllOfOthers(who),

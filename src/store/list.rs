@@ -33,6 +33,10 @@ impl<K: Copy> Links<K> {
     pub(crate) fn next(&self) -> Option<K> {
         self.next
     }
+
+    pub(crate) fn prev(&self) -> Option<K> {
+        self.prev
+    }
 }
 
 impl<K: Key> List<K> {
@@ -78,6 +82,10 @@ impl<K: Key> List<K> {
 
     pub(crate) fn head(&self) -> Option<K> {
         self.head
+    }
+
+    pub(crate) fn tail(&self) -> Option<K> {
+        self.tail
     }
 
     pub(crate) fn len(&self) -> u32 {

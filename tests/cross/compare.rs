@@ -314,9 +314,14 @@ impl World {
                 (What::Lock { offset, len, exclusive }, Holder::Owner(owner)) => {
                     locks.push((Who::Owner(owner), spread(offset, len), exclusive));
                 }
-                (What::Waits { request, on }, _) => {
+                (What::Waits { request, on }, holder) => {
                     let on: BTreeSet<Who> = on.into_iter().map(|locker| self.who(locker)).collect();
-                    waits.push((request, on));
+                    let who = match holder {
+                        Holder::Open { file_id, .. } => Some(Who::Open(self.name(file_id))),
+                        Holder::Owner(owner) => Some(Who::Owner(owner)),
+                        _ => None,
+                    };
+                    waits.push((request, who, on));
                 }
                 (What::Open { .. }, _) => others[0] += 1,
                 (What::Lease { .. }, _) => others[1] += 1,
@@ -329,13 +334,16 @@ impl World {
         expected.sort();
         locks.sort();
         assert_eq!(expected, locks, "locks on {file}");
-        let expected: Vec<_> = model
-            .waiters
-            .iter()
-            .filter(|waiter| waiter.file == file)
-            .map(|waiter| (waiter.request, waiter.on.clone()))
-            .collect();
-        assert_eq!(expected, waits, "who waits for whom on {file}");
+        let waiters: Vec<_> = model.waiters.iter().filter(|waiter| waiter.file == file).collect();
+        let requests: Vec<_> = waiters.iter().map(|waiter| waiter.request).collect();
+        let seen: Vec<_> = waits.iter().map(|(request, ..)| *request).collect();
+        assert_eq!(requests, seen, "who waits on {file}");
+        for (waiter, (request, _, on)) in waiters.into_iter().zip(&waits) {
+            // The machine says whom it waits for first: the others are those whom these wait for.
+            assert!(on.is_subset(&waiter.on), "{request:?} waits for {on:?}, not {:?}", waiter.on);
+            let all = reached(on, &waits);
+            assert!(waiter.on.is_subset(&all), "{request:?} waits for {:?}, not {all:?}: {waits:?}", waiter.on);
+        }
         let expected = [
             model.opens.iter().filter(|open| open.file == file).count(),
             model.leases.iter().filter(|lease| lease.file == file).count(),
@@ -343,6 +351,19 @@ impl World {
             model.delegations.iter().filter(|other| other.file == file).count(),
         ];
         assert_eq!(expected, others, "opens, leases, reservations, delegations on {file}");
+    }
+}
+
+/// Whom somebody waits for who waits for these.
+fn reached(on: &BTreeSet<Who>, waits: &[(RequestId, Option<Who>, BTreeSet<Who>)]) -> BTreeSet<Who> {
+    let mut all = on.clone();
+    loop {
+        let behind = waits.iter().filter(|(_, who, _)| who.is_some_and(|who| all.contains(&who)));
+        let more: BTreeSet<Who> = behind.flat_map(|(.., on)| on).copied().collect();
+        if more.is_subset(&all) {
+            return all;
+        }
+        all.extend(more);
     }
 }
 
