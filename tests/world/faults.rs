@@ -30,6 +30,21 @@ impl World {
         *self.report.faults.entry(kind).or_default() += 1;
     }
 
+    /// What is to be stored now and then meets the end of the server.
+    pub(super) fn plan_power_cut(&mut self) {
+        if self.plan.faults.contains(&Fault::ServerCrash) && self.random.once_in(200) {
+            let (life, at) = (self.server.life, self.now + self.random.below(self.plan.storing));
+            self.queue.push(at, What::PowerCut { life });
+        }
+    }
+
+    pub(super) fn power_cut(&mut self, life: u32) {
+        if self.weather == Weather::Storm && self.server.lives(life) && self.strike(Fault::ServerCrash, 0) {
+            self.note(|| "    power cut".to_owned());
+            *self.report.faults.entry(Fault::ServerCrash).or_default() += 1;
+        }
+    }
+
     fn strike(&mut self, kind: Fault, client: usize) -> bool {
         match kind {
             Fault::Cut => {

@@ -226,6 +226,7 @@ impl World {
             | What::WriteAgain { .. } => {}
             What::Neighbour { neighbour } => self.neighbour(neighbour),
             What::Fault => self.fault(),
+            What::PowerCut { life } => self.power_cut(life),
             What::ServerStarts => self.start_server(),
             What::ClientStarts { client } => self.start_client(client),
             What::Speaks { client } => self.speaks(client),

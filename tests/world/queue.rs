@@ -39,6 +39,10 @@ pub(super) enum What {
         life: u32,
         up_to: PersistSeq,
     },
+    /// The server goes, while something is not stored yet.
+    PowerCut {
+        life: u32,
+    },
     Undelivered {
         life: u32,
         id: BreakId,

@@ -94,6 +94,7 @@ impl World {
                 self.server.disk.append(seq, change);
                 let at = self.now + self.random.between(1, self.plan.storing);
                 self.queue.push(at, What::Stored { life, up_to: seq });
+                self.plan_power_cut();
             }
             Action::CloseFile { file_id, .. } => drop(self.server.opens.remove(&file_id.persistent)),
             Action::Interim { .. } => {}
