@@ -342,7 +342,11 @@ impl World {
             // The machine says whom it waits for first: the others are those whom these wait for.
             assert!(on.is_subset(&waiter.on), "{request:?} waits for {on:?}, not {:?}", waiter.on);
             let all = reached(on, &waits);
-            assert!(waiter.on.is_subset(&all), "{request:?} waits for {:?}, not {all:?}: {waits:?}", waiter.on);
+            assert!(
+                waiter.on.is_subset(&all),
+                "{request:?} waits for {:?}, not {all:?}: {waits:?}",
+                waiter.on
+            );
         }
         let expected = [
             model.opens.iter().filter(|open| open.file == file).count(),
