@@ -254,7 +254,8 @@ impl Shard {
         let (of_opens, of_owners) = in_the_way(wanted.owner, wanted.kind);
         let mut open = |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Open(owner), kind });
         file.locks.each_in_the_way(&self.ranges, wanted.range, &of_opens, &mut open);
-        let mut owner = |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Owner(owner), kind });
+        let mut owner =
+            |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Owner(owner), kind });
         file.posix.each_in_the_way(&self.posix, wanted.range, &of_owners, &mut owner);
     }
 
