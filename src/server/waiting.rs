@@ -401,6 +401,8 @@ impl Shard {
     fn resume_passing(&mut self, slot: WaiterSlot, out: Out<'_>) {
         let Some(waiter) = self.waiters.get_mut(slot) else { return };
         waiter.passes = true;
+        // The graph has forgotten it.
+        waiter.on.clear();
         let file = waiter.file;
         self.resume_line(file, out);
     }
