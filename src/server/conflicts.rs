@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::judging::Party;
+use super::judging::{Own, Party};
 use super::records::{FileSlot, Job};
 use super::scale::HolderId;
 use super::shard::Shard;
@@ -77,16 +77,18 @@ impl Shard {
         let claim = match job {
             Job::Create(admission) => admission.claim(),
             Job::Reserve(reservation) => reservation.claim(),
-            // It opens nothing, and an open of SMB refuses it, or a reservation: the former is by far more common.
+            Job::Operate { actor: Actor::Owner(owner), intent, since, .. } => {
+                let own = Own { owner: Some(*owner), ..Own::default() };
+                Party::of_intent(own, *intent, *since, &self.config.profile).claim()?
+            }
+            // Those look at opens alone.
             Job::Operate { .. } | Job::Lock(_) | Job::OwnerLock(_) => return Some(Protocol::Smb),
         };
         let opens = file.opens.iter(&self.opens, |open| &open.in_file);
         if opens.map(|(_, open)| open).any(|open| !claim.fits(open.claim)) {
             return Some(Protocol::Smb);
         }
-        let mut reserved = file.presences.iter(&self.presences, |presence| &presence.in_file);
-        let denies = |claims: Option<_>| claims.is_some_and(|other| !claim.fits(other));
-        let denying = reserved.find(|(_, presence)| denies(presence.reserved.map(|reserved| reserved.claim)));
-        denying.map(|(_, presence)| presence.owner.protocol)
+        let mut reserved = self.reservations(file).filter(|(owner, _)| Some(*owner) != job.owner());
+        reserved.find(|(_, other)| !claim.fits(*other)).map(|(owner, _)| owner.protocol)
     }
 }

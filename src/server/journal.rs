@@ -106,14 +106,11 @@ pub(super) struct Had {
 impl Journal {
     /// Takes out what owners have not been told of, and will not be.
     pub(super) fn take_back(&mut self, which: impl Fn(&Had) -> bool) -> Vec<RequestId> {
-        let mut requests = Vec::new();
-        self.held.retain(|held| match &held.what {
-            HeldBack::Had(had) if which(had) => {
-                requests.push(had.request);
-                false
-            }
-            _ => true,
-        });
+        let had = |held: &Held| {
+            if let HeldBack::Had(had) = &held.what { which(had).then_some(had.request) } else { None }
+        };
+        let requests = self.held.iter().filter_map(had).collect();
+        self.held.retain(|held| had(held).is_none());
         requests
     }
 

@@ -338,7 +338,7 @@ impl Shard {
             })
     }
 
-    fn reservations<'a>(&'a self, file: &'a File) -> impl Iterator<Item = (OwnerId, Claim)> + 'a {
+    pub(super) fn reservations<'a>(&'a self, file: &'a File) -> impl Iterator<Item = (OwnerId, Claim)> + 'a {
         let presences = file.presences.iter(&self.presences, |presence| &presence.in_file);
         presences.filter_map(|(_, presence)| Some((presence.owner, presence.reserved?.claim)))
     }
@@ -375,7 +375,19 @@ impl Party {
         !matches!(self.condition, Condition::Unlocked { passes: false, .. })
     }
 
-    fn of_intent(own: Own, intent: Intent, since: u64, profile: &Profile) -> Self {
+    /// What it wants of the share modes of others, if it opens nothing.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        match self.condition {
+            Condition::Allowed(claim) => Some(claim),
+            Condition::None
+            | Condition::Shared(_)
+            | Condition::NoDeleter
+            | Condition::Closed { .. }
+            | Condition::Unlocked { .. } => None,
+        }
+    }
+
+    pub(super) fn of_intent(own: Own, intent: Intent, since: u64, profile: &Profile) -> Self {
         let plain = |operation| Self { own, operation, condition: Condition::None };
         // SMB's requests come through opens, which share modes have let in. Others open nothing.
         let met = |operation, wants, meets: bool| match own.owner {

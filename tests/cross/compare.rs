@@ -69,6 +69,7 @@ impl World {
         let about = |request: RequestId| {
             let of = |said: &Said| match said {
                 Said::Interim(other)
+                | Said::Resolve(other)
                 | Said::OpenFile(other)
                 | Said::Granted(other, _)
                 | Said::Proceed(other)
@@ -89,6 +90,7 @@ impl World {
             let (file, said) = match action {
                 Action::OpenFile { request, .. } => (about(*request), Said::OpenFile(*request)),
                 Action::Interim { request } => (about(*request), Said::Interim(*request)),
+                Action::Resolve { request } => (about(*request), Said::Resolve(*request)),
                 Action::Proceed { request, .. } => (about(*request), Said::Proceed(*request)),
                 Action::Granted { request, grant } => {
                     let lease = grant.lease.map(|lease| {
@@ -342,7 +344,11 @@ impl World {
             // The machine says whom it waits for first: the others are those whom these wait for.
             assert!(on.is_subset(&waiter.on), "{request:?} waits for {on:?}, not {:?}", waiter.on);
             let all = reached(on, &waits);
-            assert!(waiter.on.is_subset(&all), "{request:?} waits for {:?}, not {all:?}: {waits:?}", waiter.on);
+            assert!(
+                waiter.on.is_subset(&all),
+                "{request:?} waits for {:?}, not {all:?}: {waits:?}",
+                waiter.on
+            );
         }
         let expected = [
             model.opens.iter().filter(|open| open.file == file).count(),

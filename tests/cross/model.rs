@@ -226,6 +226,7 @@ pub enum Said {
         owner: OwnerId,
     },
     Interim(RequestId),
+    Resolve(RequestId),
     OpenFile(RequestId),
     /// With a lease of this state, breaking or not.
     Granted(RequestId, Option<(State, bool)>),

@@ -55,8 +55,18 @@ impl Model {
         });
     }
 
-    pub fn done(&mut self, request: RequestId) {
-        self.running.retain(|run| run.request != request);
+    /// A name of the file leads elsewhere by then, or nowhere: who waits to open it came by one.
+    pub fn done(&mut self, request: RequestId, fails: bool) {
+        let Some(at) = self.running.iter().position(|run| run.request == request) else { return };
+        let run = self.running.remove(at);
+        if fails || !matches!(run.deed, Deed::Rename | Deed::Unlink) {
+            return;
+        }
+        let opens = |waiter: &Waiter| waiter.file == run.file && matches!(waiter.job, Job::Create(_));
+        let back: Vec<RequestId> =
+            self.waiters.iter().filter(|waiter| opens(waiter)).map(|waiter| waiter.request).collect();
+        self.waiters.retain(|waiter| !opens(waiter));
+        back.into_iter().for_each(|request| self.say(run.file, Said::Resolve(request)));
     }
 
     pub fn lock(&mut self, request: RequestId, name: RequestId, span: Span, exclusive: bool, waits: bool) {

@@ -275,7 +275,7 @@ impl World {
             Step::Done { nth, fails } => {
                 let running: Vec<RequestId> = self.model.running.iter().map(|run| run.request).collect();
                 let Some(request) = pick(&running, nth) else { return };
-                self.model.done(request);
+                self.model.done(request, fails);
                 let (ticket, failed) = (self.tickets[&request], Err(Status::ACCESS_DENIED));
                 self.tell(Event::Done { ticket, result: if fails { failed } else { Ok(()) } });
             }
@@ -415,7 +415,7 @@ impl World {
     /// Everything is let go: then nothing is left, and nobody has waited for ever.
     pub fn end(&mut self) {
         for running in self.model.running.clone() {
-            self.model.done(running.request);
+            self.model.done(running.request, false);
             let ticket = self.tickets[&running.request];
             self.tell(Event::Done { ticket, result: Ok(()) });
         }
@@ -431,7 +431,7 @@ impl World {
         let abandoned: Vec<RequestId> = self.model.opens.iter().map(|open| open.name).collect();
         abandoned.into_iter().for_each(|name| self.opened(name, true));
         for running in self.model.running.clone() {
-            self.model.done(running.request);
+            self.model.done(running.request, false);
             let ticket = self.tickets[&running.request];
             self.tell(Event::Done { ticket, result: Ok(()) });
         }
