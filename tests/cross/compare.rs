@@ -65,6 +65,12 @@ impl World {
 
     /// Compares what was said about each file.
     pub fn said(&self, expected: &[(u8, Said)], actions: &[Action]) {
+        let (expected, heard) = self.both(expected, actions);
+        assert_eq!(expected, heard, "the model (left), the machine (right): {actions:#?}");
+    }
+
+    /// What was to be said about each file, and what was.
+    fn both(&self, expected: &[(u8, Said)], actions: &[Action]) -> (PerFile, PerFile) {
         // Where each answer belongs: to the file of the expectation, or to none.
         let about = |request: RequestId| {
             let of = |said: &Said| match said {
@@ -146,40 +152,28 @@ impl World {
             };
             heard.push((file, said));
         }
-        let (expected, heard) = (canonical(expected), canonical(&heard));
-        assert_eq!(expected, heard, "the model (left), the machine (right): {actions:#?}");
+        (canonical(expected), canonical(&heard))
     }
 
-    /// Which requests the machine has wait for those alone who hold what they want, though others stand before them.
-    pub fn passing(&self) -> Vec<RequestId> {
-        let mut passing = Vec::new();
-        for file in 0..FILES {
-            let holdings = self.server.holders(key(file));
-            let holders: BTreeSet<Who> = holdings
-                .iter()
-                .filter(|holding| matches!(holding.what, What::Lock { .. }))
-                .filter_map(|holding| match holding.holder {
-                    Holder::Open { file_id, .. } => Some(Who::Open(self.name(file_id))),
-                    Holder::Owner(owner) => Some(Who::Owner(owner)),
-                    _ => None,
-                })
-                .collect();
-            for holding in holdings {
-                let What::Waits { request, on } = holding.what else { continue };
-                if on.into_iter().all(|locker| holders.contains(&self.who(locker))) {
-                    passing.push(request);
-                }
+    /// Whether both say the same, and let the same requests wait for the same.
+    pub fn agrees(&self, expected: &[(u8, Said)], actions: &[Action]) -> bool {
+        let (expected, heard) = self.both(expected, actions);
+        expected == heard && (0..FILES).all(|file| self.expected_waits(file) == self.waits(file))
+    }
+
+    fn expected_waits(&self, file: u8) -> Vec<(RequestId, BTreeSet<Who>)> {
+        let here = self.model.waiters.iter().filter(|waiter| waiter.file == file);
+        here.map(|waiter| (waiter.request, waiter.on.clone())).collect()
+    }
+
+    pub fn waits(&self, file: u8) -> Vec<(RequestId, BTreeSet<Who>)> {
+        let waits = |what| match what {
+            What::Waits { request, on } => {
+                Some((request, on.into_iter().map(|locker| self.who(locker)).collect()))
             }
-            // Who is not there any more has gone past all of them.
-            let gone = |waiter: &&Waiter| waiter.file == file && !self.waits(waiter.request, file);
-            passing.extend(self.model.waiters.iter().filter(gone).map(|waiter| waiter.request));
-        }
-        passing
-    }
-
-    fn waits(&self, request: RequestId, file: u8) -> bool {
-        let of = |what: &What| matches!(what, What::Waits { request: other, .. } if *other == request);
-        self.server.holders(key(file)).iter().any(|holding| of(&holding.what))
+            _ => None,
+        };
+        self.server.holders(key(file)).into_iter().filter_map(|holding| waits(holding.what)).collect()
     }
 
     /// Compares what is held, and who waits for whom.
@@ -305,7 +299,7 @@ impl World {
     /// The same by the other door, and who waits for whom.
     fn holders(&self, file: u8) {
         let model = &self.model;
-        let (mut locks, mut waits, mut others) = (Vec::new(), Vec::new(), [0; 4]);
+        let (mut locks, mut others) = (Vec::new(), [0; 4]);
         for holding in self.server.holders(key(file)) {
             match (holding.what, holding.holder) {
                 (What::Lock { offset, len, exclusive }, Holder::Open { file_id, .. }) => {
@@ -314,15 +308,7 @@ impl World {
                 (What::Lock { offset, len, exclusive }, Holder::Owner(owner)) => {
                     locks.push((Who::Owner(owner), spread(offset, len), exclusive));
                 }
-                (What::Waits { request, on }, holder) => {
-                    let on: BTreeSet<Who> = on.into_iter().map(|locker| self.who(locker)).collect();
-                    let who = match holder {
-                        Holder::Open { file_id, .. } => Some(Who::Open(self.name(file_id))),
-                        Holder::Owner(owner) => Some(Who::Owner(owner)),
-                        _ => None,
-                    };
-                    waits.push((request, who, on));
-                }
+                (What::Waits { .. }, _) => {}
                 (What::Open { .. }, _) => others[0] += 1,
                 (What::Lease { .. }, _) => others[1] += 1,
                 (What::Reservation { .. }, _) => others[2] += 1,
@@ -334,16 +320,8 @@ impl World {
         expected.sort();
         locks.sort();
         assert_eq!(expected, locks, "locks on {file}");
-        let waiters: Vec<_> = model.waiters.iter().filter(|waiter| waiter.file == file).collect();
-        let requests: Vec<_> = waiters.iter().map(|waiter| waiter.request).collect();
-        let seen: Vec<_> = waits.iter().map(|(request, ..)| *request).collect();
-        assert_eq!(requests, seen, "who waits on {file}");
-        for (waiter, (request, _, on)) in waiters.into_iter().zip(&waits) {
-            // The machine says whom it waits for first: the others are those whom these wait for.
-            assert!(on.is_subset(&waiter.on), "{request:?} waits for {on:?}, not {:?}", waiter.on);
-            let all = reached(on, &waits);
-            assert!(waiter.on.is_subset(&all), "{request:?} waits for {:?}, not {all:?}: {waits:?}", waiter.on);
-        }
+        let (expected, waits) = (self.expected_waits(file), self.waits(file));
+        assert_eq!(expected, waits, "who waits for whom on {file}");
         let expected = [
             model.opens.iter().filter(|open| open.file == file).count(),
             model.leases.iter().filter(|lease| lease.file == file).count(),
