@@ -343,8 +343,9 @@ impl Model {
             .reserved
             .iter()
             .any(|(other, on, claim)| *on == file && foreign(*other) && recalled_by(of_claim(claim).recalls));
-        let locked = self.locks(file).iter().any(|(who, _, exclusive)| match who {
-            Who::Open(_) => writes || *exclusive,
+        // MS-FSA 2.1.4.10: nobody's read meets a lock of no octets before the first.
+        let locked = self.locks(file).iter().any(|(who, span, exclusive)| match who {
+            Who::Open(_) => writes || (*exclusive && span.to > 0),
             Who::Owner(other) => writes && foreign(*other),
         });
         let cached = self

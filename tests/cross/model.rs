@@ -6,6 +6,8 @@ use std::time::Duration;
 use leasehold::server::{DelegationKind, DenyModes, Profile};
 use leasehold::{OwnerId, RequestId, Status};
 
+use super::laws::Wish;
+
 /// Lease states, in the bits of the wire.
 pub type State = u32;
 pub const R: State = 1;
@@ -199,6 +201,14 @@ pub struct Waiter {
     pub on: BTreeSet<Who>,
     /// Whether it goes past those who came before it, since they wait for it.
     pub passes: bool,
+}
+
+impl Waiter {
+    /// The lock that it waits for, if it is one.
+    pub fn wish(&self) -> Option<Wish> {
+        let Job::Lock { by, span, exclusive, .. } = self.job else { return None };
+        Some(Wish { owner: by, file: self.file, span, exclusive })
+    }
 }
 
 #[derive(Clone, Debug)]

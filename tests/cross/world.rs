@@ -47,6 +47,8 @@ pub struct World {
     tickets: BTreeMap<RequestId, Ticket>,
     /// If it is only a look at what the machine will do: whether the model does so too, as far as it has a choice.
     fits: Option<bool>,
+    /// Requests that were refused because of circles.
+    pub deadlocks: Vec<RequestId>,
 }
 
 pub fn key(file: u8) -> FileKey {
@@ -101,6 +103,7 @@ impl World {
             ids: BTreeMap::new(),
             tickets: BTreeMap::new(),
             fits: None,
+            deadlocks: Vec::new(),
         };
         // The time of grace counts from here.
         world.server.handle_timeout(Instant::ZERO, &mut Vec::new());
@@ -140,6 +143,7 @@ impl World {
                 Action::Proceed { request, ticket } => drop(self.tickets.insert(*request, *ticket)),
                 Action::Refused { request, status: Status::POSSIBLE_DEADLOCK } => {
                     self.model.choices.refused.insert(*request);
+                    self.deadlocks.push(*request);
                 }
                 _ => {}
             }
