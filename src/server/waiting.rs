@@ -254,7 +254,8 @@ impl Shard {
         let (of_opens, of_owners) = in_the_way(wanted.owner, wanted.kind);
         let mut open = |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Open(owner), kind });
         file.locks.each_in_the_way(&self.ranges, wanted.range, &of_opens, &mut open);
-        let mut owner = |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Owner(owner), kind });
+        let mut owner =
+            |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Owner(owner), kind });
         file.posix.each_in_the_way(&self.posix, wanted.range, &of_owners, &mut owner);
     }
 
@@ -400,6 +401,9 @@ impl Shard {
     fn resume_passing(&mut self, slot: WaiterSlot, out: Out<'_>) {
         let Some(waiter) = self.waiters.get_mut(slot) else { return };
         waiter.passes = true;
+        // The graph knows no wait of it: it is asked again, though it be for the same.
+        waiter.on.clear();
+        self.over = self.over.wrapping_add(1);
         let file = waiter.file;
         self.resume_line(file, out);
     }
