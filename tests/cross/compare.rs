@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use leasehold::server::{Action, DelegationKind, FileSnapshot, Holder, Link, What};
+use leasehold::server::{Action, DelegationKind, FileSnapshot, Holder, Holding, Link, What};
 use leasehold::wire::{BreakFlags, Lease as Context, LeaseFlags};
 use leasehold::{FileId, FileKey, LeaseKey, LeaseState, Locker, Machine, OplockLevel, RequestId, Status};
 
+use super::laws::Wait;
 use super::model::*;
 use super::steps::FILES;
 use super::world::*;
@@ -78,6 +79,7 @@ impl World {
                 | Said::OpenFile(other)
                 | Said::Granted(other, _)
                 | Said::Proceed(other)
+                | Said::Resolve(other)
                 | Said::Accepted(other)
                 | Said::Refused(other, _)
                 | Said::Repeated(other, _)
@@ -96,6 +98,7 @@ impl World {
                 Action::OpenFile { request, .. } => (about(*request), Said::OpenFile(*request)),
                 Action::Interim { request } => (about(*request), Said::Interim(*request)),
                 Action::Proceed { request, .. } => (about(*request), Said::Proceed(*request)),
+                Action::Resolve { request } => (about(*request), Said::Resolve(*request)),
                 Action::Granted { request, grant } => {
                     let lease = grant.lease.map(|lease| {
                         let Context::V1(lease) = lease else { panic!("{lease:?}") };
@@ -158,22 +161,34 @@ impl World {
     /// Whether both say the same, and let the same requests wait for the same.
     pub fn agrees(&self, expected: &[(u8, Said)], actions: &[Action]) -> bool {
         let (expected, heard) = self.both(expected, actions);
-        expected == heard && (0..FILES).all(|file| self.expected_waits(file) == self.waits(file))
+        expected == heard && (0..FILES).all(|file| self.waits_differ(file).is_none())
     }
 
-    fn expected_waits(&self, file: u8) -> Vec<(RequestId, BTreeSet<Who>)> {
-        let here = self.model.waiters.iter().filter(|waiter| waiter.file == file);
-        here.map(|waiter| (waiter.request, waiter.on.clone())).collect()
+    /// In which way others wait for a file than should, or for others.
+    fn waits_differ(&self, file: u8) -> Option<String> {
+        let expected: Vec<_> = self.model.waiters.iter().filter(|waiter| waiter.file == file).collect();
+        let waits = self.waits(file);
+        let requests: Vec<_> = expected.iter().map(|waiter| waiter.request).collect();
+        if requests != waits.iter().map(|wait| wait.request).collect::<Vec<_>>() {
+            return Some(format!("{requests:?} wait, and not {waits:?}"));
+        }
+        let mut both = expected.into_iter().zip(&waits);
+        let (waiter, wait) = both.find(|(waiter, wait)| !wait.amounts_to(&waiter.on, &waits))?;
+        Some(format!("{:?} waits for {:?}, and not as in {wait:?}: {waits:?}", waiter.request, waiter.on))
     }
 
-    pub fn waits(&self, file: u8) -> Vec<(RequestId, BTreeSet<Who>)> {
-        let waits = |what| match what {
-            What::Waits { request, on } => {
-                Some((request, on.into_iter().map(|locker| self.who(locker)).collect()))
-            }
-            _ => None,
+    /// Who waits for a file, as the machine shows it.
+    pub fn waits(&self, file: u8) -> Vec<Wait> {
+        let wait = |holding: Holding| {
+            let What::Waits { request, on } = holding.what else { return None };
+            let who = match holding.holder {
+                Holder::Open { file_id, .. } => Some(Who::Open(self.name(file_id))),
+                Holder::Owner(owner) => Some(Who::Owner(owner)),
+                _ => None,
+            };
+            Some(Wait { request, who, on: on.into_iter().map(|locker| self.who(locker)).collect() })
         };
-        self.server.holders(key(file)).into_iter().filter_map(|holding| waits(holding.what)).collect()
+        self.server.holders(key(file)).into_iter().filter_map(wait).collect()
     }
 
     /// Compares what is held, and who waits for whom.
@@ -320,8 +335,7 @@ impl World {
         expected.sort();
         locks.sort();
         assert_eq!(expected, locks, "locks on {file}");
-        let (expected, waits) = (self.expected_waits(file), self.waits(file));
-        assert_eq!(expected, waits, "who waits for whom on {file}");
+        assert_eq!(self.waits_differ(file), None, "who waits for whom on {file}");
         let expected = [
             model.opens.iter().filter(|open| open.file == file).count(),
             model.leases.iter().filter(|lease| lease.file == file).count(),
@@ -329,19 +343,6 @@ impl World {
             model.delegations.iter().filter(|other| other.file == file).count(),
         ];
         assert_eq!(expected, others, "opens, leases, reservations, delegations on {file}");
-    }
-}
-
-/// Whom somebody waits for who waits for these.
-fn reached(on: &BTreeSet<Who>, waits: &[(RequestId, Option<Who>, BTreeSet<Who>)]) -> BTreeSet<Who> {
-    let mut all = on.clone();
-    loop {
-        let behind = waits.iter().filter(|(_, who, _)| who.is_some_and(|who| all.contains(&who)));
-        let more: BTreeSet<Who> = behind.flat_map(|(.., on)| on).copied().collect();
-        if more.is_subset(&all) {
-            return all;
-        }
-        all.extend(more);
     }
 }
 

@@ -148,7 +148,7 @@ impl Model {
         circled.sort_by_key(|waiter| {
             let passes = self.may_pass(waiter, &waiter.on);
             let seen = if passes {
-                self.choices.left.get(&waiter.request).is_none_or(|on| *on == self.holders(waiter))
+                self.choices.left.get(&waiter.request).is_none_or(|on| on.is_subset(&self.holders(waiter)))
             } else {
                 self.choices.refused.contains(&waiter.request)
             };

@@ -240,6 +240,7 @@ pub enum Said {
     /// With a lease of this state, breaking or not.
     Granted(RequestId, Option<(State, bool)>),
     Proceed(RequestId),
+    Resolve(RequestId),
     Accepted(RequestId),
     Refused(RequestId, u32),
     Repeated(RequestId, RequestId),

@@ -55,8 +55,17 @@ impl Model {
         });
     }
 
-    pub fn done(&mut self, request: RequestId) {
-        self.running.retain(|run| run.request != request);
+    pub fn done(&mut self, request: RequestId, fails: bool) {
+        let at = self.running.iter().position(|run| run.request == request).unwrap();
+        let run = self.running.remove(at);
+        if fails || !matches!(run.deed, Deed::Rename | Deed::Unlink) {
+            return;
+        }
+        // RFC 1813 3.3.12, 3.3.14: the name by which they came leads elsewhere, or nowhere.
+        let by_name = |waiter: &Waiter| waiter.file == run.file && matches!(waiter.job, Job::Create(_));
+        let (back, on): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiters).into_iter().partition(by_name);
+        self.waiters = on;
+        back.into_iter().for_each(|waiter| self.say(run.file, Said::Resolve(waiter.request)));
     }
 
     pub fn lock(&mut self, request: RequestId, name: RequestId, span: Span, exclusive: bool, waits: bool) {

@@ -183,7 +183,7 @@ impl World {
         if peek.fits == Some(true) {
             return peek.model.choices.again();
         }
-        let left = (0..FILES).flat_map(|file| peek.waits(file)).collect();
+        let left = (0..FILES).flat_map(|file| peek.waits(file)).map(|wait| (wait.request, wait.on)).collect();
         let mut way = Choices::like(peek.model.choices.refused, left);
         for _ in 0..WAYS {
             let mut peek = self.clone();
@@ -303,7 +303,7 @@ impl World {
             Step::Done { nth, fails } => {
                 let running: Vec<RequestId> = self.model.running.iter().map(|run| run.request).collect();
                 let Some(request) = pick(&running, nth) else { return };
-                self.model.done(request);
+                self.model.done(request, fails);
                 let (ticket, failed) = (self.tickets[&request], Err(Status::ACCESS_DENIED));
                 self.tell(Event::Done { ticket, result: if fails { failed } else { Ok(()) } });
             }
@@ -443,7 +443,7 @@ impl World {
     /// Everything is let go: then nothing is left, and nobody has waited for ever.
     pub fn end(&mut self) {
         for running in self.model.running.clone() {
-            self.model.done(running.request);
+            self.model.done(running.request, false);
             let ticket = self.tickets[&running.request];
             self.tell(Event::Done { ticket, result: Ok(()) });
         }
@@ -451,15 +451,15 @@ impl World {
             self.step(Step::OwnerGone { owner });
         }
         for client in 0..CLIENTS {
-            let conn = self.conns[&client];
-            self.model.leave(conn, false);
-            self.tell(Event::Disconnected { conn: ConnId::new(conn) });
+            self.step(Step::Leave { client, answered: false });
+            // Nothing is left to the connection that came in its place.
+            self.tell(Event::Disconnected { conn: ConnId::new(self.conns[&client]) });
         }
         self.pass(self.model.now + Duration::from_secs(1_000).as_millis() as u64);
         let abandoned: Vec<RequestId> = self.model.opens.iter().map(|open| open.name).collect();
         abandoned.into_iter().for_each(|name| self.opened(name, true));
         for running in self.model.running.clone() {
-            self.model.done(running.request);
+            self.model.done(running.request, false);
             let ticket = self.tickets[&running.request];
             self.tell(Event::Done { ticket, result: Ok(()) });
         }
