@@ -401,8 +401,9 @@ impl Shard {
     fn resume_passing(&mut self, slot: WaiterSlot, out: Out<'_>) {
         let Some(waiter) = self.waiters.get_mut(slot) else { return };
         waiter.passes = true;
-        // The graph has forgotten it.
+        // The graph knows no wait of it: it is asked again, though it be for the same.
         waiter.on.clear();
+        self.over = self.over.wrapping_add(1);
         let file = waiter.file;
         self.resume_line(file, out);
     }

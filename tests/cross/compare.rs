@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use leasehold::server::{Action, DelegationKind, FileSnapshot, Holder, Link, What};
+use leasehold::server::{Action, DelegationKind, FileSnapshot, Holder, Holding, Link, What};
 use leasehold::wire::{BreakFlags, Lease as Context, LeaseFlags};
 use leasehold::{FileId, FileKey, LeaseKey, LeaseState, Locker, Machine, OplockLevel, RequestId, Status};
 
+use super::laws::Wait;
 use super::model::*;
 use super::steps::FILES;
 use super::world::*;
@@ -65,14 +66,20 @@ impl World {
 
     /// Compares what was said about each file.
     pub fn said(&self, expected: &[(u8, Said)], actions: &[Action]) {
+        let (expected, heard) = self.both(expected, actions);
+        assert_eq!(expected, heard, "the model (left), the machine (right): {actions:#?}");
+    }
+
+    /// What was to be said about each file, and what was.
+    fn both(&self, expected: &[(u8, Said)], actions: &[Action]) -> (PerFile, PerFile) {
         // Where each answer belongs: to the file of the expectation, or to none.
         let about = |request: RequestId| {
             let of = |said: &Said| match said {
                 Said::Interim(other)
-                | Said::Resolve(other)
                 | Said::OpenFile(other)
                 | Said::Granted(other, _)
                 | Said::Proceed(other)
+                | Said::Resolve(other)
                 | Said::Accepted(other)
                 | Said::Refused(other, _)
                 | Said::Repeated(other, _)
@@ -90,8 +97,8 @@ impl World {
             let (file, said) = match action {
                 Action::OpenFile { request, .. } => (about(*request), Said::OpenFile(*request)),
                 Action::Interim { request } => (about(*request), Said::Interim(*request)),
-                Action::Resolve { request } => (about(*request), Said::Resolve(*request)),
                 Action::Proceed { request, .. } => (about(*request), Said::Proceed(*request)),
+                Action::Resolve { request } => (about(*request), Said::Resolve(*request)),
                 Action::Granted { request, grant } => {
                     let lease = grant.lease.map(|lease| {
                         let Context::V1(lease) = lease else { panic!("{lease:?}") };
@@ -148,40 +155,40 @@ impl World {
             };
             heard.push((file, said));
         }
-        let (expected, heard) = (canonical(expected), canonical(&heard));
-        assert_eq!(expected, heard, "the model (left), the machine (right): {actions:#?}");
+        (canonical(expected), canonical(&heard))
     }
 
-    /// Which requests the machine has wait for those alone who hold what they want, though others stand before them.
-    pub fn passing(&self) -> Vec<RequestId> {
-        let mut passing = Vec::new();
-        for file in 0..FILES {
-            let holdings = self.server.holders(key(file));
-            let holders: BTreeSet<Who> = holdings
-                .iter()
-                .filter(|holding| matches!(holding.what, What::Lock { .. }))
-                .filter_map(|holding| match holding.holder {
-                    Holder::Open { file_id, .. } => Some(Who::Open(self.name(file_id))),
-                    Holder::Owner(owner) => Some(Who::Owner(owner)),
-                    _ => None,
-                })
-                .collect();
-            for holding in holdings {
-                let What::Waits { request, on } = holding.what else { continue };
-                if on.into_iter().all(|locker| holders.contains(&self.who(locker))) {
-                    passing.push(request);
-                }
-            }
-            // Who is not there any more has gone past all of them.
-            let gone = |waiter: &&Waiter| waiter.file == file && !self.waits(waiter.request, file);
-            passing.extend(self.model.waiters.iter().filter(gone).map(|waiter| waiter.request));
+    /// Whether both say the same, and let the same requests wait for the same.
+    pub fn agrees(&self, expected: &[(u8, Said)], actions: &[Action]) -> bool {
+        let (expected, heard) = self.both(expected, actions);
+        expected == heard && (0..FILES).all(|file| self.waits_differ(file).is_none())
+    }
+
+    /// In which way others wait for a file than should, or for others.
+    fn waits_differ(&self, file: u8) -> Option<String> {
+        let expected: Vec<_> = self.model.waiters.iter().filter(|waiter| waiter.file == file).collect();
+        let waits = self.waits(file);
+        let requests: Vec<_> = expected.iter().map(|waiter| waiter.request).collect();
+        if requests != waits.iter().map(|wait| wait.request).collect::<Vec<_>>() {
+            return Some(format!("{requests:?} wait, and not {waits:?}"));
         }
-        passing
+        let mut both = expected.into_iter().zip(&waits);
+        let (waiter, wait) = both.find(|(waiter, wait)| !wait.amounts_to(&waiter.on, &waits))?;
+        Some(format!("{:?} waits for {:?}, and not as in {wait:?}: {waits:?}", waiter.request, waiter.on))
     }
 
-    fn waits(&self, request: RequestId, file: u8) -> bool {
-        let of = |what: &What| matches!(what, What::Waits { request: other, .. } if *other == request);
-        self.server.holders(key(file)).iter().any(|holding| of(&holding.what))
+    /// Who waits for a file, as the machine shows it.
+    pub fn waits(&self, file: u8) -> Vec<Wait> {
+        let wait = |holding: Holding| {
+            let What::Waits { request, on } = holding.what else { return None };
+            let who = match holding.holder {
+                Holder::Open { file_id, .. } => Some(Who::Open(self.name(file_id))),
+                Holder::Owner(owner) => Some(Who::Owner(owner)),
+                _ => None,
+            };
+            Some(Wait { request, who, on: on.into_iter().map(|locker| self.who(locker)).collect() })
+        };
+        self.server.holders(key(file)).into_iter().filter_map(wait).collect()
     }
 
     /// Compares what is held, and who waits for whom.
@@ -307,7 +314,7 @@ impl World {
     /// The same by the other door, and who waits for whom.
     fn holders(&self, file: u8) {
         let model = &self.model;
-        let (mut locks, mut waits, mut others) = (Vec::new(), Vec::new(), [0; 4]);
+        let (mut locks, mut others) = (Vec::new(), [0; 4]);
         for holding in self.server.holders(key(file)) {
             match (holding.what, holding.holder) {
                 (What::Lock { offset, len, exclusive }, Holder::Open { file_id, .. }) => {
@@ -316,15 +323,7 @@ impl World {
                 (What::Lock { offset, len, exclusive }, Holder::Owner(owner)) => {
                     locks.push((Who::Owner(owner), spread(offset, len), exclusive));
                 }
-                (What::Waits { request, on }, holder) => {
-                    let on: BTreeSet<Who> = on.into_iter().map(|locker| self.who(locker)).collect();
-                    let who = match holder {
-                        Holder::Open { file_id, .. } => Some(Who::Open(self.name(file_id))),
-                        Holder::Owner(owner) => Some(Who::Owner(owner)),
-                        _ => None,
-                    };
-                    waits.push((request, who, on));
-                }
+                (What::Waits { .. }, _) => {}
                 (What::Open { .. }, _) => others[0] += 1,
                 (What::Lease { .. }, _) => others[1] += 1,
                 (What::Reservation { .. }, _) => others[2] += 1,
@@ -336,20 +335,7 @@ impl World {
         expected.sort();
         locks.sort();
         assert_eq!(expected, locks, "locks on {file}");
-        let waiters: Vec<_> = model.waiters.iter().filter(|waiter| waiter.file == file).collect();
-        let requests: Vec<_> = waiters.iter().map(|waiter| waiter.request).collect();
-        let seen: Vec<_> = waits.iter().map(|(request, ..)| *request).collect();
-        assert_eq!(requests, seen, "who waits on {file}");
-        for (waiter, (request, _, on)) in waiters.into_iter().zip(&waits) {
-            // The machine says whom it waits for first: the others are those whom these wait for.
-            assert!(on.is_subset(&waiter.on), "{request:?} waits for {on:?}, not {:?}", waiter.on);
-            let all = reached(on, &waits);
-            assert!(
-                waiter.on.is_subset(&all),
-                "{request:?} waits for {:?}, not {all:?}: {waits:?}",
-                waiter.on
-            );
-        }
+        assert_eq!(self.waits_differ(file), None, "who waits for whom on {file}");
         let expected = [
             model.opens.iter().filter(|open| open.file == file).count(),
             model.leases.iter().filter(|lease| lease.file == file).count(),
@@ -357,19 +343,6 @@ impl World {
             model.delegations.iter().filter(|other| other.file == file).count(),
         ];
         assert_eq!(expected, others, "opens, leases, reservations, delegations on {file}");
-    }
-}
-
-/// Whom somebody waits for who waits for these.
-fn reached(on: &BTreeSet<Who>, waits: &[(RequestId, Option<Who>, BTreeSet<Who>)]) -> BTreeSet<Who> {
-    let mut all = on.clone();
-    loop {
-        let behind = waits.iter().filter(|(_, who, _)| who.is_some_and(|who| all.contains(&who)));
-        let more: BTreeSet<Who> = behind.flat_map(|(.., on)| on).copied().collect();
-        if more.is_subset(&all) {
-            return all;
-        }
-        all.extend(more);
     }
 }
 

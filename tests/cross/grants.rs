@@ -94,10 +94,15 @@ impl Model {
 
     /// Whether it would wait for less without those ahead in line: they wait for what its owner has, and it cannot be theirs before.
     fn may_pass(&self, waiter: &Waiter, on: &BTreeSet<Who>) -> bool {
-        let Job::Lock { by, span, exclusive, .. } = waiter.job else { return false };
+        matches!(waiter.job, Job::Lock { .. }) && !waiter.passes && self.holders(waiter) != *on
+    }
+
+    /// Whom a lock has to wait for in any case: who holds what it wants.
+    fn holders(&self, waiter: &Waiter) -> BTreeSet<Who> {
+        let Job::Lock { by, span, exclusive, .. } = waiter.job else { return BTreeSet::new() };
         let mut holders = self.in_the_way(waiter.file, by, span, exclusive);
         holders.remove(&by);
-        !waiter.passes && holders != *on
+        holders
     }
 
     fn closes_a_circle(&self, waiter: &Waiter, on: &BTreeSet<Who>) -> bool {
@@ -105,7 +110,7 @@ impl Model {
     }
 
     /// Everything that waits for a file, in order of arrival, until nothing changes; then who waits for others than before may have
-    /// closed a circle. Of several in one it does not matter who is refused: the machine chooses.
+    /// closed a circle.
     pub fn judge_again(&mut self, file: u8) {
         self.judge_those(file, Again::Everybody);
     }
@@ -122,23 +127,35 @@ impl Model {
                 waiter.unwrap().on = on;
             }
             who = Again::Line;
-            let here = self.waiters.iter().filter(|waiter| waiter.file == file);
-            let circled = here.filter(|waiter| self.closes_a_circle(waiter, &waiter.on));
-            let circled: Vec<RequestId> = circled.map(|waiter| waiter.request).collect();
-            let chosen = self.chosen.iter().find(|request| circled.contains(request)).copied();
-            let may = |at: &usize| self.may_pass(&self.waiters[*at], &self.waiters[*at].on);
-            let able = (0..self.waiters.len()).filter(|at| circled.contains(&self.waiters[*at].request));
-            let able: Vec<usize> = able.filter(may).filter(|_| chosen.is_none()).collect();
-            // Who can go past the line need not be refused. Again the machine chooses who.
-            let passed = |at: &&usize| self.passed.contains(&self.waiters[**at].request);
-            if let Some(at) = able.iter().find(passed).or(able.first()).copied() {
+            let Some(request) = self.chosen_in_a_circle(file) else { return };
+            let at = self.waiters.iter().position(|waiter| waiter.request == request).unwrap();
+            if self.may_pass(&self.waiters[at], &self.waiters[at].on) {
                 self.waiters[at].passes = true;
-                continue;
+            } else {
+                self.waiters.remove(at);
+                self.refuse(file, request, Status::POSSIBLE_DEADLOCK);
             }
-            let Some(request) = chosen.or(circled.first().copied()) else { return };
-            self.waiters.retain(|waiter| waiter.request != request);
-            self.refuse(file, request, Status::POSSIBLE_DEADLOCK);
         }
+    }
+
+    /// Of those in a circle it does not matter who gives way, in which order: any choice will do. Who can go past the line does, and
+    /// is not refused.
+    fn chosen_in_a_circle(&mut self, file: u8) -> Option<RequestId> {
+        let here = self.waiters.iter().filter(|waiter| waiter.file == file);
+        let mut circled: Vec<&Waiter> =
+            here.filter(|waiter| self.closes_a_circle(waiter, &waiter.on)).collect();
+        // What the machine seems to do is tried first.
+        circled.sort_by_key(|waiter| {
+            let passes = self.may_pass(waiter, &waiter.on);
+            let seen = if passes {
+                self.choices.left.get(&waiter.request).is_none_or(|on| on.is_subset(&self.holders(waiter)))
+            } else {
+                self.choices.refused.contains(&waiter.request)
+            };
+            (!seen, passes)
+        });
+        let circled: Vec<RequestId> = circled.iter().map(|waiter| waiter.request).collect();
+        (!circled.is_empty()).then(|| circled[self.choices.next(circled.len())])
     }
 
     /// Who goes on, and for whom the others wait.
@@ -326,8 +343,9 @@ impl Model {
             .reserved
             .iter()
             .any(|(other, on, claim)| *on == file && foreign(*other) && recalled_by(of_claim(claim).recalls));
-        let locked = self.locks(file).iter().any(|(who, _, exclusive)| match who {
-            Who::Open(_) => writes || *exclusive,
+        // MS-FSA 2.1.4.10: nobody's read meets a lock of no octets before the first.
+        let locked = self.locks(file).iter().any(|(who, span, exclusive)| match who {
+            Who::Open(_) => writes || (*exclusive && span.to > 0),
             Who::Owner(other) => writes && foreign(*other),
         });
         let cached = self

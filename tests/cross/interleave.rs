@@ -1,11 +1,13 @@
-//! Three owners, three ranges: every order of what they can do, on one file and on three, beside the model.
+//! Three owners, three ranges: every state that they can come into by locks that wait, locks that fail, unlocks, cancels and their own
+//! end, in whatever order and however often, beside the model and the laws.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use leasehold::{OwnerId, Protocol};
 
-use super::model::{Job, Rules, Who};
-use super::steps::{FILES, LONG, Step, rules};
+use super::laws::{self, Wish};
+use super::model::{Job, Span, Waiter, Who};
+use super::steps::{LONG, Step, rules};
 use super::world::World;
 
 const OWNERS: [OwnerId; 3] = [
@@ -14,165 +16,184 @@ const OWNERS: [OwnerId; 3] = [
     OwnerId::new(Protocol::Local, 0, 1),
 ];
 
-/// Which of the six orders of three ranges.
-const ORDERS: [[u8; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+/// The orders of three.
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
 
-/// What an owner locks, one after the other, waiting for each: which range, exclusively or not. Then it unlocks everything.
-pub type Program = [(u8, bool); 3];
-
-/// Whether the ranges are on one file or each on its own.
+/// Where the ranges are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Where {
-    OneFile,
+pub enum Layout {
+    /// Side by side on one file.
+    Beside,
+    /// On one file, each with an octet of the next.
+    Overlapping,
+    /// Each on a file of its own.
     ThreeFiles,
 }
 
 /// What there was to see.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Count {
-    pub programs: u64,
-    pub worlds: u64,
+    pub states: u64,
     pub moves: u64,
+    /// Moves by which a request was refused because of a circle.
+    pub circles: u64,
+    /// How many moves the state is away that is farthest.
+    pub depth: u64,
 }
 
-/// How far an owner is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum At {
-    /// So many locks were asked for and had.
-    Had(u8),
-    /// Waits for the next behind so many.
-    Waits(u8),
-    /// Was refused, or has cancelled, or has all: unlocks.
-    Over,
-    Gone,
-}
-
-#[derive(Clone)]
-struct State {
-    world: World,
-    at: [At; 3],
-}
-
-/// Everything that the owners of these programs can do.
-pub fn programs(programs: [Program; 3], on: Where, count: &mut Count) {
-    count.programs += 1;
-    let world = World::new(plain());
-    let mut seen = HashSet::new();
-    let mut open = vec![State { world, at: [At::Had(0); 3] }];
-    while let Some(state) = open.pop() {
-        let mut next = Vec::new();
-        for who in 0..3 {
-            moves(&state, who, programs[who], on, &mut next);
+impl Layout {
+    /// File, offset, length.
+    fn range(self, nth: usize) -> (u8, u64, u64) {
+        match self {
+            Self::Beside => (0, nth as u64, 1),
+            Self::Overlapping => (0, nth as u64, 2),
+            Self::ThreeFiles => (nth as u8, 0, 1),
         }
-        // Whoever waits, waits for somebody who does not.
-        let stuck = state.at.iter().any(|at| matches!(at, At::Waits(_)))
-            && state.at.iter().all(|at| matches!(at, At::Waits(_) | At::Gone));
-        assert!(!stuck, "all wait: {:?} {programs:?}", state.world.model);
-        count.moves += next.len() as u64;
-        for state in next {
-            if seen.insert(key(&state)) {
-                count.worlds += 1;
-                open.push(state);
+    }
+
+    fn nth(self, file: u8, span: Span) -> usize {
+        match self {
+            Self::Beside | Self::Overlapping => span.from as usize,
+            Self::ThreeFiles => usize::from(file),
+        }
+    }
+
+    /// Octets that are told apart, with their files.
+    fn octets(self) -> Vec<(u8, usize)> {
+        match self {
+            Self::Beside => (0..3).map(|octet| (0, octet)).collect(),
+            Self::Overlapping => (0..4).map(|octet| (0, octet)).collect(),
+            Self::ThreeFiles => (0..3).map(|file| (file, 0)).collect(),
+        }
+    }
+
+    /// What can be done to the names of ranges and octets without a difference.
+    fn likenesses(self) -> Vec<(Vec<usize>, Vec<usize>)> {
+        match self {
+            Self::Beside | Self::ThreeFiles => {
+                ORDERS.iter().map(|order| (order.to_vec(), order.to_vec())).collect()
+            }
+            Self::Overlapping => {
+                vec![(vec![0, 1, 2], vec![0, 1, 2, 3]), (vec![2, 1, 0], vec![3, 2, 1, 0])]
             }
         }
     }
 }
 
-fn plain() -> Rules {
-    rules([0; LONG])
+/// What of a state counts: what each owner has of each octet; who waits for which range, exclusively, past the line, for whom.
+type Key = (Vec<Option<bool>>, Vec<(usize, usize, bool, bool, u8)>);
+
+/// Every state that can be reached. `tries`: also by locks that fail. `likenesses`: states that differ by the names of owners and ranges
+/// alone are one.
+pub fn all(layout: Layout, tries: bool, likenesses: bool) -> Count {
+    let (mut count, mut seen) = (Count::default(), HashSet::new());
+    let world = World::new(rules([0; LONG]));
+    seen.insert(key(&world, layout, likenesses));
+    let mut level = vec![world];
+    while !level.is_empty() {
+        count.states += level.len() as u64;
+        count.depth += 1;
+        let mut next = Vec::new();
+        for world in level {
+            for step in moves(&world, layout, tries) {
+                count.moves += 1;
+                let mut after = world.clone();
+                after.step(step);
+                count.circles += u64::from(obeys(&world, step, &after));
+                if seen.insert(key(&after, layout, likenesses)) {
+                    next.push(after);
+                }
+            }
+        }
+        level = next;
+    }
+    count
 }
 
-/// What tells two states apart: the order in line is part of it, the numbers of requests are not.
-fn key(state: &State) -> (Vec<String>, [At; 3]) {
-    let model = &state.world.model;
-    let mut parts: Vec<String> = model.locks_of_all();
-    for waiter in &model.waiters {
-        if let Job::Lock { by: Who::Owner(owner), span, exclusive, .. } = waiter.job {
-            parts.push(format!("{owner:?} {} {span:?} {exclusive} {:?}", waiter.file, waiter.on));
-        }
-    }
-    (parts, state.at)
-}
-
-/// Each thing that one owner can do next.
-fn moves(state: &State, who: usize, program: Program, on: Where, next: &mut Vec<State>) {
-    let owner = OWNERS[who];
-    let mut add = |at: At, steps: &[Step]| {
-        let mut state = state.clone();
-        state.at[who] = at;
-        for step in steps {
-            state.world.step(*step);
-        }
-        settle(&mut state);
-        next.push(state);
-    };
-    match state.at[who] {
-        At::Had(had) if had < 3 => {
-            let (range, exclusive) = program[usize::from(had)];
-            let (file, offset) = match on {
-                Where::OneFile => (0, u64::from(range) * 3),
-                Where::ThreeFiles => (range, 0),
-            };
-            let lock =
-                Step::OwnerLock { owner, file, offset, len: 3, exclusive, waits: true, reclaims: false };
-            add(At::Waits(had), &[lock]);
-            add(At::Gone, &[Step::OwnerGone { owner }]);
-        }
-        At::Had(_) | At::Over => {
-            let files = if on == Where::OneFile { 1 } else { FILES };
-            let unlock = |file| Step::OwnerUnlock { owner, file, offset: 0, len: u64::MAX };
-            let all: Vec<Step> = (0..files).map(unlock).collect();
-            add(At::Gone, &all);
-        }
-        At::Waits(_) => {
-            let waiting = state.world.model.waiters.iter();
-            let nth = waiting.clone().position(|waiter| of(&waiter.job, owner)).unwrap();
-            add(At::Over, &[Step::Cancel { nth: u8::try_from(nth).unwrap() }]);
-            add(At::Gone, &[Step::OwnerGone { owner }]);
-        }
-        At::Gone => {}
-    }
+fn waiting(world: &World, owner: OwnerId) -> Option<&Waiter> {
+    world.model.waiters.iter().find(|waiter| of(&waiter.job, owner))
 }
 
 fn of(job: &Job, owner: OwnerId) -> bool {
     matches!(job, Job::Lock { by: Who::Owner(other), .. } if *other == owner)
 }
 
-/// Who was answered goes on: with the next, or not if it was refused. What the answer was is known by what is held.
-fn settle(state: &mut State) {
-    for who in 0..3 {
-        let At::Waits(had) = state.at[who] else { continue };
-        let model = &state.world.model;
-        if !model.waiters.iter().any(|waiter| of(&waiter.job, OWNERS[who])) {
-            let held: usize = (0..FILES).map(|file| octets(model.map(OWNERS[who], file))).sum();
-            state.at[who] = if held == 3 * (usize::from(had) + 1) { At::Had(had + 1) } else { At::Over };
+/// Each thing that one owner can do next: whoever waits can only stop.
+fn moves(world: &World, layout: Layout, tries: bool) -> Vec<Step> {
+    let mut moves = Vec::new();
+    for owner in OWNERS {
+        moves.push(Step::OwnerGone { owner });
+        if let Some(waiter) = waiting(world, owner) {
+            let nth = world.model.waiters.iter().position(|other| other.request == waiter.request).unwrap();
+            moves.push(Step::Cancel { nth: nth as u8 });
+            continue;
         }
-    }
-}
-
-fn octets(map: super::model::Map) -> usize {
-    map.iter().filter(|octet| octet.is_some()).count()
-}
-
-/// Every program of three owners, but for the names of the ranges: the first owner takes them in order. `kinds`: of each owner's
-/// locks, in bits; `one_in`: of so many programs one.
-pub fn all(kinds: &[u8], on: Where, one_in: usize) -> Count {
-    let (mut count, mut nth) = (Count::default(), 0);
-    let program = |order: [u8; 3], kinds: u8| [0, 1, 2].map(|nth| (order[nth], kinds >> nth & 1 == 1));
-    for (first, second, third) in kinds
-        .iter()
-        .flat_map(|one| kinds.iter().flat_map(move |two| kinds.iter().map(move |three| (*one, *two, *three))))
-    {
-        for order in ORDERS {
-            for last in ORDERS {
-                nth += 1;
-                if nth % one_in != 0 {
-                    continue;
-                }
-                let three = [program(ORDERS[0], first), program(order, second), program(last, third)];
-                programs(three, on, &mut count);
+        for (file, offset, len) in (0..3).map(|nth| layout.range(nth)) {
+            moves.push(Step::OwnerUnlock { owner, file, offset, len });
+            for exclusive in [false, true] {
+                let lock =
+                    |waits| Step::OwnerLock { owner, file, offset, len, exclusive, waits, reclaims: false };
+                moves.push(lock(true));
+                moves.extend(tries.then(|| lock(false)));
             }
         }
     }
-    count
+    moves
+}
+
+/// The laws, once somebody has done something. Returns whether somebody was refused because of a circle.
+fn obeys(before: &World, step: Step, after: &World) -> bool {
+    laws::hold(after);
+    let circled = after.deadlocks.len() > before.deadlocks.len();
+    let left: Vec<_> = after.model.waiters.iter().map(|waiter| waiter.request).collect();
+    for request in &after.deadlocks[before.deadlocks.len()..] {
+        assert!(!left.contains(request));
+        // Of who asks it is seen at once whether there was no other way.
+        if let (Step::OwnerLock { owner, file, offset, len, exclusive, waits: true, .. }, None) =
+            (step, before.model.waiters.iter().find(|waiter| waiter.request == *request))
+        {
+            let wish = Wish { owner: Who::Owner(owner), file, span: Span::new(offset, len), exclusive };
+            assert!(laws::would_close_a_circle(before, &wish), "no circle: {step:?} {:#?}", before.model);
+        }
+    }
+    circled
+}
+
+fn key(world: &World, layout: Layout, likenesses: bool) -> Key {
+    let orders = if likenesses { &ORDERS[..] } else { &ORDERS[..1] };
+    let alike = layout.likenesses();
+    let alike = if likenesses { &alike[..] } else { &alike[..1] };
+    let held: Vec<Vec<Option<bool>>> = OWNERS
+        .iter()
+        .map(|owner| {
+            let octets = layout.octets().into_iter();
+            octets.map(|(file, octet)| world.model.map(*owner, file)[octet]).collect()
+        })
+        .collect();
+    let number: BTreeMap<Who, usize> =
+        OWNERS.iter().enumerate().map(|(nth, owner)| (Who::Owner(*owner), nth)).collect();
+    let named = |owners: &[usize; 3], ranges: &[usize], octets: &[usize]| {
+        let place = |names: &[usize], name: usize| names.iter().position(|other| *other == name).unwrap();
+        let held = owners.iter().flat_map(|owner| octets.iter().map(|octet| held[*owner][*octet])).collect();
+        let mut waiters: Vec<_> = world
+            .model
+            .waiters
+            .iter()
+            .map(|waiter| {
+                let Job::Lock { by, span, exclusive, .. } = waiter.job else { panic!("{waiter:?}") };
+                let on = waiter.on.iter().fold(0, |on, who| on | 1 << place(owners, number[who]));
+                let range = place(ranges, layout.nth(waiter.file, span));
+                (place(owners, number[&by]), range, exclusive, waiter.passes, on)
+            })
+            .collect();
+        if layout == Layout::ThreeFiles {
+            // There is a line for each.
+            waiters.sort_by_key(|waiter| waiter.1);
+        }
+        (held, waiters)
+    };
+    let all = orders
+        .iter()
+        .flat_map(|owners| alike.iter().map(move |(ranges, octets)| named(owners, ranges, octets)));
+    all.min().unwrap()
 }

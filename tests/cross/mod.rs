@@ -20,6 +20,7 @@ mod ends;
 mod grants;
 pub mod interleave;
 mod judge;
+mod laws;
 pub mod messages;
 mod model;
 mod requests;

@@ -1,10 +1,12 @@
 //! What there is: plain lists.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use leasehold::server::{DelegationKind, DenyModes, Profile};
 use leasehold::{OwnerId, RequestId, Status};
+
+use super::laws::Wish;
 
 /// Lease states, in the bits of the wire.
 pub type State = u32;
@@ -201,6 +203,14 @@ pub struct Waiter {
     pub passes: bool,
 }
 
+impl Waiter {
+    /// The lock that it waits for, if it is one.
+    pub fn wish(&self) -> Option<Wish> {
+        let Job::Lock { by, span, exclusive, .. } = self.job else { return None };
+        Some(Wish { owner: by, file: self.file, span, exclusive })
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Run {
     pub request: RequestId,
@@ -226,11 +236,11 @@ pub enum Said {
         owner: OwnerId,
     },
     Interim(RequestId),
-    Resolve(RequestId),
     OpenFile(RequestId),
     /// With a lease of this state, breaking or not.
     Granted(RequestId, Option<(State, bool)>),
     Proceed(RequestId),
+    Resolve(RequestId),
     Accepted(RequestId),
     Refused(RequestId, u32),
     Repeated(RequestId, RequestId),
@@ -253,6 +263,46 @@ impl Rules {
     }
 }
 
+/// Where the rules leave several ways: which one is taken, and how many there were.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    taken: Vec<usize>,
+    of: Vec<usize>,
+    /// Whom the machine refuses because of circles, and for whom those wait who are left.
+    pub refused: BTreeSet<RequestId>,
+    pub left: BTreeMap<RequestId, BTreeSet<Who>>,
+}
+
+impl Choices {
+    pub fn like(refused: BTreeSet<RequestId>, left: BTreeMap<RequestId, BTreeSet<Who>>) -> Self {
+        Self { refused, left, ..Self::default() }
+    }
+
+    /// One of so many: the first, unless another was to be taken here.
+    pub fn next(&mut self, of: usize) -> usize {
+        let at = self.of.len();
+        self.of.push(of);
+        self.taken.resize(self.of.len().max(self.taken.len()), 0);
+        self.taken[at]
+    }
+
+    /// The next way through all choices, from their beginning; or there was none left.
+    pub fn another(mut self) -> Option<Self> {
+        while let (Some(taken), Some(of)) = (self.taken.pop(), self.of.pop()) {
+            if taken + 1 < of {
+                self.taken.push(taken + 1);
+                return Some(self.again());
+            }
+        }
+        None
+    }
+
+    /// The same way, from its beginning.
+    pub fn again(self) -> Self {
+        Self { of: Vec::new(), ..self }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Model {
     pub rules: Rules,
@@ -269,10 +319,7 @@ pub struct Model {
     /// In order of arrival.
     pub waiters: Vec<Waiter>,
     pub running: Vec<Run>,
-    /// Whom the machine refuses in this step because of circles.
-    pub chosen: Vec<RequestId>,
-    /// Whom it lets go past others.
-    pub passed: Vec<RequestId>,
+    pub choices: Choices,
     /// On which file, and what.
     pub said: Vec<(u8, Said)>,
 }
@@ -294,8 +341,7 @@ impl Model {
             delegations: Vec::new(),
             waiters: Vec::new(),
             running: Vec::new(),
-            chosen: Vec::new(),
-            passed: Vec::new(),
+            choices: Choices::default(),
             said: Vec::new(),
         }
     }

@@ -55,18 +55,17 @@ impl Model {
         });
     }
 
-    /// A name of the file leads elsewhere by then, or nowhere: who waits to open it came by one.
     pub fn done(&mut self, request: RequestId, fails: bool) {
-        let Some(at) = self.running.iter().position(|run| run.request == request) else { return };
+        let at = self.running.iter().position(|run| run.request == request).unwrap();
         let run = self.running.remove(at);
         if fails || !matches!(run.deed, Deed::Rename | Deed::Unlink) {
             return;
         }
-        let opens = |waiter: &Waiter| waiter.file == run.file && matches!(waiter.job, Job::Create(_));
-        let back: Vec<RequestId> =
-            self.waiters.iter().filter(|waiter| opens(waiter)).map(|waiter| waiter.request).collect();
-        self.waiters.retain(|waiter| !opens(waiter));
-        back.into_iter().for_each(|request| self.say(run.file, Said::Resolve(request)));
+        // RFC 1813 3.3.12, 3.3.14: the name by which they came leads elsewhere, or nowhere.
+        let by_name = |waiter: &Waiter| waiter.file == run.file && matches!(waiter.job, Job::Create(_));
+        let (back, on): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiters).into_iter().partition(by_name);
+        self.waiters = on;
+        back.into_iter().for_each(|waiter| self.say(run.file, Said::Resolve(waiter.request)));
     }
 
     pub fn lock(&mut self, request: RequestId, name: RequestId, span: Span, exclusive: bool, waits: bool) {

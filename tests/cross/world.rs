@@ -15,10 +15,13 @@ use leasehold::{
 };
 
 use super::model::*;
-use super::steps::{CLIENTS, LONG, Step};
+use super::steps::{CLIENTS, FILES, LONG, Step};
 
 /// Allocation size of every file: all locks begin below it.
 const ALLOCATION: u64 = 64;
+
+/// How many ways through a step are looked at.
+const WAYS: usize = 200;
 
 /// Runs the history that the octets spell.
 pub fn history(octets: &[u8]) {
@@ -42,9 +45,10 @@ pub struct World {
     arrived: u64,
     pub ids: BTreeMap<RequestId, FileId>,
     tickets: BTreeMap<RequestId, Ticket>,
-    /// Whether it is only a look at what the machine will say.
-    peeks: bool,
-    refused: Vec<RequestId>,
+    /// If it is only a look at what the machine will do: whether the model does so too, as far as it has a choice.
+    fits: Option<bool>,
+    /// Requests that were refused because of circles.
+    pub deadlocks: Vec<RequestId>,
 }
 
 pub fn key(file: u8) -> FileKey {
@@ -98,8 +102,8 @@ impl World {
             arrived: 0,
             ids: BTreeMap::new(),
             tickets: BTreeMap::new(),
-            peeks: false,
-            refused: Vec::new(),
+            fits: None,
+            deadlocks: Vec::new(),
         };
         // The time of grace counts from here.
         world.server.handle_timeout(Instant::ZERO, &mut Vec::new());
@@ -137,14 +141,20 @@ impl World {
             match action {
                 Action::OpenFile { request, file_id } => drop(self.ids.insert(*request, *file_id)),
                 Action::Proceed { request, ticket } => drop(self.tickets.insert(*request, *ticket)),
-                Action::Refused { request, status: Status::POSSIBLE_DEADLOCK } => self.refused.push(*request),
+                Action::Refused { request, status: Status::POSSIBLE_DEADLOCK } => {
+                    self.model.choices.refused.insert(*request);
+                    self.deadlocks.push(*request);
+                }
                 _ => {}
             }
         }
         let expected = std::mem::take(&mut self.model.said);
-        if !self.peeks {
-            self.said(&expected, actions);
-            self.held();
+        match self.fits {
+            Some(fits) => self.fits = Some(fits && self.agrees(&expected, actions)),
+            None => {
+                self.said(&expected, actions);
+                self.held();
+            }
         }
     }
 
@@ -159,15 +169,33 @@ impl World {
 
     pub fn step(&mut self, step: Step) {
         if self.model.waiters.len() > 1 {
-            let mut peek = self.clone();
-            (peek.peeks, peek.refused) = (true, Vec::new());
-            peek.play(step);
-            self.model.passed = peek.passing();
-            self.model.chosen = peek.refused;
+            self.model.choices = self.way(step);
         }
         self.play(step);
-        self.model.chosen.clear();
-        self.model.passed.clear();
+        self.model.choices = Choices::default();
+    }
+
+    /// The way that the machine goes in a step, if the model has that one: else its own.
+    fn way(&self, step: Step) -> Choices {
+        let mut peek = self.clone();
+        peek.fits = Some(true);
+        peek.play(step);
+        if peek.fits == Some(true) {
+            return peek.model.choices.again();
+        }
+        let left = (0..FILES).flat_map(|file| peek.waits(file)).map(|wait| (wait.request, wait.on)).collect();
+        let mut way = Choices::like(peek.model.choices.refused, left);
+        for _ in 0..WAYS {
+            let mut peek = self.clone();
+            (peek.fits, peek.model.choices) = (Some(true), way);
+            peek.play(step);
+            if peek.fits == Some(true) {
+                return peek.model.choices.again();
+            }
+            let Some(next) = peek.model.choices.another() else { break };
+            way = next;
+        }
+        Choices::default()
     }
 
     fn play(&mut self, step: Step) {
@@ -423,9 +451,9 @@ impl World {
             self.step(Step::OwnerGone { owner });
         }
         for client in 0..CLIENTS {
-            let conn = self.conns[&client];
-            self.model.leave(conn, false);
-            self.tell(Event::Disconnected { conn: ConnId::new(conn) });
+            self.step(Step::Leave { client, answered: false });
+            // Nothing is left to the connection that came in its place.
+            self.tell(Event::Disconnected { conn: ConnId::new(self.conns[&client]) });
         }
         self.pass(self.model.now + Duration::from_secs(1_000).as_millis() as u64);
         let abandoned: Vec<RequestId> = self.model.opens.iter().map(|open| open.name).collect();
