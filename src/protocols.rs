@@ -82,7 +82,8 @@
 //!
 //! Locks are granted first come, first served: one that would rather wait waits behind those that came before it and would conflict, so
 //! that no stream of shared locks keeps an exclusive one out. One that would rather fail is refused only for locks that are held: nothing
-//! lets SMB fail it for a wish.
+//! lets SMB fail it for a wish. Who was asked to come down from a lease, an oplock or a delegation passes the line: it may have to lock
+//! first what it has locked by itself, and those in line may wait for it.
 //!
 //! A wait for locks that would never end is refused with STATUS_POSSIBLE_DEADLOCK (NLM4_DEADLCK, NFS4ERR_DEADLOCK): there is one graph of
 //! all such waits, over files, shards and protocols. An SMB open is an owner of its own there, since the protocol does not say which

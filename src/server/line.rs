@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use super::judging::Own;
 use super::records::{FileSlot, Job, WaiterSlot};
 use super::shard::Shard;
 use super::waiting::ahead_of;
@@ -58,6 +59,20 @@ impl Shard {
         self.each_in_the_way(file, wanted, &mut also);
         on.retain(|other| *other != wanted.owner);
         sorted(on)
+    }
+
+    /// Whether somebody was asked to come down from what it caches: it stands behind nobody in line, since those who asked wait for it, and
+    /// it may have to lock first what it has locked by itself (MS-SMB2 3.2.5.19.1, RFC 8881 10.4.5). O(owners on the file).
+    pub(super) fn is_asked(&self, file: FileSlot, own: Own) -> bool {
+        let open = own.open.and_then(|open| self.opens.get(open)).and_then(|open| self.hold(open));
+        open.is_some_and(|(hold, _)| hold.breaking().is_some())
+            || own.owner.zip(self.files.get(file)).is_some_and(|(owner, file)| {
+                let presences = file.presences.iter(&self.presences, |presence| &presence.in_file);
+                let mut own = presences.filter(|(_, presence)| presence.owner.same_host(owner));
+                own.any(|(_, presence)| {
+                    presence.delegated.as_ref().is_some_and(|delegated| delegated.hold.breaking().is_some())
+                })
+            })
     }
 }
 

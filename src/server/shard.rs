@@ -319,7 +319,11 @@ impl Shard {
             }
         }
         let heard = loop {
-            let heard = self.party(file, &job).and_then(|party| Ok((self.judge(file, party)?, party)));
+            let party = self.party(file, &job).map(|party| match self.is_asked(file, party.own) {
+                true => party.passing(),
+                false => party,
+            });
+            let heard = party.and_then(|party| Ok((self.judge(file, party)?, party)));
             if heard.is_err() || !self.purge(out) {
                 break heard;
             }
@@ -334,7 +338,7 @@ impl Shard {
                     let again = self.admit(file, job, party, out);
                     self.judge_again(file, again, out);
                 }
-                Ok((Verdict::Wait, _)) => self.park(file, job, out),
+                Ok((Verdict::Wait, party)) => self.park(file, job, party.passes(), out),
                 Err(status) => self.refuse(job, status, out),
             }
         }
@@ -376,11 +380,11 @@ impl Shard {
     }
 
     /// Parks a request, if there is room for it, and tells everybody in `breaks`.
-    fn park(&mut self, file: FileSlot, job: Job, out: Out<'_>) {
+    fn park(&mut self, file: FileSlot, job: Job, passes: bool, out: Out<'_>) {
         let lane = job.lane().map(|key| self.lane(key)).transpose();
         let Ok(lane) = lane else { return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out) };
         let last = self.files.get(file).and_then(|file| file.waiters.tail());
-        let crowd = self.waits_behind(file, &job, false, last).len();
+        let crowd = self.waits_behind(file, &job, passes, last).len();
         if !self.may_wait(file, lane) || crowd > self.config.limits.waited_for {
             self.reap_lane(lane);
             return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
@@ -389,7 +393,7 @@ impl Shard {
         self.count_waiting(&job, |count| count.saturating_add(1));
         // Any owner: what stands in line is found by its range.
         let place = Owner::new(job.locker().unwrap_or(Locker::Open(0)));
-        let (on, round, told, passes) = (Vec::new(), 0, false, false);
+        let (on, round, told) = (Vec::new(), 0, false);
         let over = self.over;
         let (in_file, in_lane) = (Links::default(), Links::default());
         let since = self.now;

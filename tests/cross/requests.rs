@@ -74,8 +74,11 @@ impl Model {
         if let Err(status) = self.in_grace(false) {
             return self.refuse(file, request, status);
         }
+        // Who was asked to come down stands behind nobody in line: they may wait for it.
+        let asked = |lease: &Lease| Some(lease.key) == key && lease.breaking.is_some();
+        let passes = waits && self.leases.iter().any(asked);
         let job = Job::Lock { by: Who::Open(name), key, span, exclusive, waits };
-        self.arrive(Waiter { request, conn, file, job, on: BTreeSet::new(), passes: false });
+        self.arrive(Waiter { request, conn, file, job, on: BTreeSet::new(), passes });
     }
 
     pub fn unlock(&mut self, request: RequestId, name: RequestId, span: Span) {
@@ -126,8 +129,12 @@ impl Model {
         if let Err(status) = self.in_grace(reclaims) {
             return self.refuse(file, request, status);
         }
+        let asked = |other: &Delegation| {
+            other.file == file && same_host(other.owner, owner) && other.recalled.is_some()
+        };
+        let passes = waits && self.delegations.iter().any(asked);
         let job = Job::Lock { by, key: None, span, exclusive, waits };
-        self.arrive(Waiter { request, conn: None, file, job, on: BTreeSet::new(), passes: false });
+        self.arrive(Waiter { request, conn: None, file, job, on: BTreeSet::new(), passes });
     }
 
     pub fn owner_unlock(&mut self, request: RequestId, owner: OwnerId, file: u8, span: Span) {
