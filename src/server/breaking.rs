@@ -25,7 +25,10 @@ impl Shard {
         let mut breaks: Vec<Break<HolderId>> = mem::take(&mut self.breaks);
         for Break { id, to } in breaks.drain(..) {
             if self.kept_for(id) {
-                self.amend(id, to);
+                let told = self.hold_mut(id).and_then(|hold| hold.told());
+                if !told.is_some_and(|told| within(id, to).contains(told)) {
+                    self.amend(id, to);
+                }
                 continue;
             }
             let notice = match id {

@@ -108,6 +108,11 @@ impl Hold {
         self.breaking().map(|(told, _)| told)
     }
 
+    /// Whether it may read from its cache, and was not told to stop.
+    pub(super) fn keeps_reading(&self) -> bool {
+        self.told().unwrap_or(self.state()).contains(LeaseState::READ)
+    }
+
     /// The notification of that number, if no later one has gone out.
     pub(super) fn last(&self, number: NonZeroU32) -> Option<Notice> {
         self.last.filter(|notice| notice.number == number)

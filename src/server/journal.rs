@@ -22,8 +22,8 @@ use super::records::{DurableSlot, FileSlot, LaneKey, Open, PresenceSlot, Stage};
 use super::replay::REPLAYED;
 use super::scale::{Admission, HolderId, OpenSlot, PersistSeq, RegistryInput, Route, Ticket};
 use super::shard::{Out, Shard, perform, tell};
-use crate::locks::Intent;
 use crate::locks::range::LockKind;
+use crate::locks::{Intent, Operation};
 use crate::persist::{Change, LockRecord, Record};
 use crate::state::{CreateAction, LeaseState};
 use crate::stats::count;
@@ -153,6 +153,11 @@ impl Journal {
         !self.dirty.is_empty() || self.unanswered(self.last_of_opens).is_some()
     }
 
+    /// Whether the store has said of this change that it is durable, or failed.
+    fn is_answered(&self, change: u64) -> bool {
+        change <= self.answered || self.failed.contains(&change)
+    }
+
     /// The last change up to this one of which the store has said nothing as yet.
     fn unanswered(&self, up_to: u64) -> Option<u64> {
         let failed = self.failed.range(..=up_to).rev().zip((0..=up_to).rev());
@@ -182,10 +187,19 @@ impl Shard {
         };
         self.journal.written = self.journal.written.saturating_add(1);
         record.written = self.journal.written;
+        let open = self.durables.get(slot).and_then(|durable| self.opens.get(durable.open));
+        let reads = open.and_then(|open| self.hold(open)).is_some_and(|(hold, _)| hold.keeps_reading());
+        let file = open.map(|open| open.file);
+        let number =
+            self.persist(Route::of_persistent(record.persistent), Change::Put(Box::new(record)), out);
         if let Some(promise) = self.durables.get_mut(slot).and_then(Durable::promise_mut) {
             promise.dirty = false;
+            let taken = mem::replace(&mut promise.reads, reads) && !reads;
+            if let Some(file) = file.and_then(|file| self.files.get_mut(file)).filter(|_| taken) {
+                file.taken = number;
+            }
         }
-        self.persist(Route::of_persistent(record.persistent), Change::Put(Box::new(record)), out)
+        number
     }
 
     /// The record of an open is not needed any more.
@@ -462,6 +476,21 @@ impl Shard {
         for held in failed {
             self.unstored(held.what, change, out);
         }
+    }
+
+    /// Whether data may not be changed as yet: somebody may not read them from its cache any more, is not waited for, and would have that
+    /// back after a restart without ever having heard of it. Then everybody waits. O(1) where no open of the file is persistent.
+    pub(super) fn has_to_be_stored_first(&mut self, slot: FileSlot, what: Operation, out: Out<'_>) -> bool {
+        let changes = matches!(what, Operation::Write | Operation::SetSize | Operation::Overwrite);
+        if !changes || self.files.get(slot).is_none_or(|file| file.promised == 0) {
+            return false;
+        }
+        self.tell_holders(out);
+        self.flush(out);
+        let taken = self.files.get(slot).map(|file| file.taken);
+        let Some(taken) = taken.filter(|taken| !self.journal.is_answered(*taken)) else { return false };
+        self.bar_others(slot, taken);
+        true
     }
 
     /// Somebody who is not there to hear of it has lost what it had: others go on when that is durable. Otherwise it might have it

@@ -55,6 +55,7 @@ impl Shard {
                 told: false,
                 withdrawn: false,
                 dirty: false,
+                reads: false,
                 unclaimed: false,
             }))
         } else if opened.kind == ObjectKind::Directory || !self.caches_enough(open) || !self.is_reserved(open)

@@ -58,6 +58,8 @@ pub(super) struct File {
     pub(super) promised: u32,
     /// How many of them are restored, and nobody has claimed them yet.
     pub(super) unclaimed: u32,
+    /// The last change by which a persistent open may not read from its cache any more.
+    pub(super) taken: u64,
     /// How many changes have to be durable before anybody goes on here.
     pub(super) barred: u32,
     /// How many operations run that need the file not to be open.
@@ -98,6 +100,7 @@ impl File {
             shares: Shares::default(),
             promised: 0,
             unclaimed: 0,
+            taken: 0,
             barred: 0,
             evictions: 0,
             guards: 0,

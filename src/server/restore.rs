@@ -105,6 +105,8 @@ impl Shard {
         if record.relaxed {
             self.relax(file, name, true, out);
         }
+        let reads = self.opens.get(open).and_then(|open| self.hold(open));
+        let reads = reads.is_some_and(|(hold, _)| hold.keeps_reading());
         let promise = Promise {
             granted: record.granted,
             sharing: record.sharing,
@@ -114,6 +116,7 @@ impl Shard {
             sequences: record.sequences,
             stored: true,
             told: true,
+            reads,
             withdrawn: false,
             dirty: false,
             unclaimed: true,

@@ -330,6 +330,12 @@ impl Shard {
             purged = true;
         };
         self.count_conflicts(file, &job, &heard);
+        let heard = match heard {
+            Ok((Verdict::Go, party)) if self.has_to_be_stored_first(file, party.operation, out) => {
+                Ok((Verdict::Wait, party))
+            }
+            heard => heard,
+        };
         if purged && self.goes_now(file).is_some() {
             self.look_again(job, out);
         } else {
@@ -487,6 +493,9 @@ impl Shard {
                 break;
             }
             let verdict = match verdict {
+                Ok((Verdict::Go, party)) if self.has_to_be_stored_first(file, party.operation, out) => {
+                    continue;
+                }
                 Ok((Verdict::Wait, _)) => {
                     self.tell_holders(out);
                     match self.queue_up(slot, out) {

@@ -244,6 +244,12 @@ impl Model {
         }
         match judgment.outcome {
             Outcome::Wait(_) => return Some(waiter),
+            // Ranges are looked at when it may go on.
+            Outcome::Go | Outcome::Refuse(Status::FILE_LOCK_CONFLICT)
+                if self.overtakes_the_store(&waiter) =>
+            {
+                return Some(waiter);
+            }
             Outcome::Refuse(status) => {
                 self.refuse(waiter.request, status);
             }

@@ -6,10 +6,11 @@ use leasehold::persist::{LockRecord, Record};
 use leasehold::server::{AppInstance, LockElement, LockFlags, LockSequence, ObjectKind, Origin, PersistSeq};
 use leasehold::wire::{Lease as Context, LeaseFlags, LeaseV1, LeaseV2};
 use leasehold::{
-    CreateGuid, FileKey, Instant, Intent, LeaseState, OplockLevel, RequestId, SessionId, Status, TreeId,
+    CreateGuid, Disposition, FileKey, Instant, Intent, LeaseState, OplockLevel, RequestId, SessionId, Status,
+    TreeId,
 };
 
-use super::{Model, Open, Running, Said, locks, rules};
+use super::{Model, Open, Running, Said, Waiter, What, locks, rules};
 
 /// What waits for the store.
 #[derive(Clone, Debug)]
@@ -57,6 +58,10 @@ pub struct Store {
     pub gates: Vec<Gate>,
     /// All changes up to this one are durable.
     pub covered: u64,
+    /// Opens that, by what has to be stored now, may not read from their caches any more.
+    pub losing: Vec<(RequestId, FileKey)>,
+    /// The last change of that kind on each file.
+    pub taken: BTreeMap<FileKey, u64>,
     /// Opens whose records are written whatever they say.
     pub must: Vec<RequestId>,
     /// Opens that were withdrawn and closed.
@@ -155,6 +160,9 @@ impl Model {
                 former.sequences = record.sequences;
                 former == record
             };
+            if self.store.last.get(&request).is_some_and(reads) && !reads(&record) {
+                self.store.losing.push((request, open.file()));
+            }
             if must.contains(&request) || !self.store.last.get(&request).is_some_and(same) {
                 due.push((request, Some(record.clone())));
             }
@@ -170,6 +178,11 @@ impl Model {
     /// The machine calls these changes so, in order.
     pub fn learn_changes(&mut self, changes: &[(PersistSeq, Option<RequestId>)]) {
         self.store.outstanding.extend_from_slice(changes);
+        for (request, file) in std::mem::take(&mut self.store.losing) {
+            let of = changes.iter().find(|(_, open)| *open == Some(request));
+            let last = self.store.taken.entry(file).or_default();
+            *last = of.map_or(*last, |(seq, _)| seq.number().max(*last));
+        }
         for gate in self.store.gates.iter_mut().filter(|gate| gate.at.is_none()) {
             let of = |open: &Option<RequestId>| open.is_some_and(|open| gate.on.contains(&open));
             let last = changes.iter().rev().find(|(_, open)| of(open));
@@ -190,6 +203,50 @@ impl Model {
         if !opens.is_empty() {
             self.gate(Gated::Others(file), RequestId::new(0), None, opens);
         }
+    }
+
+    /// Nobody changes data while the store does not know of somebody that it may not read them from its cache any more, who was not
+    /// waited for (MS-SMB2 3.3.4.7): it would have that back after a restart, without having heard of it.
+    pub fn overtakes_the_store(&mut self, waiter: &Waiter) -> bool {
+        let changes = match &waiter.what {
+            What::Create(ask) => {
+                let overwrites = [Disposition::Supersede, Disposition::Overwrite, Disposition::OverwriteIf];
+                overwrites.contains(&ask.create.disposition)
+            }
+            What::Operation { intent, .. } => matches!(intent, Intent::Write { .. } | Intent::SetSize),
+            What::Lock { .. } => false,
+        };
+        let file = waiter.file;
+        let here: Vec<&Open> =
+            self.opens.iter().filter(|open| open.file() == file && open.persistent).collect();
+        if !changes || here.is_empty() {
+            return false;
+        }
+        let loses = |open: &&&Open| {
+            open.stored()
+                && self.store.last.get(&open.request()).is_some_and(reads)
+                && !reads(&self.record(open))
+        };
+        let losing: Vec<RequestId> = here.iter().filter(loses).map(|open| open.request()).collect();
+        if !losing.is_empty() {
+            self.bar_others(file, &losing);
+            return true;
+        }
+        let taken = self.store.taken.get(&file).copied();
+        let unknown = |at: &u64| self.store.outstanding.iter().any(|(seq, _)| seq.number() == *at);
+        let Some(at) = taken.filter(unknown) else { return false };
+        let (what, request) = (Gated::Others(file), RequestId::new(0));
+        let on = Vec::new();
+        self.store.gates.push(Gate {
+            what,
+            request,
+            origin: None,
+            open: None,
+            on,
+            at: Some(at),
+            heard: true,
+        });
+        true
     }
 
     /// Whether everybody on a file waits for the store.
@@ -408,4 +465,14 @@ impl Open {
     pub fn stored(&self) -> bool {
         self.persistent && !self.withdrawn
     }
+}
+
+/// Whether an open may read from its cache, and was not told to stop.
+fn reads(record: &Record) -> bool {
+    let state = match record.lease {
+        Some(Context::V1(lease)) => lease.state,
+        Some(Context::V2(lease)) => lease.state,
+        None => rules::as_state(record.level),
+    };
+    record.told.unwrap_or(state).contains(LeaseState::READ)
 }

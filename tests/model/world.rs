@@ -6,8 +6,8 @@ use std::time::Duration;
 use leasehold::persist::Change;
 
 use leasehold::server::{
-    Action, Capabilities, Config, Create, Durability, Event, Link, Lock, LockSequence, Opened, Origin,
-    Profile, Reconnect, RouteSeed, SessionEnd, Share, ShareFlags, ShareKind,
+    Action, Capabilities, Config, Create, Durability, Event, Link, Lock, LockFlags, LockSequence, Opened,
+    Origin, Profile, Reconnect, RouteSeed, SessionEnd, Share, ShareFlags, ShareKind,
 };
 use leasehold::wire::{DurableFlags, Lease as Context, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
@@ -19,7 +19,7 @@ use super::harness::{About, Harness};
 use super::steps::{
     Disk, FILES, Octets, Return, SLOTS, Step, Wish, create_guid, lease_key, nth_of, terms_of, user_of,
 };
-use super::{Lease, Open, Phase, Who, rules};
+use super::{Lease, Open, Phase, Waiter, What, Who, rules};
 
 /// A place at which a client may be.
 #[derive(Clone, Debug, Default)]
@@ -211,7 +211,13 @@ impl World {
                 self.operate(slot, nth, actor, local, name, what, (offset, len));
             }
             Step::Done { nth, fails } => self.done(nth, fails),
-            Step::Lock { slot, nth, empty, elements } => {
+            Step::Lock { slot, nth, empty, mut elements } => {
+                // One waits at a time: the line and its circles are the matter of the model of all protocols.
+                let waits = |waiter: &Waiter| matches!(waiter.what, What::Lock { .. });
+                if self.harness.model.waiters.iter().any(waits) {
+                    let locks = elements.iter_mut().filter(|element| element.flags != LockFlags::UNLOCK);
+                    locks.for_each(|element| element.flags |= LockFlags::FAIL_IMMEDIATELY);
+                }
                 let Some((open, file_id)) = nth_of(&self.open, nth).copied() else { return };
                 let origin = if slot == 0 {
                     self.origin(slot, 0)
