@@ -1,6 +1,6 @@
 //! Who waits for whom: what it costs to have one more lock wait, and to see that it must not, among ten thousand that do.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use divan::{Bencher, black_box};
 use leasehold::server::{Action, Config, Event, OwnerLock, RouteSeed, Server};
@@ -34,17 +34,17 @@ impl Line {
     }
 
     /// Asks for all of a file, and waits for it if need be.
-    fn lock(&mut self, number: u64, file: u64, exclusive: bool) -> RequestId {
+    fn lock(&mut self, number: u64, file: u64, exclusive: bool) {
         self.requests += 1;
         let request = RequestId::new(self.requests);
         let lock = OwnerLock::new(request, owner(number), FileKey::new(file.into()), exclusive).waiting();
         self.tell(Event::OwnerLock(lock));
-        request
     }
 
     /// One more that waits, and takes it back.
     fn wait_and_cancel(&mut self, number: u64, file: u64) {
-        let request = self.lock(number, file, true);
+        self.lock(number, file, true);
+        let request = RequestId::new(self.requests);
         assert!(matches!(self.actions[..], [Action::Interim { .. }]), "{:?}", self.actions);
         self.tell(Event::Cancel { request });
     }
@@ -62,8 +62,8 @@ impl Line {
     /// Owner n has file n and waits for file n + 1, whose owner waits for the next: the last waits for nobody.
     fn chain(waiters: u64) -> Self {
         let mut line = Self::new();
-        (0..=waiters).for_each(|number| drop(line.lock(number, number, true)));
-        (0..waiters).for_each(|number| drop(line.lock(number, number + 1, true)));
+        (0..=waiters).for_each(|number| line.lock(number, number, true));
+        (0..waiters).for_each(|number| line.lock(number, number + 1, true));
         line
     }
 
@@ -72,7 +72,7 @@ impl Line {
         let mut line = Self::new();
         // Of each file four are readers, so that whoever waits for it waits for all of them.
         for file in 0..waiters {
-            (0..4).for_each(|reader| drop(line.lock((file + reader * 2_503) % waiters, file, false)));
+            (0..4).for_each(|reader| line.lock((file + reader * 2_503) % waiters, file, false));
         }
         for number in 0..waiters {
             let file = line.any(waiters);
@@ -84,7 +84,7 @@ impl Line {
 
 /// What the graph does, by a list of all edges: whether somebody waits for another, over however many.
 fn search_all_edges(edges: &[(u64, u64)], from: u64, goal: u64) -> bool {
-    let (mut seen, mut next) = (HashSet::from([from]), vec![from]);
+    let (mut seen, mut next) = (BTreeSet::from([from]), vec![from]);
     while let Some(at) = next.pop() {
         for (_, to) in edges.iter().filter(|(waiter, _)| *waiter == at) {
             if *to == goal {
@@ -123,8 +123,8 @@ fn refuse_the_end_of_a_chain(bencher: Bencher<'_, '_>, waiters: u64) {
 #[divan::bench(sample_count = 50)]
 fn wait_beside_a_star(bencher: Bencher<'_, '_>) {
     let mut line = Line::new();
-    (0..=WAITERS).for_each(|file| drop(line.lock(0, file, true)));
-    (0..WAITERS).for_each(|file| drop(line.lock(file + 1, file, true)));
+    (0..=WAITERS).for_each(|file| line.lock(0, file, true));
+    (0..WAITERS).for_each(|file| line.lock(file + 1, file, true));
     bencher.bench_local(move || line.wait_and_cancel(WAITERS + 1, WAITERS));
 }
 
@@ -132,7 +132,7 @@ fn wait_beside_a_star(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 50)]
 fn wait_for_a_thousand_readers(bencher: Bencher<'_, '_>) {
     let mut line = Line::new();
-    (0..1_000).for_each(|number| drop(line.lock(number, 0, false)));
+    (0..1_000).for_each(|number| line.lock(number, 0, false));
     bencher.bench_local(move || line.wait_and_cancel(WAITERS, 0));
 }
 

@@ -134,6 +134,6 @@ impl Model {
 
     /// When owners get nothing back any more.
     pub fn grace_ends(&self) -> Option<u64> {
-        self.reclaiming.then(|| self.rules.grace.as_millis() as u64)
+        self.reclaiming.then_some(self.rules.grace.as_millis() as u64)
     }
 }
