@@ -1,7 +1,6 @@
 //! The machine beside the model: each step is told to both, and what they say and hold is compared.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use leasehold::server::{
     Action, Capabilities, Config, DelegationKind, Event, Origin, RouteSeed, Server, Terms, Ticket,
@@ -159,7 +158,7 @@ impl World {
     }
 
     pub fn step(&mut self, step: Step) {
-        if self.model.waiters.len() > 1 {
+        if !self.model.waiters.is_empty() {
             self.model.choices = self.way(step);
         }
         self.play(step);
@@ -204,7 +203,7 @@ impl World {
             // Nothing is left to the connection that came in its place.
             self.tell(Event::Disconnected { conn: ConnId::new(self.conns[&client]) });
         }
-        self.pass(self.model.now + Duration::from_secs(1_000).as_millis() as u64);
+        self.step(Step::Time { due: false, millis: 1_000_000 });
         let abandoned: Vec<RequestId> = self.model.opens.iter().map(|open| open.name).collect();
         abandoned.into_iter().for_each(|name| self.opened(name, true));
         for running in self.model.running.clone() {
