@@ -1,6 +1,12 @@
 //! Who waits for whom: stories of locks, lines and circles that once went wrong, each as small as it can be.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that goes wrong should stop")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that goes wrong should stop"
+)]
 
 use std::time::Duration;
 

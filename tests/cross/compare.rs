@@ -349,7 +349,8 @@ impl World {
 /// Names in the order of `like`, if they are the same.
 fn sorted(names: &[RequestId], like: &[RequestId]) -> Vec<RequestId> {
     let (mut one, mut other) = (names.to_vec(), like.to_vec());
-    (one.sort(), other.sort());
+    one.sort();
+    other.sort();
     if one == other { like.to_vec() } else { names.to_vec() }
 }
 

@@ -109,10 +109,13 @@ impl Model {
             };
             let leases = self.leases.iter().filter_map(lease);
             let all = leases.chain(self.delegations.iter().filter_map(recall));
-            let Some((due, serial, file)) = all.min() else { return };
-            if due > now {
+            // Of what is due at one time, nobody says which is first.
+            let mut due: Vec<_> = all.filter(|(at, ..)| *at <= now && Some(*at) == self.due()).collect();
+            if due.is_empty() {
                 return;
             }
+            due.sort_unstable();
+            let (_, serial, file) = due[self.choices.next(due.len())];
             for lease in &mut self.leases {
                 if lease.breaking.as_ref().is_some_and(|breaking| breaking.serial == serial) {
                     (lease.state, lease.breaking) = (0, None);
@@ -134,6 +137,6 @@ impl Model {
 
     /// When owners get nothing back any more.
     pub fn grace_ends(&self) -> Option<u64> {
-        self.reclaiming.then(|| self.rules.grace.as_millis() as u64)
+        self.reclaiming.then_some(self.rules.grace.as_millis() as u64)
     }
 }

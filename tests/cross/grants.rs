@@ -120,15 +120,17 @@ impl Model {
         self.judge_those(file, Again::Line);
     }
 
-    fn judge_those(&mut self, file: u8, mut who: Again) {
+    fn judge_those(&mut self, mut file: u8, mut who: Again) {
         while who != Again::Nobody {
             for (request, on) in self.judge_line(file, who) {
                 let waiter = self.waiters.iter_mut().find(|waiter| waiter.request == request);
                 waiter.unwrap().on = on;
             }
             who = Again::Line;
-            let Some(request) = self.chosen_in_a_circle(file) else { return };
+            let Some(request) = self.chosen_in_a_circle() else { return };
             let at = self.waiters.iter().position(|waiter| waiter.request == request).unwrap();
+            // Another file may be part of it.
+            file = self.waiters[at].file;
             if self.may_pass(&self.waiters[at], &self.waiters[at].on) {
                 self.waiters[at].passes = true;
             } else {
@@ -140,10 +142,9 @@ impl Model {
 
     /// Of those in a circle it does not matter who gives way, in which order: any choice will do. Who can go past the line does, and
     /// is not refused.
-    fn chosen_in_a_circle(&mut self, file: u8) -> Option<RequestId> {
-        let here = self.waiters.iter().filter(|waiter| waiter.file == file);
-        let mut circled: Vec<&Waiter> =
-            here.filter(|waiter| self.closes_a_circle(waiter, &waiter.on)).collect();
+    fn chosen_in_a_circle(&mut self) -> Option<RequestId> {
+        let circles = |waiter: &&Waiter| self.closes_a_circle(waiter, &waiter.on);
+        let mut circled: Vec<&Waiter> = self.waiters.iter().filter(circles).collect();
         // What the machine seems to do is tried first.
         circled.sort_by_key(|waiter| {
             let passes = self.may_pass(waiter, &waiter.on);

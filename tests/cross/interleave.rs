@@ -1,7 +1,7 @@
 //! Three owners, three ranges: every state that they can come into by locks that wait, locks that fail, unlocks, cancels and their own
 //! end, in whatever order and however often, beside the model and the laws.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use leasehold::{OwnerId, Protocol};
 
@@ -86,7 +86,7 @@ type Key = (Vec<Option<bool>>, Vec<(usize, usize, bool, bool, u8)>);
 /// Every state that can be reached. `tries`: also by locks that fail. `likenesses`: states that differ by the names of owners and ranges
 /// alone are one.
 pub fn all(layout: Layout, tries: bool, likenesses: bool) -> Count {
-    let (mut count, mut seen) = (Count::default(), HashSet::new());
+    let (mut count, mut seen) = (Count::default(), BTreeSet::new());
     let world = World::new(rules([0; LONG]));
     seen.insert(key(&world, layout, likenesses));
     let mut level = vec![world];

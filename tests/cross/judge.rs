@@ -209,7 +209,12 @@ impl Model {
             };
             let asks = matches!(deed, Deed::Read(_) | Deed::Write(_) | Deed::SetSize);
             let ignored = self.rules.denies() == DenyModes::Nothing;
-            if asks && !ignored && !open.is_some_and(allowed) {
+            // Nor was its client denied what it has delegated (RFC 8881 10.4).
+            let delegated = self.delegations.iter().any(|other| {
+                let may = other.kind == DelegationKind::Write || matches!(deed, Deed::Read(_));
+                other.file == file && same_host(other.owner, owner) && may
+            });
+            if asks && !ignored && !delegated && !open.is_some_and(allowed) {
                 return Judgment::refuse(Status::FILE_NOT_AVAILABLE);
             }
         }

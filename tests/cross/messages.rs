@@ -2,7 +2,7 @@
 //! contract of `server::scale` allows. What one machine says is passed on in its order; the registry has one inbox.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::num::NonZeroU16;
 
@@ -133,7 +133,7 @@ pub fn search(shards: usize, before: &[Vec<Do>], programs: &[Vec<Do>], count: &m
     for (client, program) in first.clients.iter_mut().zip(programs) {
         (client.program, client.at) = (program.clone(), 0);
     }
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let mut open = vec![first];
     while let Some(state) = open.pop() {
         let moves = state.moves();

@@ -15,6 +15,7 @@
     reason = "shared by several crates that each use a part; a law that is broken should stop"
 )]
 
+mod choices;
 mod compare;
 mod ends;
 mod grants;
@@ -23,6 +24,7 @@ mod judge;
 mod laws;
 pub mod messages;
 mod model;
+mod play;
 mod requests;
 pub mod steps;
 pub mod world;

@@ -1,24 +1,18 @@
 //! The machine beside the model: each step is told to both, and what they say and hold is compared.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use leasehold::server::{
-    Action, Capabilities, Config, Create, DelegationKind, Event, Lock, LockElement, LockFlags, ObjectKind,
-    Opened, Origin, OwnerLock, Reservation, RouteSeed, Server, SessionEnd, Terms, Ticket,
+    Action, Capabilities, Config, DelegationKind, Event, Origin, RouteSeed, Server, Terms, Ticket,
 };
-use leasehold::wire::{Lease, LeaseAck, LeaseFlags, LeaseV1};
 use leasehold::{
-    Access, Actor, ClientGuid, ConnId, CreateAction, CreateOptions, Dialect, Disposition, FileId, FileKey,
-    HashKey, Instant, Intent, LeaseKey, LeaseState, Machine, OplockLevel, RequestId, SessionId, ShareMode,
-    Status, TreeId,
+    Access, ClientGuid, ConnId, Dialect, FileId, FileKey, HashKey, Instant, LeaseKey, Machine, RequestId,
+    SessionId, ShareMode, Status, TreeId,
 };
 
+use super::choices::Choices;
 use super::model::*;
 use super::steps::{CLIENTS, FILES, LONG, Step};
-
-/// Allocation size of every file: all locks begin below it.
-const ALLOCATION: u64 = 64;
 
 /// How many ways through a step are looked at.
 const WAYS: usize = 200;
@@ -41,12 +35,12 @@ pub struct World {
     pub model: Model,
     requests: u64,
     /// The connection of each client, of as many as there were.
-    conns: BTreeMap<u8, u64>,
+    pub(super) conns: BTreeMap<u8, u64>,
     arrived: u64,
     pub ids: BTreeMap<RequestId, FileId>,
-    tickets: BTreeMap<RequestId, Ticket>,
+    pub(super) tickets: BTreeMap<RequestId, Ticket>,
     /// If it is only a look at what the machine will do: whether the model does so too, as far as it has a choice.
-    fits: Option<bool>,
+    pub(super) fits: Option<bool>,
     /// Requests that were refused because of circles.
     pub deadlocks: Vec<RequestId>,
 }
@@ -63,7 +57,7 @@ fn guid(client: u8) -> ClientGuid {
     ClientGuid::from_wire([client + 1; 16])
 }
 
-fn origin(conn: u64) -> Origin {
+pub(super) fn origin(conn: u64) -> Origin {
     Origin::new(ConnId::new(conn), SessionId::new(conn), TreeId::new(1))
 }
 
@@ -83,10 +77,6 @@ pub fn sharing(claim: &Claim) -> ShareMode {
     sharing.set(ShareMode::READ, claim.share_read);
     sharing.set(ShareMode::WRITE, claim.share_write);
     sharing
-}
-
-fn pick<T: Clone>(all: &[T], nth: u8) -> Option<T> {
-    if all.is_empty() { None } else { Some(all[usize::from(nth) % all.len()].clone()) }
 }
 
 impl World {
@@ -111,7 +101,7 @@ impl World {
         world
     }
 
-    fn connect(&mut self, client: u8) {
+    pub(super) fn connect(&mut self, client: u8) {
         self.arrived += 1;
         let conn = ConnId::new(self.arrived);
         let terms = Terms::new(Dialect::Smb311, Capabilities::LEASING);
@@ -120,23 +110,23 @@ impl World {
         self.conns.insert(client, self.arrived);
     }
 
-    fn request(&mut self) -> RequestId {
+    pub(super) fn request(&mut self) -> RequestId {
         self.requests += 1;
         RequestId::new(self.requests)
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         Instant::from_millis(self.model.now)
     }
 
     /// Tells the machine, after the model, and compares.
-    fn tell(&mut self, event: Event) {
+    pub(super) fn tell(&mut self, event: Event) {
         let mut actions = Vec::new();
         self.server.handle(self.now(), event, &mut actions).unwrap();
         self.compare(&actions);
     }
 
-    fn compare(&mut self, actions: &[Action]) {
+    pub(super) fn compare(&mut self, actions: &[Action]) {
         for action in actions {
             match action {
                 Action::OpenFile { request, file_id } => drop(self.ids.insert(*request, *file_id)),
@@ -163,12 +153,12 @@ impl World {
         *self.conns.iter().find(|(_, other)| **other == conn).unwrap().0
     }
 
-    fn live(&self) -> Vec<Open> {
+    pub(super) fn live(&self) -> Vec<Open> {
         self.model.opens.iter().filter(|open| open.phase == Phase::Live).cloned().collect()
     }
 
     pub fn step(&mut self, step: Step) {
-        if self.model.waiters.len() > 1 {
+        if !self.model.waiters.is_empty() {
             self.model.choices = self.way(step);
         }
         self.play(step);
@@ -198,248 +188,6 @@ impl World {
         Choices::default()
     }
 
-    fn play(&mut self, step: Step) {
-        match step {
-            Step::Create { client, file, claim, lease } => self.create(client, file, claim, lease),
-            Step::Opened { nth, opens } => {
-                let opening: Vec<RequestId> = self
-                    .model
-                    .opens
-                    .iter()
-                    .filter(|open| open.phase != Phase::Live)
-                    .map(|open| open.name)
-                    .collect();
-                if let Some(name) = pick(&opening, nth) {
-                    self.opened(name, opens);
-                }
-            }
-            Step::Close { nth } => {
-                let Some(open) = pick(&self.live(), nth) else { return };
-                let request = self.request();
-                self.model.close_by_client(request, open.name);
-                let (session, file_id) = (SessionId::new(open.conn), self.ids[&open.name]);
-                self.tell(Event::Close { request, session, file_id });
-            }
-            Step::Lock { nth, offset, len, exclusive, waits } => {
-                let Some(open) = pick(&self.live(), nth) else { return };
-                let request = self.request();
-                self.model.lock(request, open.name, Span::new(offset, len), exclusive, waits);
-                let mut flags = if exclusive { LockFlags::EXCLUSIVE } else { LockFlags::SHARED };
-                flags.set(LockFlags::FAIL_IMMEDIATELY, !waits);
-                self.smb_lock(request, &open, LockElement { offset, len, flags });
-            }
-            Step::Unlock { nth, lock, any } => {
-                let locked: Vec<Open> =
-                    self.live().into_iter().filter(|open| any.is_some() || !open.locks.is_empty()).collect();
-                let Some(open) = pick(&locked, nth) else { return };
-                let (offset, len) = match any {
-                    Some(any) => any,
-                    None => {
-                        let (span, _) = pick(&open.locks, lock).unwrap();
-                        (span.from as u64, (span.to - span.from) as u64)
-                    }
-                };
-                let request = self.request();
-                self.model.unlock(request, open.name, Span::new(offset, len));
-                self.smb_lock(request, &open, LockElement { offset, len, flags: LockFlags::UNLOCK });
-            }
-            Step::OwnerLock { owner, file, offset, len, exclusive, waits, reclaims } => {
-                let request = self.request();
-                let span = Span::new(offset, len);
-                self.model.owner_lock(request, owner, file, (span, exclusive), waits, reclaims);
-                let mut lock = OwnerLock::new(request, owner, key(file), exclusive).range(offset, len);
-                (lock.waits, lock.reclaims) = (waits, reclaims);
-                self.tell(Event::OwnerLock(lock));
-            }
-            Step::OwnerUnlock { owner, file, offset, len } => {
-                let request = self.request();
-                self.model.owner_unlock(request, owner, file, Span::new(offset, len));
-                self.tell(Event::OwnerUnlock { request, owner, file: key(file), offset, len });
-            }
-            Step::Test { owner, file, offset, len, exclusive } => {
-                let request = self.request();
-                self.model.test(request, owner, file, Span::new(offset, len), exclusive);
-                let lock = OwnerLock::new(request, owner, key(file), exclusive).range(offset, len);
-                self.tell(Event::TestLock(lock));
-            }
-            Step::Reserve { owner, file, claim, reclaims } => {
-                let request = self.request();
-                self.model.reserve(request, owner, file, claim, reclaims);
-                let mut reserved =
-                    Reservation::new(request, owner, key(file), access(&claim)).sharing(sharing(&claim));
-                (reserved.overwrites, reserved.reclaims) = (claim.overwrites, reclaims);
-                self.tell(Event::Reserve(reserved));
-            }
-            Step::Unreserve { owner, file } => {
-                self.model.unreserve(owner, file);
-                self.tell(Event::Unreserve { owner, file: key(file) });
-            }
-            Step::Delegate { owner, nth, write, reclaims } => {
-                let open: Vec<_> =
-                    self.model.reserved.iter().map(|(owner, file, _)| (*owner, *file)).collect();
-                let (owner, file) = pick(&open, nth).unwrap_or((owner, 0));
-                let request = self.request();
-                self.model.delegate(request, owner, file, kind(write), reclaims);
-                let (file, kind) = (key(file), kind(write));
-                self.tell(Event::Delegate { request, owner, file, kind, reclaims });
-            }
-            Step::Returned { nth, any } => {
-                let all: Vec<_> =
-                    self.model.delegations.iter().map(|other| (other.owner, other.file)).collect();
-                let Some((owner, file)) = any.or(pick(&all, nth)) else { return };
-                self.model.returned(owner, file);
-                self.tell(Event::Returned { owner, file: key(file) });
-            }
-            Step::OwnerOperates { owner, file, what, offset, len } => {
-                let by = By { owner: Some(owner), ..By::default() };
-                self.operate(None, file, by, Actor::Owner(owner), (what, offset, len));
-            }
-            Step::OpenOperates { nth, what, offset, len } => {
-                let Some(open) = pick(&self.live(), nth) else { return };
-                let by = By { open: Some(open.name), key: open.key, owner: None };
-                let actor = Actor::Open(self.ids[&open.name]);
-                self.operate(Some(open.conn), open.file, by, actor, (what, offset, len));
-            }
-            Step::Done { nth, fails } => {
-                let running: Vec<RequestId> = self.model.running.iter().map(|run| run.request).collect();
-                let Some(request) = pick(&running, nth) else { return };
-                self.model.done(request, fails);
-                let (ticket, failed) = (self.tickets[&request], Err(Status::ACCESS_DENIED));
-                self.tell(Event::Done { ticket, result: if fails { failed } else { Ok(()) } });
-            }
-            Step::Acknowledge { nth, state } => {
-                let told = |lease: &Lease_| lease.breaking.as_ref().map_or(0, |breaking| breaking.told);
-                let mut leases = self.model.leases.clone();
-                leases.sort_by_key(|lease| lease.breaking.is_none());
-                let breaking = leases.iter().filter(|lease| lease.breaking.is_some()).count();
-                leases.truncate(if breaking == 0 { 1 } else { breaking });
-                let Some(lease) = pick(&leases, nth) else { return };
-                let Some(conn) = self.conns.get(&lease.key.0).copied() else { return };
-                let (request, state) = (self.request(), state.unwrap_or(told(&lease)));
-                self.model.acknowledge(request, lease.file, lease.key, state);
-                let ack = LeaseAck { key: lease_key(lease.key), state: LeaseState::from_bits_retain(state) };
-                self.tell(Event::LeaseAck { request, conn: ConnId::new(conn), ack });
-            }
-            Step::Cancel { nth } => {
-                let waiting: Vec<_> = self.model.waiters.iter().map(|waiter| waiter.request).collect();
-                let Some(request) = pick(&waiting, nth) else { return };
-                self.model.cancel(request);
-                self.tell(Event::Cancel { request });
-            }
-            Step::OwnerGone { owner } => {
-                self.model.owners_gone(|other| other == owner);
-                self.tell(Event::OwnerGone { owner });
-            }
-            Step::HostGone { owner } => {
-                self.model.owners_gone(|other| same_host(other, owner));
-                self.tell(Event::HostGone { protocol: owner.protocol, host: owner.host });
-            }
-            Step::Leave { client, answered } => {
-                let conn = self.conns[&client];
-                self.model.leave(conn, answered);
-                if answered {
-                    let (session, end) = (SessionId::new(conn), SessionEnd::LoggedOff);
-                    self.tell(Event::SessionEnded { session, end });
-                }
-                self.tell(Event::Disconnected { conn: ConnId::new(conn) });
-                self.connect(client);
-            }
-            Step::Time { due, millis } => {
-                let until = match self.model.due() {
-                    // At most half a second on either side.
-                    Some(next) if due => (next + millis % 1000).saturating_sub(500).max(self.model.now),
-                    _ => self.model.now + millis,
-                };
-                self.pass(until);
-            }
-            Step::GraceOver => {
-                self.model.reclaiming = false;
-                self.tell(Event::GraceOver);
-            }
-        }
-    }
-
-    fn create(&mut self, client: u8, file: u8, claim: Claim, lease: Option<(u8, State)>) {
-        if self.live().len() >= 8 {
-            return;
-        }
-        let (request, conn) = (self.request(), self.conns[&client]);
-        // A key names one file.
-        let named = lease.map(|(number, asked)| ((client, file * 2 + number), asked));
-        self.model.create(Open {
-            name: request,
-            conn,
-            file,
-            claim,
-            key: named.map(|(key, _)| key),
-            asked: named.map_or(0, |(_, asked)| asked),
-            phase: Phase::Opening,
-            locks: Vec::new(),
-        });
-        let disposition = if claim.overwrites { Disposition::Overwrite } else { Disposition::Open };
-        let mut create = Create::new(request, origin(conn), key(file))
-            .access(access(&claim), sharing(&claim))
-            .disposition(disposition, CreateOptions::empty());
-        if let Some((key, asked)) = named {
-            let (state, flags) = (LeaseState::from_bits_retain(asked), LeaseFlags::empty());
-            let lease = Lease::V1(LeaseV1 { key: lease_key(key), state, flags });
-            create = create.caching(OplockLevel::Lease, Some(lease));
-        }
-        self.tell(Event::Create(create));
-    }
-
-    fn opened(&mut self, name: RequestId, opens: bool) {
-        let overwrites = self.model.open(name).unwrap().claim.overwrites;
-        self.model.opened(name, opens);
-        let action = if overwrites { CreateAction::Overwritten } else { CreateAction::Opened };
-        let opened = Opened::new(action, ObjectKind::File, ALLOCATION);
-        let result = if opens { Ok(opened) } else { Err(Status::ACCESS_DENIED) };
-        self.tell(Event::Opened { file_id: self.ids[&name], result });
-    }
-
-    fn smb_lock(&mut self, request: RequestId, open: &Open, element: LockElement) {
-        let file_id = self.ids[&open.name];
-        self.tell(Event::Lock(Lock::new(request, origin(open.conn), file_id, ALLOCATION, vec![element])));
-    }
-
-    fn operate(
-        &mut self,
-        conn: Option<u64>,
-        file: u8,
-        by: By,
-        actor: Actor,
-        (what, offset, len): (u8, u64, u64),
-    ) {
-        let span = Span::new(offset, len);
-        let (deed, intent) = match what % 12 {
-            0..3 => (Deed::Read(span), Intent::Read { offset, len }),
-            3..6 => (Deed::Write(span), Intent::Write { offset, len }),
-            6 => (Deed::Flush, Intent::Flush),
-            7 => (Deed::SetSize, Intent::SetSize),
-            8 => (Deed::SetAttributes, Intent::SetAttributes),
-            // That of an open sends others to look where their names lead now, which is another story.
-            9 if conn.is_none() => (Deed::Rename, Intent::Rename { to: None }),
-            9 => (Deed::Flush, Intent::Flush),
-            10 => (Deed::Link, Intent::Link { to: None }),
-            _ if conn.is_none() => (Deed::Unlink, Intent::Unlink),
-            _ => (Deed::SetSecurity, Intent::SetSecurity),
-        };
-        let request = self.request();
-        self.model.operate(request, conn, file, by, deed);
-        self.tell(Event::Operate { request, origin: conn.map(origin), file: key(file), actor, intent });
-    }
-
-    fn pass(&mut self, until: u64) {
-        self.model.expire(until);
-        let (now, mut actions) = (self.now(), Vec::new());
-        // Once at least: it may be early.
-        self.server.handle_timeout(now, &mut actions);
-        while self.server.poll_timeout().is_some_and(|due| due <= now) {
-            self.server.handle_timeout(now, &mut actions);
-        }
-        self.compare(&actions);
-    }
-
     /// Everything is let go: then nothing is left, and nobody has waited for ever.
     pub fn end(&mut self) {
         for running in self.model.running.clone() {
@@ -455,7 +203,7 @@ impl World {
             // Nothing is left to the connection that came in its place.
             self.tell(Event::Disconnected { conn: ConnId::new(self.conns[&client]) });
         }
-        self.pass(self.model.now + Duration::from_secs(1_000).as_millis() as u64);
+        self.step(Step::Time { due: false, millis: 1_000_000 });
         let abandoned: Vec<RequestId> = self.model.opens.iter().map(|open| open.name).collect();
         abandoned.into_iter().for_each(|name| self.opened(name, true));
         for running in self.model.running.clone() {
@@ -467,5 +215,3 @@ impl World {
         assert_eq!(self.server.stats().anomalies, 0);
     }
 }
-
-type Lease_ = super::model::Lease;
