@@ -225,7 +225,7 @@ impl Shard {
             match oplock.map_or(Level::None, Oplock::level) {
                 Level::None => {}
                 // MS-FSA 2.1.5.18: H and an oplock exclude each other.
-                Level::II => state = state.without(LeaseState::HANDLE),
+                Level::II => state = state.without(LeaseState::HANDLE.union(LeaseState::WRITE)),
                 Level::Exclusive | Level::Batch => state = LeaseState::NONE,
             }
         }
@@ -242,6 +242,10 @@ impl Shard {
                 if own.is_none() { LeaseState::RWH.difference(LeaseState::R) } else { LeaseState::WRITE };
             if foreign(Some(lease.name)) && lease.hold.state().intersects(refuses) {
                 return LeaseState::NONE;
+            }
+            // Nor is there W beside whatever another reads from.
+            if foreign(Some(lease.name)) && lease.hold.state().contains(LeaseState::READ) {
+                state = state.without(LeaseState::WRITE);
             }
         }
         for (_, presence) in file.presences.iter(&self.presences, |presence| &presence.in_file) {

@@ -85,9 +85,8 @@ impl Lease {
         Self { epoch: context.epoch().unwrap_or_default(), restored: true, ..lease }
     }
 
-    /// Another record of it says this much.
-    pub(super) fn restore(&mut self, context: &wire::Lease, state: LeaseState) {
-        self.hold.cut(state);
+    /// An earlier record of it: what it says of the state was over by then.
+    pub(super) fn restore(&mut self, context: &wire::Lease) {
         self.catch_up(context.epoch().unwrap_or_default());
     }
 

@@ -202,13 +202,13 @@ impl Shard {
             ObjectKind::File => context.state().normalized(),
             ObjectKind::Directory => context.state().without(LeaseState::WRITE),
         };
-        let may_have = self.grantable(slot, Some(name), asked, opened, Since::Before);
         let lease = match self.leases.find(name) {
             Some(lease) => {
-                self.leases.get_mut(lease)?.restore(context, may_have);
+                self.leases.get_mut(lease)?.restore(context);
                 lease
             }
             None => {
+                let may_have = self.grantable(slot, Some(name), asked, opened, Since::Before);
                 let lease = self.leases.insert(Lease::restored(name, file, context, may_have)).ok()?;
                 let record = self.files.get_mut(file)?;
                 record.leases.push_back(&mut self.leases.records, lease, |lease| &mut lease.in_file);
@@ -218,7 +218,9 @@ impl Shard {
         let now = self.now;
         let record = self.leases.get_mut(lease)?;
         record.since = now;
-        keep(&mut record.hold, told);
+        if record.opens == 0 {
+            keep(&mut record.hold, told);
+        }
         record.opens = record.opens.saturating_add(1);
         record.orphans = record.orphans.saturating_add(1);
         Some(lease)

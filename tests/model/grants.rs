@@ -205,6 +205,15 @@ impl Model {
         if self.leases_on(file).any(foreign_write) {
             state = LeaseState::NONE;
         }
+        // Nobody writes behind what another reads from, after a restart either.
+        let reads = |lease: &Lease| {
+            lease.state.contains(LeaseState::READ) && !self.same(Some(lease.key), open.ask.key)
+        };
+        let reads_two =
+            self.on(file).any(|other| other.request() != open.request() && other.oplock == OplockLevel::II);
+        if reads_two || self.leases_on(file).any(reads) {
+            state = state.without(LeaseState::WRITE);
+        }
         for running in self.running.iter().filter(|running| running.file == file) {
             let spared = match running.intent {
                 Intent::EntryChanged { parent } => {

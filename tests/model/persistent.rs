@@ -406,11 +406,11 @@ impl Model {
                 self.deleting.insert(key);
             }
             let state = self.fits(request, context.state());
+            let first = self.lease(key).is_none();
             match self.lease_mut(key) {
-                // Two opens of one lease, recorded at different times.
+                // Two opens of one lease, recorded at different times: the later one knows.
                 Some(lease) => {
                     let epoch = context.epoch().unwrap_or_default();
-                    Self::cut(lease, state);
                     if newer(epoch, lease.epoch) {
                         lease.epoch = epoch;
                     }
@@ -429,7 +429,7 @@ impl Model {
                 }),
             }
             let state = self.lease(key).unwrap().state;
-            if let Some(told) = record.told.filter(|told| !told.contains(state)) {
+            if let Some(told) = record.told.filter(|told| first && !told.contains(state)) {
                 self.keep_lease(key, (told & state).normalized());
             }
         }

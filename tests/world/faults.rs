@@ -32,7 +32,7 @@ impl World {
 
     /// What is to be stored now and then meets the end of the server.
     pub(super) fn plan_power_cut(&mut self) {
-        if self.plan.faults.contains(&Fault::ServerCrash) && self.random.once_in(200) {
+        if self.plan.faults.contains(&Fault::ServerCrash) && self.random.once_in(60) {
             let (life, at) = (self.server.life, self.now + self.random.below(self.plan.storing));
             self.queue.push(at, What::PowerCut { life });
         }
