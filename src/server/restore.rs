@@ -168,7 +168,12 @@ impl Shard {
         let opened = Opened::new(CreateAction::Opened, record.kind, u64::MAX);
         match (record.lease, name) {
             (Some(context), Some(name)) => {
-                let lease = self.restored_lease(slot, &context, record.told, name, opened);
+                // Entries may have changed, of which the break that nobody waits for was not stored yet (MS-SMB2 3.3.4.7).
+                let told = match record.kind {
+                    ObjectKind::Directory => Some(LeaseState::NONE),
+                    ObjectKind::File => record.told,
+                };
+                let lease = self.restored_lease(slot, &context, told, name, opened);
                 lease.map_or(Caching::Nothing, Caching::Lease)
             }
             (Some(context), None) => Caching::Guest(Box::new(Lease::nothing(&context))),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use leasehold::persist::{Change, Record};
 use leasehold::server::{
-    AbsentHolder, Capabilities, Create, Durability, LockElement, Opened, Origin, Share, ShareFlags,
-    ShareKind, Terms, UnknownReplay,
+    AbsentHolder, Capabilities, Create, Durability, LockElement, ObjectKind, Opened, Origin, Share,
+    ShareFlags, ShareKind, Terms, UnknownReplay,
 };
 use leasehold::wire::{DurableFlags, Lease as Context};
 use leasehold::{
@@ -429,7 +429,10 @@ impl Model {
                 }),
             }
             let state = self.lease(key).unwrap().state;
-            if let Some(told) = record.told.filter(|told| first && !told.contains(state)) {
+            // A listing may be another by now, and the break that nobody waits for not in the store.
+            let directory = record.kind == ObjectKind::Directory;
+            let told = if directory { Some(LeaseState::NONE) } else { record.told };
+            if let Some(told) = told.filter(|told| first && !told.contains(state)) {
                 self.keep_lease(key, (told & state).normalized());
             }
         }
