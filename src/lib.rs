@@ -75,7 +75,7 @@
 //! | `server/operations.rs` | what runs between `Proceed` and `Done`, and what follows from it | MS-FSA 2.1.5.3 to 2.1.5.15 |
 //! | `server/ranges.rs` | LOCK | 3.3.5.14 |
 //! | `server/waiting.rs` | locks that wait, of all protocols; those of owners | 3.3.5.14.2, RFC 8881 18.10 |
-//! | `server/line.rs` | behind whom a lock stands | RFC 8881 18.10.4 |
+//! | `server/line.rs` | who is in the way of a lock, behind whom it stands | RFC 8881 18.10.4 |
 //! | `server/owners.rs`, `server/delegations.rs` | what others than SMB hold: reservations, delegations | RFC 8881 9.7, 10.4 |
 //! | `server/holders.rs`, `server/conflicts.rs` | who holds what, who met what | |
 //! | `server/opens.rs` | opens: reserved, closed, swept away | 3.3.1.10, 3.3.5.10, 3.3.4.17 |

@@ -1,30 +1,20 @@
 //! Locks that wait: in the order of their requests, and only for who does not wait for them (MS-SMB2 3.3.5.14, XNFS NLM_LOCK).
 
-use alloc::vec::Vec;
-
 use super::action::{Action, LockHolder};
 use super::journal::Had;
 use super::judging::Own;
-use super::line::exclude;
+use super::line::in_the_way;
 use super::owners::OwnerLock;
 use super::ranges;
 use super::records::{FileSlot, Job, WaiterSlot};
 use super::scale::{RegistryInput, Route};
 use super::shard::{Out, Shard, perform, tell};
-use crate::locks::posix::{self, Full};
-use crate::locks::range::{InTheWay, Lock, LockKind, Range, in_the_way_of};
+use crate::locks::posix::Full;
+use crate::locks::range::{Lock, LockKind, Range};
 use crate::locks::waits::{Deadlock, Locker};
 use crate::stats::count;
 use crate::status::Status;
 use crate::types::{FileKey, OwnerId, RequestId};
-
-/// What forbids a lock to somebody who has none of that kind of his own.
-fn of_strangers<O>(kind: LockKind) -> InTheWay<O> {
-    match kind {
-        LockKind::Shared => InTheWay::ExclusiveOfOthers(None),
-        LockKind::Exclusive => InTheWay::All,
-    }
-}
 
 /// The octets of an owner's lock; `u64::MAX` is up to the end of the file. That is before the octet at 2^64 - 1, which no file has and
 /// nobody locks by itself (RFC 8881 18.10.3): else all of a file would be one octet more than a range can have.
@@ -178,14 +168,13 @@ impl Shard {
         }
         let conflict = self.files.find(lock.file).and_then(|slot| {
             let file = self.files.get(slot)?;
-            let of_opens = file.locks.first_in_the_way(&self.ranges, range, &of_strangers(kind));
+            let (of_opens, of_owners) = in_the_way(Locker::Owner(lock.owner), kind);
+            let of_opens = file.locks.first_in_the_way(&self.ranges, range, &of_opens);
             let of_opens = of_opens.map(|lock| (Locker::Open(lock.owner), lock.range, lock.kind));
-            let of_owners = || {
-                let lock =
-                    file.posix.first_in_the_way(&self.posix, range, &posix::in_the_way(kind, lock.owner))?;
+            of_opens.or_else(|| {
+                let lock = file.posix.first_in_the_way(&self.posix, range, &of_owners)?;
                 Some((Locker::Owner(lock.owner), lock.range, lock.kind))
-            };
-            of_opens.or_else(of_owners)
+            })
         });
         let conflict = conflict.map(|(locker, range, kind)| LockHolder {
             locker,
@@ -210,83 +199,6 @@ impl Shard {
         let done = presence.held.set(&mut file.posix, &mut self.posix, range, kind);
         self.reap_presence(slot);
         done.map_err(|Full| Status::INSUFFICIENT_RESOURCES)
-    }
-
-    /// Whether a lock cannot be had as yet: for locks of others, of whatever protocol.
-    pub(super) fn is_locked_out(&self, file: FileSlot, who: Locker, range: Range, kind: LockKind) -> bool {
-        let Some(file) = self.files.get(file) else { return false };
-        let (of_opens, of_owners) = in_the_way(who, kind);
-        file.locks.first_in_the_way(&self.ranges, range, &of_opens).is_some()
-            || file.posix.first_in_the_way(&self.posix, range, &of_owners).is_some()
-    }
-
-    /// Whether an owner of another protocol has locked what an open wants to lock.
-    pub(super) fn is_owned_by_others(
-        &self,
-        file: FileSlot,
-        who: Locker,
-        range: Range,
-        kind: LockKind,
-    ) -> bool {
-        let of_owners = in_the_way(who, kind).1;
-        let file = self.files.get(file).filter(|file| !file.posix.vacant());
-        file.is_some_and(|file| file.posix.first_in_the_way(&self.posix, range, &of_owners).is_some())
-    }
-
-    /// Whether a lock that would rather wait has to: for locks of others, or for requests that came before it. First come, first served:
-    /// else one shared lock after the other would keep an exclusive one waiting for ever.
-    pub(super) fn has_to_wait(&self, file: FileSlot, who: Locker, range: Range, kind: LockKind) -> bool {
-        let ahead = self
-            .files
-            .get(file)
-            .and_then(|file| file.queue.first_in_the_way(&self.queued, range, &ahead_of(who, kind)));
-        ahead.is_some() || self.is_locked_out(file, who, range, kind)
-    }
-
-    /// All locks that are held and in the way of one.
-    pub(super) fn each_in_the_way(
-        &self,
-        file: FileSlot,
-        wanted: Lock<Locker>,
-        visit: &mut dyn FnMut(Lock<Locker>),
-    ) {
-        let Some(file) = self.files.get(file) else { return };
-        let (of_opens, of_owners) = in_the_way(wanted.owner, wanted.kind);
-        let mut open = |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Open(owner), kind });
-        file.locks.each_in_the_way(&self.ranges, wanted.range, &of_opens, &mut open);
-        let mut owner =
-            |Lock { range, owner, kind }| visit(Lock { range, owner: Locker::Owner(owner), kind });
-        file.posix.each_in_the_way(&self.posix, wanted.range, &of_owners, &mut owner);
-    }
-
-    /// Whose locks refuse a lock that would rather fail than wait.
-    pub(super) fn refused_by(&self, file: FileSlot, job: &Job) -> Vec<Locker> {
-        let mut by = Vec::new();
-        let wanted = match job {
-            Job::Lock(lock) => ranges::demanded(&lock.elements).collect(),
-            Job::OwnerLock(lock) => Vec::from_iter(lock.wanted()),
-            Job::Create(_) | Job::Operate { .. } | Job::Reserve(_) => Vec::new(),
-        };
-        let Some(owner) = job.locker() else { return by };
-        for (range, kind) in wanted {
-            self.each_in_the_way(file, Lock { range, owner, kind }, &mut |lock| by.push(lock.owner));
-        }
-        by
-    }
-
-    /// Whom a request waits for, if it waits for locks: those who hold them, and, unless it passes them, those who came before it.
-    pub(super) fn waits_on(&self, file: FileSlot, job: &Job, passes: bool) -> Vec<Locker> {
-        let Some(wanted) = job.wish() else { return Vec::new() };
-        let mut on = Vec::new();
-        self.each_in_the_way(file, wanted, &mut |lock| on.push(lock.owner));
-        if let Some(file) = self.files.get(file).filter(|_| !passes) {
-            let ahead = ahead_of(wanted.owner, wanted.kind);
-            file.queue.each_in_the_way(&self.queued, wanted.range, &ahead, &mut |lock| on.push(lock.owner));
-        }
-        on.retain(|other| *other != wanted.owner);
-        on.sort_unstable();
-        on.dedup();
-        on
     }
 
     /// Puts a lock that waits behind all others in line, and says whom it waits for now. Not if these have become too many.
@@ -381,23 +293,6 @@ impl Shard {
         }
     }
 
-    /// Whether a request would wait for less without those ahead in line, who wait for it: a lock that its owner has already, and is
-    /// asked for again, or raised.
-    fn may_pass(&self, slot: WaiterSlot) -> bool {
-        let Some(waiter) = self.waiters.get(slot).filter(|waiter| !waiter.passes) else { return false };
-        let Some(wish) = waiter.job.wish() else { return false };
-        let held = self.waits_on(waiter.file, &waiter.job, true);
-        let mut next = waiter.in_file.prev();
-        while let Some(ahead) = next.and_then(|slot| self.waiters.get(slot)) {
-            next = ahead.in_file.prev();
-            let in_the_way = ahead.job.wish().filter(|ahead| exclude(*ahead, wish));
-            if in_the_way.is_some_and(|ahead| held.binary_search(&ahead.owner).is_err()) {
-                return true;
-            }
-        }
-        false
-    }
-
     fn resume_passing(&mut self, slot: WaiterSlot, out: Out<'_>) {
         let Some(waiter) = self.waiters.get_mut(slot) else { return };
         waiter.passes = true;
@@ -428,21 +323,5 @@ impl Shard {
     pub(super) fn locker_of(&self, own: Own) -> Option<Locker> {
         let open = own.open.and_then(|open| self.opens.get(open));
         open.map(|open| Locker::Open(open.file_id.persistent)).or(own.owner.map(Locker::Owner))
-    }
-}
-
-/// What is in the way of a lock: among those of SMB's opens, and among those of all other owners.
-fn in_the_way(who: Locker, kind: LockKind) -> (InTheWay<u64>, InTheWay<OwnerId>) {
-    match who {
-        Locker::Open(open) => (in_the_way_of(kind, open), of_strangers(kind)),
-        Locker::Owner(owner) => (of_strangers(kind), posix::in_the_way(kind, owner)),
-    }
-}
-
-/// What is in the way of a lock among those that stand in line.
-pub(super) fn ahead_of(who: Locker, kind: LockKind) -> InTheWay<Locker> {
-    match kind {
-        LockKind::Shared => InTheWay::ExclusiveOfOthers(Some(who)),
-        LockKind::Exclusive => InTheWay::AllOfOthers(who),
     }
 }
