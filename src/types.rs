@@ -153,6 +153,7 @@ impl OwnerId {
     }
 
     /// Whether both live on one client: what that client was given is not taken from it by itself.
+    #[cfg(feature = "alloc")]
     pub(crate) fn same_host(self, other: Self) -> bool {
         (self.protocol, self.host) == (other.protocol, other.host)
     }

@@ -119,7 +119,7 @@ impl Trial {
     /// A plain CREATE.
     fn open(&mut self, client: usize, file: FileKey) -> Verdict<Option<Answer>> {
         let conn = self.life.book.conns[client].expect("all are connected");
-        let kind = leasehold::server::ObjectKind::File;
+        let kind = ObjectKind::File;
         let key = LeaseKey::new((file.get() << 8 | 0x77).to_le_bytes());
         let lease = self.rng.chance(30).then_some((key, LeaseState::RWH));
         let wish = Wish {
