@@ -49,6 +49,16 @@ impl Line {
         self.tell(Event::Cancel { request });
     }
 
+    /// Who has all of a file gives it to the first in line, and stands behind the last.
+    fn pass_on(&mut self, number: u64, file: u64) {
+        self.requests += 1;
+        let (request, file_key) = (RequestId::new(self.requests), FileKey::new(file.into()));
+        let owner = owner(number);
+        self.tell(Event::OwnerUnlock { request, owner, file: file_key, offset: 0, len: u64::MAX });
+        assert!(matches!(self.actions[..], [Action::Accepted { .. }, Action::Accepted { .. }]));
+        self.lock(number, file, true);
+    }
+
     fn refused(&mut self, number: u64, file: u64) {
         self.lock(number, file, true);
         assert!(matches!(self.actions[..], [Action::Refused { .. }]), "{:?}", self.actions);
@@ -126,6 +136,18 @@ fn wait_beside_a_star(bencher: Bencher<'_, '_>) {
     (0..=WAITERS).for_each(|file| line.lock(0, file, true));
     (0..WAITERS).for_each(|file| line.lock(file + 1, file, true));
     bencher.bench_local(move || line.wait_and_cancel(WAITERS + 1, WAITERS));
+}
+
+/// All stand in line for one file: an unlock, the next of them granted, and one more in line.
+#[divan::bench(args = [10, 1_000], sample_count = 50)]
+fn wait_in_line(bencher: Bencher<'_, '_>, waiters: u64) {
+    let mut line = Line::new();
+    (0..=waiters).for_each(|number| line.lock(number, 0, true));
+    let mut holder = 0;
+    bencher.bench_local(move || {
+        line.pass_on(holder, 0);
+        holder = (holder + 1) % (waiters + 1);
+    });
 }
 
 /// One that waits for a thousand readers of one file.
