@@ -234,7 +234,7 @@ fn every_limit_and_every_choice_can_be_set() {
         assert!(!error.starts_with("unknown setting"), "{field}: {error}");
         count = count.checked_add(1).unwrap();
     }
-    assert_eq!(count, 37, "fields of Limits and Profile");
+    assert_eq!(count, 38, "fields of Limits and Profile");
 }
 
 #[test]
