@@ -274,6 +274,10 @@ impl Shard {
             // Nobody is connected who could be told of the next step.
             (HolderId::Lease(lease), Some(_)) if self.leases.get(lease).is_some_and(Lease::deserted) => {
                 self.purge_lease(lease, out);
+                // What is kept has no further steps: whoever needs more asks for it.
+                if self.kept_for(id) {
+                    self.change_hold(id, Hold::curtail);
+                }
             }
             (_, Some(notice)) => self.send(id, notice, out),
             (_, None) => {}

@@ -119,7 +119,10 @@ impl Shard {
                 // MS-SMB2 3.3.5.9.8: all or nothing, a superset only, and not during a break.
                 let held = record.hold.state();
                 let superset = asked.contains(held) && asked != held;
-                if superset && may_have == asked && record.hold.told().is_none() {
+                // W that a restart has to give back comes by who waits until it is stored, and nobody else is told of it before.
+                let stored = record.promised == 0 || (admission.continuous && record.unheard == 0);
+                let stored = stored || !asked.contains(LeaseState::WRITE);
+                if superset && may_have == asked && record.hold.told().is_none() && stored {
                     record.raise(asked);
                     count(&mut self.stats.leases_raised);
                     self.touch_holder(HolderId::Lease(lease));

@@ -151,6 +151,13 @@ impl Hold {
         }
     }
 
+    /// Nothing follows what was told last.
+    pub(super) fn curtail(&mut self) {
+        if let Phase::Breaking { told, needed } = &mut self.phase {
+            *needed = *told;
+        }
+    }
+
     /// The notification that was kept, or may have been lost, if there is one: by an epoch of its own, which is asked for then.
     pub(super) fn renew(&mut self, epoch: impl FnOnce() -> Epoch) -> Option<Notice> {
         let (told, needed) = self.breaking().filter(|_| self.timer.is_none())?;

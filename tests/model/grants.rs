@@ -130,10 +130,16 @@ impl Model {
                 announced: None,
                 restored: false,
             });
-        } else if let Some(lease) = self.lease_mut(key) {
+        } else {
+            // W that is to come back from a restart comes by who waits until it is stored, and nobody else hears of it before.
+            let mut sharers = self.opens.iter().filter(|other| other.leased && other.ask.key == Some(key));
+            let promised = sharers.clone().any(|other| other.persistent);
+            let stored = !promised || (ask.promised(self) && !sharers.any(|other| other.unheard));
+            let stored = stored || !asked.contains(LeaseState::WRITE);
+            let Some(lease) = self.lease_mut(key) else { return (OplockLevel::Lease, None) };
             // MS-SMB2 3.3.5.9.8: all of what is asked, if it is more, or nothing.
             let more = asked.contains(lease.state) && asked != lease.state;
-            if more && can == asked && lease.breaking.is_none() {
+            if more && can == asked && lease.breaking.is_none() && stored {
                 lease.state = can;
                 lease.epoch = lease.epoch.next();
             }

@@ -240,8 +240,8 @@ impl Model {
                 judgment.outcome = if waits {
                     Outcome::Wait(owners.into_iter().map(Blocker::Range).collect())
                 } else {
-                    // Choice, as recorded: what fails takes nothing from anybody.
-                    judgment.breaches.clear();
+                    // Choice, as recorded: what fails takes nothing from anybody; but who cannot be told goes first, with its locks.
+                    judgment.breaches.retain(|breach| self.purges(*breach));
                     Outcome::Refuse(Status::LOCK_NOT_GRANTED)
                 };
             }

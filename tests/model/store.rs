@@ -56,8 +56,6 @@ pub struct Store {
     /// What must be said of each open: its record, or that it has none any more.
     pub due: Vec<(RequestId, Option<Record>)>,
     pub gates: Vec<Gate>,
-    /// All changes up to this one are durable.
-    pub covered: u64,
     /// Opens that, by what has to be stored now, may not read from their caches any more.
     pub losing: Vec<(RequestId, FileKey)>,
     /// The last change of that kind on each file.
@@ -272,7 +270,6 @@ impl Model {
 
     pub fn persisted(&mut self, up_to: PersistSeq) {
         let number = up_to.number();
-        self.store.covered = self.store.covered.max(number);
         let (stored, on): (Vec<_>, Vec<_>) = std::mem::take(&mut self.store.outstanding)
             .into_iter()
             .partition(|(seq, _)| seq.number() <= number);
@@ -325,10 +322,12 @@ impl Model {
 
     fn fail(&mut self, mut gate: Gate) {
         let request = gate.request;
+        let numbers = self.store.outstanding.iter().map(|(seq, _)| seq.number());
+        let earlier = numbers.filter(|number| gate.at.is_some_and(|at| *number < at)).max();
         match &gate.what {
             // The other records that went with it may be on their way still.
-            Gated::Tree if gate.at.is_some_and(|at| at - 1 > self.store.covered) => {
-                gate.at = gate.at.map(|at| at - 1);
+            Gated::Tree if earlier.is_some() => {
+                gate.at = earlier;
                 self.store.gates.push(gate);
                 return;
             }
