@@ -25,10 +25,7 @@ impl Shard {
         let mut breaks: Vec<Break<HolderId>> = mem::take(&mut self.breaks);
         for Break { id, to } in breaks.drain(..) {
             if self.kept_for(id) {
-                let told = self.hold_mut(id).and_then(|hold| hold.told());
-                if !told.is_some_and(|told| within(id, to).contains(told)) {
-                    self.amend(id, to);
-                }
+                self.amend(id, to);
                 continue;
             }
             let notice = match id {
@@ -46,8 +43,12 @@ impl Shard {
         purged
     }
 
-    /// Keeps a break for a client that is not there (MS-SMB2 3.3.4.7).
+    /// Keeps a break for a client that is not there (MS-SMB2 3.3.4.7), unless it is told as much already.
     fn amend(&mut self, id: HolderId, to: LeaseState) {
+        let told = self.hold_mut(id).and_then(|hold| hold.told());
+        if told.is_some_and(|told| within(id, to).contains(told)) {
+            return;
+        }
         count(&mut self.stats.breaks_kept);
         self.change_hold(id, |hold| hold.amend(within(id, to)));
     }

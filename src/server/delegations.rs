@@ -54,10 +54,8 @@ impl Shard {
         let wanted = kind.holds();
         let mine = |presence: &Presence| presence.owner.same_host(owner);
         // Only who has it open there, and once.
-        let mut presences = file.presences.iter(&self.presences, |presence| &presence.in_file);
-        let open = presences.any(|(_, presence)| mine(presence) && presence.reserved.is_some());
-        let presences =
-            || file.presences.iter(&self.presences, |presence| &presence.in_file).map(|(_, one)| one);
+        let presences = || self.presences_on(file);
+        let open = presences().any(|presence| mine(presence) && presence.reserved.is_some());
         let others = || presences().filter(|presence| !mine(presence));
         let held = presences().any(|presence| mine(presence) && presence.delegated.is_some());
         let conflicts =

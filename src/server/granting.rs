@@ -238,20 +238,21 @@ impl Shard {
                 state = untouched(kind, run.operation, state);
             }
         }
-        for (_, lease) in file.leases.iter(&self.leases.records, |lease| &lease.in_file) {
+        let leases = file.leases.iter(&self.leases.records, |lease| &lease.in_file).map(|(_, lease)| lease);
+        for lease in leases.filter(|lease| foreign(Some(lease.name))) {
             // MS-FSA 2.1.5.18.1: beside a foreign W, which only an open for attributes can meet, there is nothing to have;
             // nor for an oplock beside H (MS-FSA 2.1.5.18.2).
             let refuses =
                 if own.is_none() { LeaseState::RWH.difference(LeaseState::R) } else { LeaseState::WRITE };
-            if foreign(Some(lease.name)) && lease.hold.state().intersects(refuses) {
+            if lease.hold.state().intersects(refuses) {
                 return LeaseState::NONE;
             }
             // Nor is there W beside whatever another reads from.
-            if foreign(Some(lease.name)) && lease.hold.state().contains(LeaseState::READ) {
+            if lease.hold.state().contains(LeaseState::READ) {
                 state = state.without(LeaseState::WRITE);
             }
         }
-        for (_, presence) in file.presences.iter(&self.presences, |presence| &presence.in_file) {
+        for presence in self.presences_on(file) {
             locked_by_others |= !presence.held.is_empty();
             // Who has it open may read and write it, and one who has it delegated may do so untold.
             if presence.reserved.is_some() || presence.delegated.is_some() {

@@ -128,7 +128,7 @@ impl Shard {
             let what = What::Lease { state: lease.hold.state(), breaking: lease.hold.told() };
             holdings.push(Holding { holder, what, since: lease.since });
         }
-        for (_, presence) in file.presences.iter(&self.presences, |presence| &presence.in_file) {
+        for presence in self.presences_on(file) {
             let holder = Holder::Owner(presence.owner);
             let mut add = |what, since| holdings.push(Holding { holder, what, since });
             if let Some(reserved) = &presence.reserved {

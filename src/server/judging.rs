@@ -66,7 +66,7 @@ impl Shard {
                 let party = Party::of_intent(own, *intent, *since, &self.config.profile);
                 match (party.condition, own.owner) {
                     (Condition::Allowed(claim), Some(owner))
-                        if !self.cannot_be_denied(owner, file, claim) =>
+                        if self.reclaiming && !self.cannot_be_denied(owner, file, claim) =>
                     {
                         self.in_grace(false)?;
                     }
@@ -309,10 +309,9 @@ impl Shard {
 
     /// As [`conflict`](Self::conflict), of what others have reserved: who has a delegation may have kept its CLOSE back (RFC 8881 10.4).
     fn conflict_with_reservations(&self, file: &File, own: Own, claim: Claim) -> Conflict {
-        let presences =
-            || file.presences.iter(&self.presences, |presence| &presence.in_file).map(|(_, one)| one);
         let curable = |owner: OwnerId| {
-            presences().any(|presence| presence.delegated.is_some() && presence.owner.same_host(owner))
+            let mut presences = self.presences_on(file);
+            presences.any(|presence| presence.delegated.is_some() && presence.owner.same_host(owner))
         };
         let in_the_way =
             self.reservations(file).filter(|(owner, other)| !own.reserves(*owner) && !claim.fits(*other));
@@ -327,8 +326,7 @@ impl Shard {
     /// denies that.
     fn cannot_be_denied(&self, owner: OwnerId, file: FileSlot, claim: Claim) -> bool {
         let Some(file) = self.files.get(file) else { return false };
-        let presences = file.presences.iter(&self.presences, |presence| &presence.in_file);
-        let mut own = presences.map(|(_, presence)| presence).filter(|other| owner.same_host(other.owner));
+        let mut own = self.presences_on(file).filter(|other| owner.same_host(other.owner));
         !claim.meets_reservations()
             || own.any(|presence| {
                 let reserved = presence.reserved.filter(|_| presence.owner == owner);
@@ -339,8 +337,7 @@ impl Shard {
     }
 
     pub(super) fn reservations<'a>(&'a self, file: &'a File) -> impl Iterator<Item = (OwnerId, Claim)> + 'a {
-        let presences = file.presences.iter(&self.presences, |presence| &presence.in_file);
-        presences.filter_map(|(_, presence)| Some((presence.owner, presence.reserved?.claim)))
+        self.presences_on(file).filter_map(|presence| Some((presence.owner, presence.reserved?.claim)))
     }
 
     /// Judges an open against BATCH alone.

@@ -12,6 +12,7 @@ use super::shard::Shard;
 use crate::locks::posix;
 use crate::locks::range::{InTheWay, Lock, LockKind, Range, in_the_way_of};
 use crate::locks::waits::Locker;
+use crate::status::Status;
 use crate::types::OwnerId;
 
 /// How many of those just ahead are looked at for one that all others are behind.
@@ -89,16 +90,13 @@ impl Shard {
             let ahead = ahead_of(wanted.owner, wanted.kind);
             file.queue.each_in_the_way(&self.queued, wanted.range, &ahead, &mut |lock| on.push(lock.owner));
         }
-        on.retain(|other| *other != wanted.owner);
-        on.sort_unstable();
-        on.dedup();
-        on
+        others(on, wanted.owner)
     }
 
     /// Whom a request has to wait for, as in [`waits_on`](Self::waits_on), but for those whom another of them waits for anyway. `ahead` is
     /// the last of all that came before it to this file. O(log locks) behind a lock that has all of its octets, else
     /// O(locks in its way · log locks).
-    pub(super) fn waits_behind(
+    fn waits_behind(
         &self,
         file: FileSlot,
         job: &Job,
@@ -123,7 +121,7 @@ impl Shard {
             }
             nearest.push(wish);
             if wish.kind == LockKind::Exclusive && wish.range.covers(wanted.range) {
-                return sorted(on);
+                return others(on, wanted.owner);
             }
         }
         let mut also = |other: Lock<Locker>| {
@@ -136,8 +134,26 @@ impl Shard {
             record.queue.each_in_the_way(&self.queued, wanted.range, &ahead, &mut also);
         }
         self.each_in_the_way(file, wanted, &mut also);
-        on.retain(|other| *other != wanted.owner);
-        sorted(on)
+        others(on, wanted.owner)
+    }
+
+    /// As [`waits_behind`](Self::waits_behind) of a request that is to wait last of all, if that is not for too many.
+    pub(super) fn joins(&self, file: FileSlot, job: &Job, passes: bool) -> Result<Vec<Locker>, Status> {
+        let last = self.files.get(file).and_then(|file| file.waiters.tail());
+        self.not_too_many(self.waits_behind(file, job, passes, last))
+    }
+
+    /// As above, of one that waits already.
+    pub(super) fn stays(&self, slot: WaiterSlot) -> Result<Vec<Locker>, Status> {
+        let on = self
+            .waiters
+            .get(slot)
+            .map(|waiter| self.waits_behind(waiter.file, &waiter.job, waiter.passes, waiter.in_file.prev()));
+        self.not_too_many(on.unwrap_or_default())
+    }
+
+    fn not_too_many(&self, on: Vec<Locker>) -> Result<Vec<Locker>, Status> {
+        if on.len() > self.config.limits.waited_for { Err(Status::INSUFFICIENT_RESOURCES) } else { Ok(on) }
     }
 
     /// Whether a request would wait for less without those ahead in line, who wait for it: a lock that its owner has already, and is
@@ -163,9 +179,8 @@ impl Shard {
         let open = own.open.and_then(|open| self.opens.get(open)).and_then(|open| self.hold(open));
         open.is_some_and(|(hold, _)| hold.breaking().is_some())
             || own.owner.zip(self.files.get(file)).is_some_and(|(owner, file)| {
-                let presences = file.presences.iter(&self.presences, |presence| &presence.in_file);
-                let mut own = presences.filter(|(_, presence)| presence.owner.same_host(owner));
-                own.any(|(_, presence)| {
+                let mut own = self.presences_on(file).filter(|presence| presence.owner.same_host(owner));
+                own.any(|presence| {
                     presence.delegated.as_ref().is_some_and(|delegated| delegated.hold.breaking().is_some())
                 })
             })
@@ -179,7 +194,9 @@ fn exclude(one: Lock<Locker>, other: Lock<Locker>) -> bool {
         && one.range.overlaps(other.range)
 }
 
-fn sorted(mut on: Vec<Locker>) -> Vec<Locker> {
+/// Each of them once, in order, but for who asks.
+fn others(mut on: Vec<Locker>, who: Locker) -> Vec<Locker> {
+    on.retain(|other| *other != who);
     on.sort_unstable();
     on.dedup();
     on

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::hold::Hold;
 use super::journal::Had;
-use super::records::{FileSlot, Job, LaneKey, Presence, PresenceSlot};
+use super::records::{File, FileSlot, Job, LaneKey, Presence, PresenceSlot};
 use super::scale::HolderId;
 use super::shard::{Out, Shard};
 use crate::locks::posix::Held;
@@ -173,6 +173,11 @@ impl Shard {
         self.by_owner.get(&(owner, key)).copied()
     }
 
+    /// What owners have on a file.
+    pub(super) fn presences_on<'a>(&'a self, file: &'a File) -> impl Iterator<Item = &'a Presence> + 'a {
+        file.presences.iter(&self.presences, |presence| &presence.in_file).map(|(_, presence)| presence)
+    }
+
     /// As [`presence`](Self::presence), with room for it. `None` at the limit.
     pub(super) fn enter_presence(&mut self, owner: OwnerId, file: FileSlot) -> Option<PresenceSlot> {
         if let Some(slot) = self.presence(owner, file) {
@@ -196,6 +201,10 @@ impl Shard {
 
     /// Whether what an owner has by then fits: a lock may leave a piece on either side of one that it replaces.
     pub(super) fn has_room_to_lock(&self, lock: &OwnerLock, file: FileSlot) -> bool {
+        // By more than that no lock grows.
+        if self.posix.room() >= 2 {
+            return true;
+        }
         let presence = self.presence(lock.owner, file).and_then(|slot| self.presences.get(slot));
         let more = lock
             .wanted()

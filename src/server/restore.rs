@@ -214,7 +214,9 @@ impl Shard {
             }
             None => {
                 let may_have = self.grantable(slot, Some(name), asked, opened, Since::Before);
-                let lease = self.leases.insert(Lease::restored(name, file, context, may_have)).ok()?;
+                let mut restored = Lease::restored(name, file, context, may_have);
+                keep(&mut restored.hold, told);
+                let lease = self.leases.insert(restored).ok()?;
                 let record = self.files.get_mut(file)?;
                 record.leases.push_back(&mut self.leases.records, lease, |lease| &mut lease.in_file);
                 lease
@@ -223,9 +225,6 @@ impl Shard {
         let now = self.now;
         let record = self.leases.get_mut(lease)?;
         record.since = now;
-        if record.opens == 0 {
-            keep(&mut record.hold, told);
-        }
         record.opens = record.opens.saturating_add(1);
         record.orphans = record.orphans.saturating_add(1);
         Some(lease)

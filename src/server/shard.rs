@@ -319,10 +319,11 @@ impl Shard {
             }
         }
         let heard = loop {
-            let party = self.party(file, &job).map(|party| match self.is_asked(file, party.own) {
-                true => party.passing(),
-                false => party,
-            });
+            let party =
+                self.party(file, &job).map(|party| match party.passes() || !self.is_asked(file, party.own) {
+                    true => party,
+                    false => party.passing(),
+                });
             let heard = party.and_then(|party| Ok((self.judge(file, party)?, party)));
             if heard.is_err() || !self.purge(out) {
                 break heard;
@@ -389,12 +390,13 @@ impl Shard {
     fn park(&mut self, file: FileSlot, job: Job, passes: bool, out: Out<'_>) {
         let lane = job.lane().map(|key| self.lane(key)).transpose();
         let Ok(lane) = lane else { return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out) };
-        let last = self.files.get(file).and_then(|file| file.waiters.tail());
-        let crowd = self.waits_behind(file, &job, passes, last).len();
-        if !self.may_wait(file, lane) || crowd > self.config.limits.waited_for {
-            self.reap_lane(lane);
-            return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
-        }
+        let behind = match self.joins(file, &job, passes) {
+            Ok(behind) if self.may_wait(file, lane) => behind,
+            Ok(_) | Err(_) => {
+                self.reap_lane(lane);
+                return self.refuse(job, Status::INSUFFICIENT_RESOURCES, out);
+            }
+        };
         self.tell_holders(out);
         self.count_waiting(&job, |count| count.saturating_add(1));
         // Any owner: what stands in line is found by its range.
@@ -412,9 +414,7 @@ impl Shard {
         if let Some(lane) = lane.and_then(|lane| self.lanes.get_mut(lane)) {
             lane.waiters.push_back(&mut self.waiters.records, slot, |waiter| &mut waiter.in_lane);
         }
-        if self.queue_up(slot, out).is_err() {
-            return self.anomaly("more to wait for than a moment ago");
-        }
+        self.queue_up(slot, behind, out);
         self.say_what_has_an_end(slot, out);
         count(&mut self.stats.waited);
     }
@@ -498,8 +498,9 @@ impl Shard {
                 }
                 Ok((Verdict::Wait, _)) => {
                     self.tell_holders(out);
-                    match self.queue_up(slot, out) {
-                        Ok(()) => {
+                    match self.stays(slot) {
+                        Ok(behind) => {
+                            self.queue_up(slot, behind, out);
                             self.say_what_has_an_end(slot, out);
                             continue;
                         }

@@ -1,5 +1,7 @@
 //! Locks that wait: in the order of their requests, and only for who does not wait for them (MS-SMB2 3.3.5.14, XNFS NLM_LOCK).
 
+use alloc::vec::Vec;
+
 use super::action::{Action, LockHolder};
 use super::journal::Had;
 use super::judging::Own;
@@ -201,35 +203,25 @@ impl Shard {
         done.map_err(|Full| Status::INSUFFICIENT_RESOURCES)
     }
 
-    /// Puts a lock that waits behind all others in line, and says whom it waits for now. Not if these have become too many.
-    pub(super) fn queue_up(&mut self, slot: WaiterSlot, out: Out<'_>) -> Result<(), Status> {
-        let Some(waiter) = self.waiters.get(slot) else { return Ok(()) };
-        let file = waiter.file;
-        let Some((range, kind)) = waiter.job.awaited() else { return Ok(()) };
-        let on = self.waits_behind(file, &waiter.job, waiter.passes, waiter.in_file.prev());
-        if on.len() > self.config.limits.waited_for {
-            return Err(Status::INSUFFICIENT_RESOURCES);
-        }
-        let (Some(waiter), Some(record)) = (self.waiters.get_mut(slot), self.files.get_mut(file)) else {
-            return Ok(());
-        };
-        let Some(owner) = waiter.job.locker() else { return Ok(()) };
+    /// Puts a lock that waits behind all others in line, and says whom it waits for now.
+    pub(super) fn queue_up(&mut self, slot: WaiterSlot, on: Vec<Locker>, out: Out<'_>) {
+        let Some(waiter) = self.waiters.get_mut(slot) else { return };
+        let Some(Lock { range, owner, kind }) = waiter.job.wish() else { return };
+        let Some(record) = self.files.get_mut(waiter.file) else { return };
         // Requests of one owner for the same have one place: that of the first that is left.
         if !record.queue.contains(&self.queued, owner, range, kind)
             && record.queue.add(&mut self.queued, &mut waiter.place, range, kind).is_none()
         {
-            self.anomaly("no room in the line");
-            return Ok(());
+            return self.anomaly("no room in the line");
         }
         if waiter.on == on {
-            return Ok(());
+            return;
         }
         if waiter.on.iter().any(|other| on.binary_search(other).is_err()) {
             self.over = self.over.wrapping_add(1);
         }
         waiter.on = on;
         self.ask(slot, out);
-        Ok(())
     }
 
     /// Says whom a lock waits for, and asks whether it may.
