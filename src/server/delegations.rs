@@ -42,7 +42,11 @@ impl Shard {
             Some(presence) => {
                 presence.delegated = Some(Delegated { kind, hold: Hold::new(kind.holds()), since });
                 count(&mut self.stats.delegations_granted);
-                self.tell_owner(Had { request, owner, delegation: slot }, out);
+                // Who has it again has it anyway, and nothing has given way to it in this life.
+                match self.reclaiming {
+                    true => perform(out, Action::Accepted { request }),
+                    false => self.tell_owner(Had { request, owner, delegation: slot }, out),
+                }
             }
             None => self.decline(request, Status::OPLOCK_NOT_GRANTED, out),
         }

@@ -350,9 +350,9 @@ impl Shard {
     }
 }
 
-/// Whether a request that comes now has to be refused because of the time of grace behind a restart: only what is had again is given then,
-/// and nothing is had again later (RFC 8881 8.4.2).
 impl Shard {
+    /// Whether a request that comes now has to be refused because of the time of grace behind a restart: only what is had again is given
+    /// then, and nothing is had again later (RFC 8881 8.4.2).
     pub(super) fn in_grace(&self, reclaims: bool) -> Result<(), Status> {
         match (self.reclaiming, reclaims) {
             (true, true) | (false, false) => Ok(()),

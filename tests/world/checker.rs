@@ -116,6 +116,12 @@ impl Checker {
         self.sides[client][file].delivered = Some(now);
     }
 
+    /// The server has taken all that a client has acknowledged: it was in time.
+    pub(super) fn assured(&mut self, client: usize, file: usize) {
+        let side = &mut self.sides[client][file];
+        side.timed_out &= side.flying > 0;
+    }
+
     pub(super) fn client_gone(&mut self, client: usize) {
         self.sides[client].fill(Side::default());
     }

@@ -41,7 +41,7 @@ pub(super) struct ClientSide {
     /// Requests of the application without an answer.
     pub openings: BTreeMap<RequestId, Wanted>,
     pub ops: BTreeMap<u64, Op>,
-    /// Acknowledgments of oplocks without an answer, each with its connection and file: whoever has missed a deadline hears of it by that.
+    /// Acknowledgments without an answer, each with its connection and file: whoever has missed a deadline hears of it by that.
     pub acks: BTreeMap<AckId, (ConnId, usize)>,
     pub serial: u64,
     pub memory: Memory,

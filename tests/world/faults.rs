@@ -32,7 +32,9 @@ impl World {
 
     /// What is to be stored now and then meets the end of the server.
     pub(super) fn plan_power_cut(&mut self) {
-        if self.plan.faults.contains(&Fault::ServerCrash) && self.random.once_in(60) {
+        // Where the store is slow there is more to find.
+        let rare = if self.plan.storing > 6 { 20 } else { 200 };
+        if self.plan.faults.contains(&Fault::ServerCrash) && self.random.once_in(rare) {
             let (life, at) = (self.server.life, self.now + self.random.below(self.plan.storing));
             self.queue.push(at, What::PowerCut { life });
         }

@@ -175,7 +175,7 @@ impl Plan {
             rests: !random.once_in(4),
             kept: random.pick(&[(2, 1), (4, 2), (64, 8)]),
             neighbours: random.pick(&NEIGHBOURS).to_vec(),
-            reclaims: random.once_in(2),
+            reclaims: random.once_in(2) || scene == Scene::Persistent,
             storing: random.pick(&[6, 6, 60, 600]),
         }
     }

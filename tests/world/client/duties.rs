@@ -50,7 +50,10 @@ impl World {
                 }
                 self.send_up(conn, Ask::Close { open, file_id });
             }
-            Action::SendLeaseAck { ack, conn, body, .. } => self.send_up(conn, Ask::LeaseAck { ack, body }),
+            Action::SendLeaseAck { ack, conn, body, .. } => {
+                self.clients[client].acks.insert(ack, (conn, LeaseName::of(body.key).file));
+                self.send_up(conn, Ask::LeaseAck { ack, body });
+            }
             Action::SendOplockAck { ack, conn, via, body } => {
                 let side = &mut self.clients[client];
                 if let Some(handle) = side.opens.get(&via) {

@@ -78,7 +78,13 @@ impl World {
                 self.tell_client(client, Event::Closed { open });
             }
             Tell::Acked { ack, result } => {
-                self.clients[client].acks.remove(&ack);
+                let acks = &mut self.clients[client].acks;
+                let about = acks.remove(&ack).map(|(_, file)| file);
+                let assured =
+                    about.filter(|file| result.is_ok() && acks.values().all(|(_, other)| other != file));
+                if let Some(file) = assured {
+                    self.checker.assured(client, file);
+                }
                 self.tell_client(client, Event::AckAnswered { ack, result });
             }
             Tell::LeaseBreak { body, .. } => self.tell_client(client, Event::LeaseBroken { body }),
