@@ -153,11 +153,6 @@ impl Journal {
         !self.dirty.is_empty() || self.unanswered(self.last_of_opens).is_some()
     }
 
-    /// Whether the store has said of this change that it is durable, or failed.
-    fn is_answered(&self, change: u64) -> bool {
-        change <= self.answered || self.failed.contains(&change)
-    }
-
     /// The last change up to this one of which the store has said nothing as yet.
     fn unanswered(&self, up_to: u64) -> Option<u64> {
         let failed = self.failed.range(..=up_to).rev().zip((0..=up_to).rev());
@@ -488,7 +483,8 @@ impl Shard {
         self.tell_holders(out);
         self.flush(out);
         let taken = self.files.get(slot).map(|file| file.taken);
-        let Some(taken) = taken.filter(|taken| !self.journal.is_answered(*taken)) else { return false };
+        // If that one failed, what came before may be on its way still: of another open of the same lease.
+        let Some(taken) = taken.and_then(|taken| self.journal.unanswered(taken)) else { return false };
         self.bar_others(slot, taken);
         true
     }
@@ -550,10 +546,11 @@ impl Shard {
             }
             // What gave way to it may be back after a restart: there is nothing better to wait for. Earlier records that went with this
             // one may be on their way still.
-            HeldBack::Had(_) | HeldBack::Swept(_) => self.when_answered(change, what, out),
+            HeldBack::Had(_) | HeldBack::Swept(_) | HeldBack::Others(_) => {
+                self.when_answered(change, what, out);
+            }
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
-            HeldBack::Others(file) => self.unbar(file, out),
         }
     }
 
