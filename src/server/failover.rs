@@ -42,7 +42,10 @@ impl Shard {
             opens.find(|(_, open)| open.instance.as_deref().is_some_and(former)).map(|(slot, _)| slot)
         };
         while let Some(slot) = next(self) {
-            self.shut(slot, out);
+            // Its client may be back after a restart, and has not heard of it.
+            if let Some(change) = self.shut(slot, out) {
+                self.bar_others(file, change);
+            }
         }
         Ok(true)
     }
