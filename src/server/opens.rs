@@ -349,7 +349,15 @@ impl Shard {
             }
             match what {
                 Swept::Session(end) if known && self.is_kept(slot, end) => self.orphan(slot, out),
-                Swept::Session(_) | Swept::Tree(_) => change = self.shut(slot, out).or(change),
+                Swept::Session(end) => {
+                    let gone = self.shut(slot, out);
+                    // A client whose user was refused has asked for none of this, and may be back after a restart.
+                    if let Some(gone) = gone.filter(|_| end == SessionEnd::Refused) {
+                        self.bar_others(file, gone);
+                    }
+                    change = gone.or(change);
+                }
+                Swept::Tree(_) => change = self.shut(slot, out).or(change),
             }
             unsettled.extend(self.unsettle(file));
         }
