@@ -207,8 +207,9 @@ impl Shard {
             if slot == me || !foreign(open.bound) {
                 continue;
             }
-            // Choice: as deployed servers have it, an open for attributes alone has no oplock beside others.
+            // Choice: as deployed servers have it, an open for attributes alone gets no oplock beside others.
             if own.is_none()
+                && since == Since::Now
                 && locks::operation_of_open(my.desired, my.claim, my.disposition) == Operation::Stat
             {
                 return LeaseState::NONE;
