@@ -348,10 +348,14 @@ impl Model {
         }
         let former: Vec<RequestId> = former.iter().map(|open| open.request()).collect();
         for open in former {
-            if self.open(open).is_some() {
+            if let Some(promised) = self.open(open).map(|open| open.persistent) {
                 // Who waits is looked at behind the CREATE.
                 let file = self.close(open);
                 self.purged.push(file);
+                // Its client has not heard of it.
+                if promised {
+                    self.bar_others(file, &[open]);
+                }
             }
         }
         true

@@ -767,11 +767,15 @@ impl Model {
         for open in live {
             // It may have gone for the sake of another.
             let Some(state) = self.open(open) else { continue };
-            let file = state.file();
+            let (file, promised) = (state.file(), state.persistent);
             if !declined.contains(&open) && self.survives(state, how) {
                 self.orphan(open);
             } else {
                 self.close(open);
+                // Its client asked for none of this.
+                if promised && how == Some(SessionEnd::Refused) {
+                    self.bar_others(file, &[open]);
+                }
             }
             if !files.contains(&file) {
                 files.push(file);

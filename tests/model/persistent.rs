@@ -389,9 +389,7 @@ impl Model {
         }
         if oplock != OplockLevel::None {
             let handle = |lease: &Lease| lease.state.contains(LeaseState::HANDLE);
-            let crowded = rules::attributes_only(record.desired, record.disposition)
-                && self.on(record.file).any(|other| other.request() != request);
-            let bare = crowded || self.leases_on(record.file).any(handle);
+            let bare = self.leases_on(record.file).any(handle);
             let asked = if bare { OplockLevel::None } else { oplock };
             let level = rules::as_level(self.fits(request, rules::as_state(asked)));
             let open = self.open_mut(request).unwrap();

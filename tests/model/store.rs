@@ -72,6 +72,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// The last of these changes that nothing was heard of yet.
+    fn unknown(&self, which: impl Fn(u64) -> bool) -> Option<u64> {
+        self.outstanding.iter().map(|(seq, _)| seq.number()).filter(|number| which(*number)).max()
+    }
+
     /// Nobody waits for the answer to this CREATE any more. Whether somebody did.
     pub fn unhear(&mut self, request: RequestId) -> bool {
         let gate = self.gates.iter_mut().find(|gate| gate.request == request);
@@ -231,8 +236,7 @@ impl Model {
             return true;
         }
         let taken = self.store.taken.get(&file).copied();
-        let unknown = |at: &u64| self.store.outstanding.iter().any(|(seq, _)| seq.number() == *at);
-        let Some(at) = taken.filter(unknown) else { return false };
+        let Some(at) = taken.and_then(|taken| self.store.unknown(|at| at <= taken)) else { return false };
         let (what, request) = (Gated::Others(file), RequestId::new(0));
         let on = Vec::new();
         self.store.gates.push(Gate {
@@ -322,11 +326,10 @@ impl Model {
 
     fn fail(&mut self, mut gate: Gate) {
         let request = gate.request;
-        let numbers = self.store.outstanding.iter().map(|(seq, _)| seq.number());
-        let earlier = numbers.filter(|number| gate.at.is_some_and(|at| *number < at)).max();
+        let earlier = gate.at.and_then(|at| self.store.unknown(|number| number < at));
         match &gate.what {
             // The other records that went with it may be on their way still.
-            Gated::Tree if earlier.is_some() => {
+            Gated::Tree | Gated::Others(_) if earlier.is_some() => {
                 gate.at = earlier;
                 self.store.gates.push(gate);
                 return;
