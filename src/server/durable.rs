@@ -111,7 +111,7 @@ pub(super) struct Promise {
     pub(super) withdrawn: bool,
     /// Whether the record is another than the one that was stored last.
     pub(super) dirty: bool,
-    /// Whether, by its last record, it may read from its cache.
+    /// Whether, by its last record, or an older one that may be in the store still, it may read from its cache.
     pub(super) reads: bool,
     /// Whether the server was started anew, and nobody has claimed it since.
     pub(super) unclaimed: bool,

@@ -228,8 +228,10 @@ pub enum Event {
         /// From the action.
         up_to: PersistSeq,
     },
-    /// A change could not be stored, and is not durable: what waits for it is refused, or granted without a promise. A record that
-    /// could not be removed comes back with the next life of the server, until its time is over: try again.
+    /// A change could not be stored, and is not durable: what waits for it is refused, or granted without a promise. Data that a former
+    /// record lets somebody read from a cache behind a restart are not changed: whoever waits to is refused, and the record is written
+    /// again when somebody else comes to do so. A record that could not be removed comes back with the next life of the server, until
+    /// its time is over: try again.
     PersistFailed {
         /// From the action.
         seq: PersistSeq,

@@ -92,6 +92,8 @@ pub(super) enum HeldBack {
     Serials(u64),
     /// Everybody else on a file: somebody has lost what it had there, and does not know.
     Others(FileKey),
+    /// Nobody: by this change an open may not read from its cache any more.
+    Taken(DurableSlot),
 }
 
 /// What an owner of another protocol has, and has not been told of.
@@ -192,6 +194,7 @@ impl Shard {
             let taken = mem::replace(&mut promise.reads, reads) && !reads;
             if let Some(file) = file.and_then(|file| self.files.get_mut(file)).filter(|_| taken) {
                 file.taken = number;
+                self.journal.hold(number, HeldBack::Taken(slot));
             }
         }
         number
@@ -474,19 +477,61 @@ impl Shard {
     }
 
     /// Whether data may not be changed as yet: somebody may not read them from its cache any more, is not waited for, and would have that
-    /// back after a restart without ever having heard of it. Then everybody waits. O(1) where no open of the file is persistent.
-    pub(super) fn has_to_be_stored_first(&mut self, slot: FileSlot, what: Operation, out: Out<'_>) -> bool {
+    /// back after a restart without ever having heard of it. Then everybody waits; who waited until it could not be stored is told so, and
+    /// whoever comes next has it tried again. O(1) where no open of the file is persistent.
+    pub(super) fn has_to_be_stored_first(
+        &mut self,
+        slot: FileSlot,
+        what: Operation,
+        out: Out<'_>,
+    ) -> Result<bool, Status> {
         let changes = matches!(what, Operation::Write | Operation::SetSize | Operation::Overwrite);
         if !changes || self.files.get(slot).is_none_or(|file| file.promised == 0) {
-            return false;
+            return Ok(false);
         }
         self.tell_holders(out);
         self.flush(out);
+        self.take_again(slot, out)?;
         let taken = self.files.get(slot).map(|file| file.taken);
         // If that one failed, what came before may be on its way still: of another open of the same lease.
-        let Some(taken) = taken.and_then(|taken| self.journal.unanswered(taken)) else { return false };
+        let Some(taken) = taken.and_then(|taken| self.journal.unanswered(taken)) else { return Ok(false) };
         self.bar_others(slot, taken);
-        true
+        Ok(true)
+    }
+
+    /// The records of opens that may not read from their caches any more are written again, where that could not be stored; unless it is
+    /// just that which was heard of.
+    fn take_again(&mut self, slot: FileSlot, out: Out<'_>) -> Result<(), Status> {
+        let Some(file) = self.files.get(slot).filter(|file| file.untaken) else { return Ok(()) };
+        let unstorable = file.unstorable;
+        let opens = file.opens.iter(&self.opens, |open| &open.in_file);
+        let untaken = opens.filter(|(_, open)| {
+            let promise = open.durable.and_then(|slot| self.durables.get(slot)).and_then(Durable::promise);
+            promise.is_some_and(|promise| promise.reads)
+                && !self.hold(open).is_some_and(|(hold, _)| hold.keeps_reading())
+        });
+        let untaken: Vec<OpenSlot> = untaken.map(|(slot, _)| slot).collect();
+        if unstorable && !untaken.is_empty() {
+            return Err(Status::INSUFFICIENT_RESOURCES);
+        }
+        if let Some(file) = self.files.get_mut(slot) {
+            file.untaken = false;
+        }
+        untaken.into_iter().for_each(|open| self.touch(open));
+        self.flush(out);
+        Ok(())
+    }
+
+    /// That an open may not read from its cache any more could not be stored.
+    fn not_taken(&mut self, slot: DurableSlot) {
+        let Some(durable) = self.durables.get_mut(slot) else { return };
+        let open = durable.open;
+        let Some(promise) = durable.promise_mut() else { return };
+        promise.reads = true;
+        let file = self.opens.get(open).map(|open| open.file);
+        if let Some(file) = file.and_then(|file| self.files.get_mut(file)) {
+            file.untaken = true;
+        }
     }
 
     /// Somebody who is not there to hear of it has lost what it had: others go on when that is durable. Otherwise it might have it
@@ -497,12 +542,16 @@ impl Shard {
         self.journal.hold(change, HeldBack::Others(file.key));
     }
 
-    fn unbar(&mut self, key: FileKey, out: Out<'_>) {
+    fn unbar(&mut self, key: FileKey, stored: bool, out: Out<'_>) {
         let Some(slot) = self.files.find(key) else { return };
         if let Some(file) = self.files.get_mut(slot) {
             file.barred = file.barred.saturating_sub(1);
+            file.unstorable = !stored;
         }
         self.settle(slot, out);
+        if let Some(file) = self.files.get_mut(slot) {
+            file.unstorable = false;
+        }
     }
 
     fn stored(&mut self, what: HeldBack, out: Out<'_>) {
@@ -525,7 +574,8 @@ impl Shard {
             HeldBack::Closed(request) => perform(out, Action::Closed { request }),
             HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
             HeldBack::Serials(below) => self.journal.reserved = below,
-            HeldBack::Others(file) => self.unbar(file, out),
+            HeldBack::Others(file) => self.unbar(file, true, out),
+            HeldBack::Taken(_) => {}
         }
     }
 
@@ -546,9 +596,12 @@ impl Shard {
             }
             // What gave way to it may be back after a restart: there is nothing better to wait for. Earlier records that went with this
             // one may be on their way still.
-            HeldBack::Had(_) | HeldBack::Swept(_) | HeldBack::Others(_) => {
-                self.when_answered(change, what, out);
-            }
+            HeldBack::Had(_) | HeldBack::Swept(_) => self.when_answered(change, what, out),
+            HeldBack::Others(file) => match self.journal.unanswered(change) {
+                Some(change) => self.journal.hold(change, what),
+                None => self.unbar(file, false, out),
+            },
+            HeldBack::Taken(durable) => self.not_taken(durable),
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
         }
@@ -643,7 +696,8 @@ impl Shard {
             | HeldBack::Closed(_)
             | HeldBack::Swept(_)
             | HeldBack::Serials(_)
-            | HeldBack::Others(_) => None,
+            | HeldBack::Others(_)
+            | HeldBack::Taken(_) => None,
         });
         let mut again: Vec<(u64, u64)> = Vec::new();
         for other in later.filter(|other| other.file_id.persistent == lock.file_id.persistent) {

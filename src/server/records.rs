@@ -60,6 +60,10 @@ pub(super) struct File {
     pub(super) unclaimed: u32,
     /// The last change by which a persistent open may not read from its cache any more.
     pub(super) taken: u64,
+    /// Whether one such change could not be stored.
+    pub(super) untaken: bool,
+    /// Whether those who waited for it are told so now.
+    pub(super) unstorable: bool,
     /// How many changes have to be durable before anybody goes on here.
     pub(super) barred: u32,
     /// How many operations run that need the file not to be open.
@@ -101,6 +105,8 @@ impl File {
             promised: 0,
             unclaimed: 0,
             taken: 0,
+            untaken: false,
+            unstorable: false,
             barred: 0,
             evictions: 0,
             guards: 0,

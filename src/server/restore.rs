@@ -105,8 +105,6 @@ impl Shard {
         if record.relaxed {
             self.relax(file, name, true, out);
         }
-        let reads = self.opens.get(open).and_then(|open| self.hold(open));
-        let reads = reads.is_some_and(|(hold, _)| hold.keeps_reading());
         let promise = Promise {
             granted: record.granted,
             sharing: record.sharing,
@@ -116,7 +114,7 @@ impl Shard {
             sequences: record.sequences,
             stored: true,
             told: true,
-            reads,
+            reads: reads(record),
             withdrawn: false,
             dirty: false,
             unclaimed: true,
@@ -236,4 +234,10 @@ fn keep(hold: &mut Hold, told: Option<LeaseState>) {
     if let Some(told) = told.filter(|told| !told.contains(hold.state())) {
         hold.amend(told.intersection(hold.state()));
     }
+}
+
+/// Whether by its record an open may read from its cache.
+fn reads(record: &Record) -> bool {
+    let caches = record.lease.map_or_else(|| level_of(record.level).caches(), |lease| lease.state());
+    record.told.unwrap_or(caches).contains(LeaseState::READ)
 }

@@ -332,8 +332,9 @@ impl Shard {
         };
         self.count_conflicts(file, &job, &heard);
         let heard = match heard {
-            Ok((Verdict::Go, party)) if self.has_to_be_stored_first(file, party.operation, out) => {
-                Ok((Verdict::Wait, party))
+            Ok((Verdict::Go, party)) => {
+                let waits = self.has_to_be_stored_first(file, party.operation, out);
+                waits.map(|waits| (if waits { Verdict::Wait } else { Verdict::Go }, party))
             }
             heard => heard,
         };
@@ -493,9 +494,11 @@ impl Shard {
                 break;
             }
             let verdict = match verdict {
-                Ok((Verdict::Go, party)) if self.has_to_be_stored_first(file, party.operation, out) => {
-                    continue;
-                }
+                Ok((Verdict::Go, party)) => match self.has_to_be_stored_first(file, party.operation, out) {
+                    Ok(true) => continue,
+                    Ok(false) => Ok((Verdict::Go, party)),
+                    Err(status) => Err(status),
+                },
                 Ok((Verdict::Wait, _)) => {
                     self.tell_holders(out);
                     match self.stays(slot) {

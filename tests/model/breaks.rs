@@ -93,7 +93,8 @@ impl Model {
             return;
         };
         self.say(Said::LeaseBreak { conn: sent.1, body });
-        self.lease_mut(key).unwrap().announced = (!ack).then_some((body, sent));
+        let lease = self.lease_mut(key).unwrap();
+        (lease.announced, lease.late) = ((!ack).then_some((body, sent)), false);
         if ack {
             let deadline = Some(self.now.saturating_add(self.lease_patience(key)));
             self.lease_mut(key).unwrap().breaking = Some(Breaking { told, needed, deadline, serial, sent });
@@ -282,9 +283,7 @@ impl Model {
                 if self.open(open).is_some_and(|open| open.persistent && open.orphan.is_some()) => {}
             Holder::Lease(key) => {
                 if let Some(lease) = self.lease(key).filter(|lease| lease.serial == serial) {
-                    if let Some((body, sent)) =
-                        lease.announced.filter(|(_, sent)| sent.1 == conn && lease.state.is_empty())
-                    {
+                    if let Some((body, sent)) = lease.announced.filter(|(_, sent)| sent.1 == conn) {
                         if let Some(next) = self.lease_channel(key.0, sent.0) {
                             self.lease_mut(key).unwrap().announced = Some((body, next));
                             self.say(Said::LeaseBreak { conn: next.1, body });
@@ -400,7 +399,7 @@ impl Model {
                         let flags = BreakFlags::empty();
                         let (current, new) = (LeaseState::R, LeaseState::NONE);
                         let body = LeaseBreak { epoch, flags, key: key.1, current, new };
-                        lease.announced = Some((body, breaking.sent));
+                        (lease.announced, lease.late) = (Some((body, breaking.sent)), true);
                     }
                     lease.state = LeaseState::NONE;
                     let file = lease.file;

@@ -242,14 +242,15 @@ impl Model {
         for breach in judgment.breaches {
             self.breach(breach);
         }
-        match judgment.outcome {
-            Outcome::Wait(_) => return Some(waiter),
+        let outcome = match judgment.outcome {
             // Ranges are looked at when it may go on.
-            Outcome::Go | Outcome::Refuse(Status::FILE_LOCK_CONFLICT)
-                if self.overtakes_the_store(&waiter) =>
-            {
-                return Some(waiter);
+            outcome @ (Outcome::Go | Outcome::Refuse(Status::FILE_LOCK_CONFLICT)) => {
+                self.overtakes_the_store(&waiter).unwrap_or(outcome)
             }
+            outcome => outcome,
+        };
+        match outcome {
+            Outcome::Wait(_) => return Some(waiter),
             Outcome::Refuse(status) => {
                 self.refuse(waiter.request, status);
             }

@@ -128,6 +128,7 @@ impl Model {
                 breaking: None,
                 serial: 0,
                 announced: None,
+                late: false,
                 restored: false,
             });
         } else {
@@ -140,6 +141,8 @@ impl Model {
             // MS-SMB2 3.3.5.9.8: all of what is asked, if it is more, or nothing.
             let more = asked.contains(lease.state) && asked != lease.state;
             if more && can == asked && lease.breaking.is_none() && stored {
+                // What is granted anew says that the former is over.
+                lease.announced = lease.announced.filter(|_| !lease.late);
                 lease.state = can;
                 lease.epoch = lease.epoch.next();
             }

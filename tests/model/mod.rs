@@ -156,6 +156,8 @@ pub struct Lease {
     serial: u64,
     /// The last notification if nobody has to acknowledge it, and where it was sent.
     announced: Option<(LeaseBreak, (u64, ConnId))>,
+    /// Whether that is about what nobody answered in time.
+    late: bool,
     /// It is as a record left it: its client has not come yet.
     pub restored: bool,
 }

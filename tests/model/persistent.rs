@@ -15,6 +15,7 @@ use leasehold::{
 
 use super::grants::Asked;
 use super::grants::with_state;
+use super::store::reads;
 use super::{Ask, Breach, Breaking, Key, Lease, Model, Open, Phase, locks, rules};
 
 impl Ask {
@@ -423,6 +424,7 @@ impl Model {
                     breaking: None,
                     serial: 0,
                     announced: None,
+                    late: false,
                     restored: true,
                 }),
             }
@@ -438,6 +440,9 @@ impl Model {
         let (mut before, after) = (sorted(record), self.record(self.open(request).unwrap()));
         before.connected = false;
         if before != after {
+            if reads(&before) && !reads(&after) {
+                self.store.losing.push((request, record.file));
+            }
             self.store.due.push((request, Some(after)));
         }
         Restored::Open

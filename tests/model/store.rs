@@ -10,7 +10,7 @@ use leasehold::{
     TreeId,
 };
 
-use super::{Model, Open, Running, Said, Waiter, What, locks, rules};
+use super::{Blocker, Model, Open, Outcome, Running, Said, Waiter, What, locks, rules};
 
 /// What waits for the store.
 #[derive(Clone, Debug)]
@@ -58,8 +58,13 @@ pub struct Store {
     pub gates: Vec<Gate>,
     /// Opens that, by what has to be stored now, may not read from their caches any more.
     pub losing: Vec<(RequestId, FileKey)>,
-    /// The last change of that kind on each file.
+    /// The last change of that kind on each file, and those that nothing was heard of yet.
     pub taken: BTreeMap<FileKey, u64>,
+    pub taking: Vec<(u64, RequestId)>,
+    /// Opens of which that could not be stored.
+    pub untaken: Vec<RequestId>,
+    /// Those who wait for this file hear that what they wait for could not be stored.
+    pub unstorable: Option<FileKey>,
     /// Opens whose records are written whatever they say.
     pub must: Vec<RequestId>,
     /// Opens that were withdrawn and closed.
@@ -157,16 +162,13 @@ impl Model {
         for open in self.opens.iter().filter(|open| open.stored()) {
             let record = self.record(open);
             let request = open.request();
-            // What a LOCK forgets of a former one is not worth a record.
-            let same = |former: &Record| {
-                let mut former = former.clone();
-                former.sequences = record.sequences;
-                former == record
-            };
-            if self.store.last.get(&request).is_some_and(reads) && !reads(&record) {
-                self.store.losing.push((request, open.file()));
-            }
-            if must.contains(&request) || !self.store.last.get(&request).is_some_and(same) {
+            let former = self.store.last.get(&request);
+            if must.contains(&request) || !former.is_some_and(|former| same(former, &record)) {
+                let untaken = self.store.untaken.contains(&request);
+                self.store.untaken.retain(|other| *other != request);
+                if (untaken || former.is_some_and(reads)) && !reads(&record) {
+                    self.store.losing.push((request, open.file()));
+                }
                 due.push((request, Some(record.clone())));
             }
             last.insert(request, record);
@@ -182,14 +184,23 @@ impl Model {
     pub fn learn_changes(&mut self, changes: &[(PersistSeq, Option<RequestId>)]) {
         self.store.outstanding.extend_from_slice(changes);
         for (request, file) in std::mem::take(&mut self.store.losing) {
-            let of = changes.iter().find(|(_, open)| *open == Some(request));
+            let Some((seq, _)) = changes.iter().find(|(_, open)| *open == Some(request)) else { continue };
             let last = self.store.taken.entry(file).or_default();
-            *last = of.map_or(*last, |(seq, _)| seq.number().max(*last));
+            *last = seq.number().max(*last);
+            self.store.taking.push((seq.number(), request));
         }
-        for gate in self.store.gates.iter_mut().filter(|gate| gate.at.is_none()) {
+        // Of several about one open the first is stored first.
+        let mut later: BTreeMap<RequestId, usize> = BTreeMap::new();
+        for gate in self.store.gates.iter_mut().rev().filter(|gate| gate.at.is_none()) {
             let of = |open: &Option<RequestId>| open.is_some_and(|open| gate.on.contains(&open));
-            let last = changes.iter().rev().find(|(_, open)| of(open));
-            gate.at = last.map(|(seq, _)| seq.number());
+            let mut numbers = changes.iter().rev().filter(|(_, open)| of(open)).map(|(seq, _)| seq.number());
+            let alone = gate.open.filter(|_| matches!(gate.what, Gated::Operation));
+            let skipped = alone.map_or(0, |open| {
+                let count = later.entry(open).or_default();
+                *count += 1;
+                *count - 1
+            });
+            gate.at = numbers.nth(skipped);
         }
     }
 
@@ -210,7 +221,8 @@ impl Model {
 
     /// Nobody changes data while the store does not know of somebody that it may not read them from its cache any more, who was not
     /// waited for (MS-SMB2 3.3.4.7): it would have that back after a restart, without having heard of it.
-    pub fn overtakes_the_store(&mut self, waiter: &Waiter) -> bool {
+    pub fn overtakes_the_store(&mut self, waiter: &Waiter) -> Option<Outcome> {
+        let waits = Outcome::Wait(vec![Blocker::Store]);
         let changes = match &waiter.what {
             What::Create(ask) => {
                 let overwrites = [Disposition::Supersede, Disposition::Overwrite, Disposition::OverwriteIf];
@@ -223,20 +235,28 @@ impl Model {
         let here: Vec<&Open> =
             self.opens.iter().filter(|open| open.file() == file && open.persistent).collect();
         if !changes || here.is_empty() {
-            return false;
+            return None;
+        }
+        // What is another by now is stored anyway.
+        let untaken = |open: &Open| self.store.untaken.contains(&open.request());
+        let known = |open: &Open, record: &Record| {
+            self.store.last.get(&open.request()).is_some_and(|former| same(former, record))
+        };
+        let tried = |open: &&Open| open.stored() && untaken(open) && known(open, &self.record(open));
+        if self.store.unstorable == Some(file) && here.iter().copied().any(|open| tried(&open)) {
+            return Some(Outcome::Refuse(Status::INSUFFICIENT_RESOURCES));
         }
         let loses = |open: &&&Open| {
-            open.stored()
-                && self.store.last.get(&open.request()).is_some_and(reads)
-                && !reads(&self.record(open))
+            let read = untaken(open) || self.store.last.get(&open.request()).is_some_and(reads);
+            open.stored() && read && !reads(&self.record(open))
         };
         let losing: Vec<RequestId> = here.iter().filter(loses).map(|open| open.request()).collect();
         if !losing.is_empty() {
             self.bar_others(file, &losing);
-            return true;
+            return Some(waits);
         }
         let taken = self.store.taken.get(&file).copied();
-        let Some(at) = taken.and_then(|taken| self.store.unknown(|at| at <= taken)) else { return false };
+        let at = taken.and_then(|taken| self.store.unknown(|at| at <= taken))?;
         let (what, request) = (Gated::Others(file), RequestId::new(0));
         let on = Vec::new();
         self.store.gates.push(Gate {
@@ -248,7 +268,7 @@ impl Model {
             at: Some(at),
             heard: true,
         });
-        true
+        Some(waits)
     }
 
     /// Whether everybody on a file waits for the store.
@@ -278,6 +298,7 @@ impl Model {
             .into_iter()
             .partition(|(seq, _)| seq.number() <= number);
         self.store.outstanding = on;
+        self.store.taking.retain(|(other, _)| *other > number);
         self.store.reserved |= stored.iter().any(|(_, of)| of.is_none());
         // One after the other: what is answered may answer others.
         while let Some(gate) = self.ready(|at| at <= number) {
@@ -319,6 +340,10 @@ impl Model {
 
     pub fn persist_failed(&mut self, seq: PersistSeq) {
         self.store.outstanding.retain(|(other, _)| *other != seq);
+        let all = std::mem::take(&mut self.store.taking);
+        let (untaken, on): (Vec<_>, Vec<_>) = all.into_iter().partition(|(other, _)| *other == seq.number());
+        self.store.taking = on;
+        self.store.untaken.extend(untaken.into_iter().map(|(_, request)| request));
         while let Some(gate) = self.ready(|at| at == seq.number()) {
             self.fail(gate);
         }
@@ -334,7 +359,13 @@ impl Model {
                 self.store.gates.push(gate);
                 return;
             }
-            Gated::Tree | Gated::Withdrawn | Gated::Others(_) => return self.release(gate),
+            Gated::Others(file) => {
+                self.store.unstorable = Some(*file);
+                self.release(gate);
+                self.store.unstorable = None;
+                return;
+            }
+            Gated::Tree | Gated::Withdrawn => return self.release(gate),
             Gated::Grant => {
                 if let Some(open) = self.open_mut(request) {
                     open.withdrawn = true;
@@ -469,8 +500,15 @@ impl Open {
     }
 }
 
+/// Whether a record says what another said. What a LOCK forgets of a former one is not worth a record.
+fn same(former: &Record, record: &Record) -> bool {
+    let mut former = former.clone();
+    former.sequences = record.sequences;
+    former == *record
+}
+
 /// Whether an open may read from its cache, and was not told to stop.
-fn reads(record: &Record) -> bool {
+pub fn reads(record: &Record) -> bool {
     let state = match record.lease {
         Some(Context::V1(lease)) => lease.state,
         Some(Context::V2(lease)) => lease.state,
