@@ -507,7 +507,7 @@ impl Shard {
         let opens = file.opens.iter(&self.opens, |open| &open.in_file);
         let untaken = opens.filter(|(_, open)| {
             let promise = open.durable.and_then(|slot| self.durables.get(slot)).and_then(Durable::promise);
-            promise.is_some_and(|promise| promise.reads)
+            promise.is_some_and(|promise| promise.reads && !promise.withdrawn)
                 && !self.hold(open).is_some_and(|(hold, _)| hold.keeps_reading())
         });
         let untaken: Vec<OpenSlot> = untaken.map(|(slot, _)| slot).collect();
