@@ -194,7 +194,9 @@ impl Model {
         for gate in self.store.gates.iter_mut().rev().filter(|gate| gate.at.is_none()) {
             let of = |open: &Option<RequestId>| open.is_some_and(|open| gate.on.contains(&open));
             let mut numbers = changes.iter().rev().filter(|(_, open)| of(open)).map(|(seq, _)| seq.number());
-            let alone = gate.open.filter(|_| matches!(gate.what, Gated::Operation));
+            let own =
+                matches!(gate.what, Gated::Operation | Gated::Lock(..) | Gated::Unlock(_) | Gated::Accept);
+            let alone = gate.open.filter(|_| own);
             let skipped = alone.map_or(0, |open| {
                 let count = later.entry(open).or_default();
                 *count += 1;
