@@ -183,8 +183,8 @@ impl World {
     pub(super) fn done(&mut self, client: usize, op: u64, result: Result<u64, Status>) {
         let Some(Op { conn, file, kind, .. }) = self.clients[client].ops.get(&op).copied() else { return };
         match (kind, result) {
-            (OpKind::WriteBack { .. }, Err(Status::FILE_NOT_AVAILABLE)) => {
-                // An earlier one may still be carried out (MS-SMB2 3.3.5.2.10).
+            (OpKind::WriteBack { .. }, Err(Status::FILE_NOT_AVAILABLE | Status::INSUFFICIENT_RESOURCES)) => {
+                // An earlier one may still be carried out (MS-SMB2 3.3.5.2.10), or the store has failed.
                 let (life, at) = (self.clients[client].life, self.now + 20);
                 return self.queue.push(at, What::WriteAgain { client, life, op });
             }

@@ -20,7 +20,15 @@ pub(super) struct Disk {
     pub records: BTreeMap<u64, Record>,
     pub serials: u64,
     /// Changes that a crash may still undo, the oldest first.
-    pending: VecDeque<(PersistSeq, Change)>,
+    pending: VecDeque<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    seq: PersistSeq,
+    change: Change,
+    /// It will not be durable, as far as is known.
+    fails: bool,
 }
 
 impl Disk {
@@ -29,17 +37,21 @@ impl Disk {
         Self { files, records: BTreeMap::new(), serials: 1, pending: VecDeque::new() }
     }
 
-    pub(super) fn append(&mut self, seq: PersistSeq, change: Change) {
-        self.pending.push_back((seq, change));
+    pub(super) fn append(&mut self, seq: PersistSeq, change: Change, fails: bool) {
+        self.pending.push_back(Pending { seq, change, fails });
     }
 
-    /// Everything up to this one is durable.
-    pub(super) fn settle(&mut self, up_to: PersistSeq) {
-        while self.pending.front().is_some_and(|(seq, _)| seq.number() <= up_to.number()) {
-            if let Some((_, change)) = self.pending.pop_front() {
-                self.apply(change);
+    /// Everything up to this one is durable, but for what has failed, which is returned.
+    pub(super) fn settle(&mut self, up_to: PersistSeq) -> Vec<PersistSeq> {
+        let mut failed = Vec::new();
+        while self.pending.front().is_some_and(|pending| pending.seq.number() <= up_to.number()) {
+            match self.pending.pop_front() {
+                Some(Pending { seq, fails: true, .. }) => failed.push(seq),
+                Some(Pending { change, .. }) => self.apply(change),
+                None => {}
             }
         }
+        failed
     }
 
     fn apply(&mut self, change: Change) {
@@ -59,7 +71,7 @@ impl Disk {
             page.stable = page.now;
         }
         for _ in 0..random.index(self.pending.len() + 1) {
-            if let Some((_, change)) = self.pending.pop_front() {
+            if let Some(Pending { change, .. }) = self.pending.pop_front() {
                 self.apply(change);
             }
         }

@@ -20,7 +20,7 @@ impl World {
         let rare = match kind {
             Fault::Cut => 1,
             Fault::ClientCrash | Fault::Silence => 3,
-            Fault::ServerCrash | Fault::Jump => 4,
+            Fault::ServerCrash | Fault::Jump | Fault::NotStored => 4,
         };
         let client = self.random.index(self.plan.clients);
         if !self.random.once_in(rare) || !self.strike(kind, client) {
@@ -71,7 +71,7 @@ impl World {
                 self.checker.trouble(client, until);
                 self.queue.push(until, What::Speaks { client });
             }
-            Fault::ServerCrash | Fault::ClientCrash | Fault::Silence => return false,
+            Fault::ServerCrash | Fault::ClientCrash | Fault::Silence | Fault::NotStored => return false,
             Fault::Jump => {
                 // What is broken is noticed before a deadline passes: see `notice`.
                 self.notice();

@@ -63,9 +63,12 @@ pub enum Fault {
     Silence,
     /// The clock jumps forward.
     Jump,
+    /// A record cannot be stored.
+    NotStored,
 }
 
 impl Fault {
+    /// What comes by itself.
     pub const ALL: [Self; 5] = [Self::Cut, Self::ServerCrash, Self::ClientCrash, Self::Silence, Self::Jump];
 }
 
@@ -107,6 +110,8 @@ pub struct Plan {
     pub reclaims: bool,
     /// How long it takes at most until something is stored, in milliseconds.
     pub storing: u64,
+    /// Whether now and then a record cannot be stored.
+    pub full: bool,
 }
 
 /// In half of all worlds there are none.
@@ -177,6 +182,7 @@ impl Plan {
             neighbours: random.pick(&NEIGHBOURS).to_vec(),
             reclaims: random.once_in(2) || scene == Scene::Persistent,
             storing: random.pick(&[6, 6, 60, 600]),
+            full: random.once_in(4),
         }
     }
 }

@@ -1,14 +1,15 @@
 //! What the server machine wants done, the file system and the store.
 
 use leasehold::client::CreateReply;
+use leasehold::persist::Change;
 use leasehold::server::{Action, BreakId, ChannelSequence, Event, ObjectKind, Opened, ShareFlags, Ticket};
 use leasehold::{ConnId, CreateAction, FileId, RequestId, Status};
 
-use super::super::World;
 use super::super::client::{GHOST, LeaseName};
 use super::super::net::{Ask, Back, Tell};
-use super::super::plan::Scene;
+use super::super::plan::{Fault, Scene};
 use super::super::queue::What;
+use super::super::{Weather, World};
 use super::requests::refusal;
 use super::{OpenInfo, Request, release};
 
@@ -91,7 +92,15 @@ impl World {
                 self.notify(id, conn, about, Tell::OplockBreak { id, about, body });
             }
             Action::Persist { seq, change } => {
-                self.server.disk.append(seq, change);
+                // Nothing fails to be removed: a driver tries that again.
+                let fails = self.plan.full
+                    && self.weather == Weather::Storm
+                    && matches!(change, Change::Put(_))
+                    && self.random.once_in(10);
+                if fails {
+                    *self.report.faults.entry(Fault::NotStored).or_default() += 1;
+                }
+                self.server.disk.append(seq, change, fails);
                 let at = self.now + self.random.between(1, self.plan.storing);
                 self.queue.push(at, What::Stored { life, up_to: seq });
                 self.plan_power_cut();
@@ -216,7 +225,9 @@ impl World {
     }
 
     pub(in crate::world) fn stored(&mut self, up_to: leasehold::server::PersistSeq) {
-        self.server.disk.settle(up_to);
+        for seq in self.server.disk.settle(up_to) {
+            self.tell_server(Event::PersistFailed { seq });
+        }
         self.tell_server(Event::Persisted { up_to });
     }
 }
