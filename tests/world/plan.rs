@@ -110,7 +110,7 @@ pub struct Plan {
     pub reclaims: bool,
     /// How long it takes at most until something is stored, in milliseconds.
     pub storing: u64,
-    /// Whether now and then a record cannot be stored.
+    /// Whether the store is full at times, for seconds.
     pub full: bool,
 }
 
@@ -157,6 +157,7 @@ impl Plan {
         if random.once_in(10) {
             faults.clear();
         }
+        let neighbours = random.pick(&NEIGHBOURS).to_vec();
         Self {
             scene,
             clients: options.clients.unwrap_or_else(|| random.pick(&[2, 3, 3, 4])),
@@ -179,10 +180,11 @@ impl Plan {
             opens: random.pick(&[1, 1, 2, 4]),
             rests: !random.once_in(4),
             kept: random.pick(&[(2, 1), (4, 2), (64, 8)]),
-            neighbours: random.pick(&NEIGHBOURS).to_vec(),
             reclaims: random.once_in(2) || scene == Scene::Persistent,
             storing: random.pick(&[6, 6, 60, 600]),
-            full: random.once_in(4),
+            // Neighbours are told what they have also where it could not be stored what gave way to it: a restart brings that back.
+            full: scene == Scene::Persistent && neighbours.is_empty() && !random.once_in(3),
+            neighbours,
         }
     }
 }

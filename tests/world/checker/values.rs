@@ -19,9 +19,12 @@ impl World {
             let session = side.session.filter(|_| !side.conns.is_empty());
             let cut_off = session.is_some_and(|session| !self.server.sessions.contains_key(&session));
             for file in 0..self.plan.files {
-                let allowed = self.clients[client].files[file].allowed;
-                let unanswered = self.clients[client].acks.values().any(|(_, at)| *at == file)
-                    || self.clients[client].files[file].is_busy();
+                let side = &self.clients[client];
+                let allowed = side.files[file].allowed;
+                // An answer that gives back what is over by now may be on its way.
+                let returning = side.opens.values().any(|open| open.wanted.file == file && open.away);
+                let unanswered =
+                    returning || side.acks.values().any(|(_, at)| *at == file) || side.files[file].is_busy();
                 let known = &mut self.checker.sides[client][file];
                 let mut granted = known.granted;
                 granted.set(LeaseState::READ, known.reads);

@@ -96,7 +96,7 @@ impl World {
                 let fails = self.plan.full
                     && self.weather == Weather::Storm
                     && matches!(change, Change::Put(_))
-                    && self.random.once_in(10);
+                    && self.now % 20_000 < 5_000;
                 if fails {
                     *self.report.faults.entry(Fault::NotStored).or_default() += 1;
                 }
