@@ -9,7 +9,7 @@
 //! told: after a restart others wait for its answer as before.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -45,6 +45,8 @@ pub(super) struct Journal {
     answered: u64,
     /// Those above that failed: never more than the driver has to store.
     failed: BTreeSet<u64>,
+    /// Those above that by which an open may not read from its cache any more. Nobody is answered by them.
+    taken: BTreeMap<u64, DurableSlot>,
     /// The highest [`Record::written`].
     pub(super) written: u64,
     /// In the order of the changes that they wait for.
@@ -92,8 +94,6 @@ pub(super) enum HeldBack {
     Serials(u64),
     /// Everybody else on a file: somebody has lost what it had there, and does not know.
     Others(FileKey),
-    /// Nobody: by this change an open may not read from its cache any more.
-    Taken(DurableSlot),
 }
 
 /// What an owner of another protocol has, and has not been told of.
@@ -140,6 +140,7 @@ impl Journal {
         while self.failed.remove(&self.answered.saturating_add(1)) {
             self.answered = self.answered.saturating_add(1);
         }
+        self.taken = self.taken.split_off(&self.answered.saturating_add(1));
     }
 
     /// As above, that this one failed.
@@ -194,7 +195,7 @@ impl Shard {
             let taken = mem::replace(&mut promise.reads, reads) && !reads;
             if let Some(file) = file.and_then(|file| self.files.get_mut(file)).filter(|_| taken) {
                 file.taken = number;
-                self.journal.hold(number, HeldBack::Taken(slot));
+                self.journal.taken.insert(number, slot);
             }
         }
         number
@@ -466,6 +467,9 @@ impl Shard {
     /// A change could not be stored.
     pub(super) fn persist_failed(&mut self, change: u64, out: Out<'_>) {
         count(&mut self.stats.persists_failed);
+        if let Some(durable) = self.journal.taken.remove(&change) {
+            self.not_taken(durable);
+        }
         self.journal.one_failed(change);
         let first = self.journal.held.partition_point(|held| held.change < change);
         let end = self.journal.held.partition_point(|held| held.change <= change);
@@ -575,7 +579,6 @@ impl Shard {
             HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
             HeldBack::Serials(below) => self.journal.reserved = below,
             HeldBack::Others(file) => self.unbar(file, true, out),
-            HeldBack::Taken(_) => {}
         }
     }
 
@@ -601,7 +604,6 @@ impl Shard {
                 Some(change) => self.journal.hold(change, what),
                 None => self.unbar(file, false, out),
             },
-            HeldBack::Taken(durable) => self.not_taken(durable),
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
         }
@@ -696,8 +698,7 @@ impl Shard {
             | HeldBack::Closed(_)
             | HeldBack::Swept(_)
             | HeldBack::Serials(_)
-            | HeldBack::Others(_)
-            | HeldBack::Taken(_) => None,
+            | HeldBack::Others(_) => None,
         });
         let mut again: Vec<(u64, u64)> = Vec::new();
         for other in later.filter(|other| other.file_id.persistent == lock.file_id.persistent) {
