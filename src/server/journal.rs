@@ -94,6 +94,8 @@ pub(super) enum HeldBack {
     Serials(u64),
     /// Everybody else on a file: somebody has lost what it had there, and does not know.
     Others(FileKey),
+    /// As above, who come to change data: somebody may not read them from its cache any more.
+    Changes(FileKey),
 }
 
 /// What an owner of another protocol has, and has not been told of.
@@ -499,7 +501,7 @@ impl Shard {
         let taken = self.files.get(slot).map(|file| file.taken);
         // If that one failed, what came before may be on its way still: of another open of the same lease.
         let Some(taken) = taken.and_then(|taken| self.journal.unanswered(taken)) else { return Ok(false) };
-        self.bar_others(slot, taken);
+        self.bar(slot, taken, HeldBack::Changes);
         Ok(true)
     }
 
@@ -541,16 +543,20 @@ impl Shard {
     /// Somebody who is not there to hear of it has lost what it had: others go on when that is durable. Otherwise it might have it
     /// back after a restart, beside what they did.
     pub(super) fn bar_others(&mut self, file: FileSlot, change: u64) {
-        let Some(file) = self.files.get_mut(file) else { return };
-        file.barred = file.barred.saturating_add(1);
-        self.journal.hold(change, HeldBack::Others(file.key));
+        self.bar(file, change, HeldBack::Others);
     }
 
-    fn unbar(&mut self, key: FileKey, stored: bool, out: Out<'_>) {
+    fn bar(&mut self, file: FileSlot, change: u64, what: fn(FileKey) -> HeldBack) {
+        let Some(file) = self.files.get_mut(file) else { return };
+        file.barred = file.barred.saturating_add(1);
+        self.journal.hold(change, what(file.key));
+    }
+
+    fn unbar(&mut self, key: FileKey, unstorable: bool, out: Out<'_>) {
         let Some(slot) = self.files.find(key) else { return };
         if let Some(file) = self.files.get_mut(slot) {
             file.barred = file.barred.saturating_sub(1);
-            file.unstorable = !stored;
+            file.unstorable = unstorable;
         }
         self.settle(slot, out);
         if let Some(file) = self.files.get_mut(slot) {
@@ -578,7 +584,7 @@ impl Shard {
             HeldBack::Closed(request) => perform(out, Action::Closed { request }),
             HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
             HeldBack::Serials(below) => self.journal.reserved = below,
-            HeldBack::Others(file) => self.unbar(file, true, out),
+            HeldBack::Others(file) | HeldBack::Changes(file) => self.unbar(file, false, out),
         }
     }
 
@@ -600,9 +606,9 @@ impl Shard {
             // What gave way to it may be back after a restart: there is nothing better to wait for. Earlier records that went with this
             // one may be on their way still.
             HeldBack::Had(_) | HeldBack::Swept(_) => self.when_answered(change, what, out),
-            HeldBack::Others(file) => match self.journal.unanswered(change) {
+            HeldBack::Others(file) | HeldBack::Changes(file) => match self.journal.unanswered(change) {
                 Some(change) => self.journal.hold(change, what),
-                None => self.unbar(file, false, out),
+                None => self.unbar(file, matches!(what, HeldBack::Changes(_)), out),
             },
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
@@ -698,7 +704,8 @@ impl Shard {
             | HeldBack::Closed(_)
             | HeldBack::Swept(_)
             | HeldBack::Serials(_)
-            | HeldBack::Others(_) => None,
+            | HeldBack::Others(_)
+            | HeldBack::Changes(_) => None,
         });
         let mut again: Vec<(u64, u64)> = Vec::new();
         for other in later.filter(|other| other.file_id.persistent == lock.file_id.persistent) {
