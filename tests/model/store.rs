@@ -196,7 +196,7 @@ impl Model {
         for gate in self.store.gates.iter_mut().rev().filter(|gate| gate.at.is_none()) {
             let of = |open: &Option<RequestId>| open.is_some_and(|open| gate.on.contains(&open));
             let mut numbers = changes.iter().rev().filter(|(_, open)| of(open)).map(|(seq, _)| seq.number());
-            let alone = gate.open.filter(|_| matches!(gate.what, Gated::Operation));
+            let alone = gate.open.filter(|_| matches!(gate.what, Gated::Operation | Gated::Lock(..)));
             let skipped = alone.map_or(0, |open| {
                 let count = later.entry(open).or_default();
                 *count += 1;
@@ -275,7 +275,8 @@ impl Model {
 
     /// Whether everybody on a file waits for the store.
     pub fn barred(&self, file: FileKey) -> bool {
-        let bars = |what: &Gated| matches!(what, Gated::Others(other) | Gated::Changes(other) if *other == file);
+        let bars =
+            |what: &Gated| matches!(what, Gated::Others(other) | Gated::Changes(other) if *other == file);
         self.store.gates.iter().any(|gate| bars(&gate.what))
     }
 
