@@ -35,7 +35,9 @@ impl Shard {
         out: Out<'_>,
     ) {
         let file = self.files.find(key);
-        let free = file.is_some_and(|file| self.may_delegate(file, owner, kind) && self.has_room_to_tell());
+        // Who has it again waits for no store.
+        let told = self.reclaiming || self.has_room_to_tell();
+        let free = told && file.is_some_and(|file| self.may_delegate(file, owner, kind));
         let slot = file.filter(|_| free).and_then(|file| self.enter_presence(owner, file));
         let since = self.now;
         match slot.and_then(|slot| self.presences.get_mut(slot)) {

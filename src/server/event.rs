@@ -230,8 +230,8 @@ pub enum Event {
     },
     /// A change could not be stored, and is not durable: what waits for it is refused, or granted without a promise. Data that a former
     /// record lets somebody read from a cache behind a restart are not changed: whoever waits to is refused, and the record is written
-    /// again when somebody else comes to do so. A record that could not be removed comes back with the next life of the server, until
-    /// its time is over: try again.
+    /// again when somebody else comes to do so. Not so where a record could not be removed: try that again, since others go on, and it
+    /// comes back with the next life of the server, with what was cached under it, until its time is over.
     PersistFailed {
         /// From the action.
         seq: PersistSeq,

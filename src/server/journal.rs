@@ -9,7 +9,7 @@
 //! told: after a restart others wait for its answer as before.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -45,6 +45,8 @@ pub(super) struct Journal {
     answered: u64,
     /// Those above that failed: never more than the driver has to store.
     failed: BTreeSet<u64>,
+    /// Those above that by which an open may not read from its cache any more. Nobody is answered by them.
+    taken: BTreeMap<u64, DurableSlot>,
     /// The highest [`Record::written`].
     pub(super) written: u64,
     /// In the order of the changes that they wait for.
@@ -92,8 +94,8 @@ pub(super) enum HeldBack {
     Serials(u64),
     /// Everybody else on a file: somebody has lost what it had there, and does not know.
     Others(FileKey),
-    /// Nobody: by this change an open may not read from its cache any more.
-    Taken(DurableSlot),
+    /// As above, who come to change data: somebody may not read them from its cache any more.
+    Changes(FileKey),
 }
 
 /// What an owner of another protocol has, and has not been told of.
@@ -140,6 +142,7 @@ impl Journal {
         while self.failed.remove(&self.answered.saturating_add(1)) {
             self.answered = self.answered.saturating_add(1);
         }
+        self.taken = self.taken.split_off(&self.answered.saturating_add(1));
     }
 
     /// As above, that this one failed.
@@ -194,7 +197,7 @@ impl Shard {
             let taken = mem::replace(&mut promise.reads, reads) && !reads;
             if let Some(file) = file.and_then(|file| self.files.get_mut(file)).filter(|_| taken) {
                 file.taken = number;
-                self.journal.hold(number, HeldBack::Taken(slot));
+                self.journal.taken.insert(number, slot);
             }
         }
         number
@@ -466,6 +469,9 @@ impl Shard {
     /// A change could not be stored.
     pub(super) fn persist_failed(&mut self, change: u64, out: Out<'_>) {
         count(&mut self.stats.persists_failed);
+        if let Some(durable) = self.journal.taken.remove(&change) {
+            self.not_taken(durable);
+        }
         self.journal.one_failed(change);
         let first = self.journal.held.partition_point(|held| held.change < change);
         let end = self.journal.held.partition_point(|held| held.change <= change);
@@ -495,7 +501,7 @@ impl Shard {
         let taken = self.files.get(slot).map(|file| file.taken);
         // If that one failed, what came before may be on its way still: of another open of the same lease.
         let Some(taken) = taken.and_then(|taken| self.journal.unanswered(taken)) else { return Ok(false) };
-        self.bar_others(slot, taken);
+        self.bar(slot, taken, HeldBack::Changes);
         Ok(true)
     }
 
@@ -537,16 +543,20 @@ impl Shard {
     /// Somebody who is not there to hear of it has lost what it had: others go on when that is durable. Otherwise it might have it
     /// back after a restart, beside what they did.
     pub(super) fn bar_others(&mut self, file: FileSlot, change: u64) {
-        let Some(file) = self.files.get_mut(file) else { return };
-        file.barred = file.barred.saturating_add(1);
-        self.journal.hold(change, HeldBack::Others(file.key));
+        self.bar(file, change, HeldBack::Others);
     }
 
-    fn unbar(&mut self, key: FileKey, stored: bool, out: Out<'_>) {
+    fn bar(&mut self, file: FileSlot, change: u64, what: fn(FileKey) -> HeldBack) {
+        let Some(file) = self.files.get_mut(file) else { return };
+        file.barred = file.barred.saturating_add(1);
+        self.journal.hold(change, what(file.key));
+    }
+
+    fn unbar(&mut self, key: FileKey, unstorable: bool, out: Out<'_>) {
         let Some(slot) = self.files.find(key) else { return };
         if let Some(file) = self.files.get_mut(slot) {
             file.barred = file.barred.saturating_sub(1);
-            file.unstorable = !stored;
+            file.unstorable = unstorable;
         }
         self.settle(slot, out);
         if let Some(file) = self.files.get_mut(slot) {
@@ -574,8 +584,7 @@ impl Shard {
             HeldBack::Closed(request) => perform(out, Action::Closed { request }),
             HeldBack::Swept(request) => tell(out, RegistryInput::TreeSwept { request }),
             HeldBack::Serials(below) => self.journal.reserved = below,
-            HeldBack::Others(file) => self.unbar(file, true, out),
-            HeldBack::Taken(_) => {}
+            HeldBack::Others(file) | HeldBack::Changes(file) => self.unbar(file, false, out),
         }
     }
 
@@ -597,11 +606,10 @@ impl Shard {
             // What gave way to it may be back after a restart: there is nothing better to wait for. Earlier records that went with this
             // one may be on their way still.
             HeldBack::Had(_) | HeldBack::Swept(_) => self.when_answered(change, what, out),
-            HeldBack::Others(file) => match self.journal.unanswered(change) {
+            HeldBack::Others(file) | HeldBack::Changes(file) => match self.journal.unanswered(change) {
                 Some(change) => self.journal.hold(change, what),
-                None => self.unbar(file, false, out),
+                None => self.unbar(file, matches!(what, HeldBack::Changes(_)), out),
             },
-            HeldBack::Taken(durable) => self.not_taken(durable),
             // What is above stays unreserved: the next that are asked for cover it.
             HeldBack::Serials(_) => self.journal.reserving = self.journal.reserved,
         }
@@ -697,7 +705,7 @@ impl Shard {
             | HeldBack::Swept(_)
             | HeldBack::Serials(_)
             | HeldBack::Others(_)
-            | HeldBack::Taken(_) => None,
+            | HeldBack::Changes(_) => None,
         });
         let mut again: Vec<(u64, u64)> = Vec::new();
         for other in later.filter(|other| other.file_id.persistent == lock.file_id.persistent) {

@@ -283,7 +283,7 @@ impl Harness {
         self.feed(self.now, Event::Recovered)
     }
 
-    fn report(&self, what: &str) -> String {
+    pub fn report(&self, what: &str) -> String {
         let mut text = String::from("history:\n");
         for line in &self.journal {
             let _ = match line {

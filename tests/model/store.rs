@@ -25,6 +25,8 @@ pub enum Gated {
     Withdrawn,
     /// Everybody on this file: somebody has lost what it had there.
     Others(FileKey),
+    /// As above, who change data: somebody may not read them from its cache any more.
+    Changes(FileKey),
     Operation,
     Close,
     Tree,
@@ -254,12 +256,12 @@ impl Model {
         };
         let losing: Vec<RequestId> = here.iter().filter(loses).map(|open| open.request()).collect();
         if !losing.is_empty() {
-            self.bar_others(file, &losing);
+            self.gate(Gated::Changes(file), RequestId::new(0), None, &losing);
             return Some(waits);
         }
         let taken = self.store.taken.get(&file).copied();
         let at = taken.and_then(|taken| self.store.unknown(|at| at <= taken))?;
-        let (what, request) = (Gated::Others(file), RequestId::new(0));
+        let (what, request) = (Gated::Changes(file), RequestId::new(0));
         let on = Vec::new();
         self.store.gates.push(Gate {
             what,
@@ -275,7 +277,9 @@ impl Model {
 
     /// Whether everybody on a file waits for the store.
     pub fn barred(&self, file: FileKey) -> bool {
-        self.store.gates.iter().any(|gate| matches!(gate.what, Gated::Others(other) if other == file))
+        let bars =
+            |what: &Gated| matches!(what, Gated::Others(other) | Gated::Changes(other) if *other == file);
+        self.store.gates.iter().any(|gate| bars(&gate.what))
     }
 
     /// What an open asked for, and the store does not know of yet, is answered before it goes.
@@ -330,7 +334,7 @@ impl Model {
                 return;
             }
             Gated::Withdrawn => return self.not_promised(request, gate.heard),
-            Gated::Others(file) => return self.judge_again(file),
+            Gated::Others(file) | Gated::Changes(file) => return self.judge_again(file),
             Gated::Lock(..) | Gated::Unlock(_) | Gated::Accept => Said::Accepted { request },
             Gated::Operation => Said::Proceed { request },
             Gated::Close | Gated::Tree => Said::Closed { request },
@@ -356,18 +360,18 @@ impl Model {
         let earlier = gate.at.and_then(|at| self.store.unknown(|number| number < at));
         match &gate.what {
             // The other records that went with it may be on their way still.
-            Gated::Tree | Gated::Others(_) if earlier.is_some() => {
+            Gated::Tree | Gated::Others(_) | Gated::Changes(_) if earlier.is_some() => {
                 gate.at = earlier;
                 self.store.gates.push(gate);
                 return;
             }
-            Gated::Others(file) => {
+            Gated::Changes(file) => {
                 self.store.unstorable = Some(*file);
                 self.release(gate);
                 self.store.unstorable = None;
                 return;
             }
-            Gated::Tree | Gated::Withdrawn => return self.release(gate),
+            Gated::Tree | Gated::Withdrawn | Gated::Others(_) => return self.release(gate),
             Gated::Grant => {
                 if let Some(open) = self.open_mut(request) {
                     open.withdrawn = true;

@@ -1,9 +1,9 @@
 //! A driver with clients and a disk, in front of the machine and the model: it does what the steps say, and what it is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use leasehold::persist::Change;
+use leasehold::persist::{Change, Record};
 
 use leasehold::server::{
     Action, Capabilities, Config, Create, Durability, Event, Link, Lock, LockFlags, LockSequence, Opened,
@@ -11,14 +11,15 @@ use leasehold::server::{
 };
 use leasehold::wire::{DurableFlags, Lease as Context, LeaseAck, LeaseFlags, LeaseV1, LeaseV2, OplockBreak};
 use leasehold::{
-    Actor, ClientGuid, ConnId, CreateAction, CreateOptions, Dialect, Epoch, FileId, FileKey, HashKey,
-    Instant, Intent, LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId,
+    Actor, ClientGuid, ConnId, CreateAction, CreateOptions, Dialect, Disposition, Epoch, FileId, FileKey,
+    HashKey, Instant, Intent, LeaseState, OplockLevel, RequestId, SessionId, ShareMode, Status, TreeId,
 };
 
 use super::harness::{About, Harness};
 use super::steps::{
     Disk, FILES, Octets, Return, SLOTS, Step, Wish, create_guid, lease_key, nth_of, terms_of, user_of,
 };
+use super::store::reads;
 use super::{Lease, Open, Phase, Waiter, What, Who, rules};
 
 /// A place at which a client may be.
@@ -42,6 +43,9 @@ pub struct World {
     /// Granted opens that were not closed as far as the driver knows.
     open: Vec<(RequestId, FileId)>,
     promises: bool,
+    /// Opens, by the persistent half of the FileId, that their clients were told of, and those that they have closed.
+    told: BTreeSet<u64>,
+    left: BTreeSet<u64>,
 }
 
 impl World {
@@ -53,6 +57,8 @@ impl World {
     pub fn with(config: Config) -> Self {
         let mut world = Self {
             promises: config.persistence,
+            told: BTreeSet::new(),
+            left: BTreeSet::new(),
             harness: Harness::new(config),
             log: Vec::new(),
             slots: vec![Slot::default(); SLOTS.len()],
@@ -88,6 +94,21 @@ impl World {
     /// One event for both, and what the driver does about it.
     fn feed(&mut self, event: Event) {
         let now = self.harness.now;
+        match &event {
+            Event::Close { file_id, .. } => {
+                self.left.insert(file_id.persistent);
+            }
+            Event::TreeDisconnected { session, tree, .. } => {
+                let model = &self.harness.model;
+                let of = |open: &&Open| {
+                    let origin = open.ask.create.origin;
+                    (origin.session, origin.tree) == (*session, *tree)
+                };
+                let gone = model.opens.iter().filter(of).filter_map(|open| model.name_of(open.request()));
+                self.left.extend(gone.map(|file_id| file_id.persistent));
+            }
+            _ => {}
+        }
         let actions = self.harness.feed(now, event.clone()).unwrap_or_else(|error| panic!("{error}"));
         self.log.push((now, Some(event), actions.clone()));
         self.perform(actions);
@@ -97,6 +118,7 @@ impl World {
         for action in actions {
             match action {
                 Action::Granted { grant, .. } => {
+                    self.told.insert(grant.file_id.persistent);
                     let open = self.harness.named(grant.file_id).unwrap();
                     match self.open.iter_mut().find(|(known, _)| *known == open) {
                         Some((_, file_id)) => *file_id = grant.file_id,
@@ -111,7 +133,22 @@ impl World {
                     }
                 }
                 Action::Unlink { file } => self.removed(file),
-                Action::Proceed { request, .. } => self.check_read(request),
+                Action::Proceed { request, .. } => {
+                    self.check_read(request);
+                    if let Some((file, Intent::Write { .. } | Intent::SetSize)) = self.intents.get(&request) {
+                        let who = self.harness.model.who(request);
+                        self.check_stored(*file, who);
+                    }
+                }
+                Action::OpenFile { request, .. } => {
+                    let create = &self.creates[&request];
+                    let overwrites =
+                        [Disposition::Supersede, Disposition::Overwrite, Disposition::OverwriteIf];
+                    if overwrites.contains(&create.disposition) {
+                        let lease = self.harness.model.open(request).and_then(|open| open.ask.key);
+                        self.check_stored(create.file, Who { lease, open: Some(request) });
+                    }
+                }
                 _ => {}
             }
         }
@@ -143,6 +180,36 @@ impl World {
             open.file() == *file && who.open != Some(open.request()) && rules::rank(open.oplock) > 1
         };
         assert!(!model.opens.iter().any(exclusive), "a read beside dirty data");
+    }
+
+    /// Nobody is given a cache by a restart of what is changed now: whatever of what is on its way is in the store by then, but for what
+    /// could not be removed.
+    fn check_stored(&self, file: FileKey, who: Who) {
+        let model = &self.harness.model;
+        let image = &self.harness.image;
+        let durable = image.records.values().map(|octets| Record::decode(octets).unwrap());
+        let coming = image.queue.iter().filter_map(|(_, change)| match change {
+            Change::Put(record) => Some((**record).clone()),
+            Change::Delete { .. } | Change::Serials { .. } => None,
+        });
+        for record in durable.chain(coming).filter(|record| record.file == file && reads(record)) {
+            if !self.told.contains(&record.persistent) {
+                continue;
+            }
+            let request = model.open_persistent(record.persistent);
+            let may = match request.and_then(|request| model.open(request)) {
+                Some(open) => {
+                    let same = open.leased && model.same(open.ask.key, who.lease);
+                    same || who.open == request || !open.stored()
+                }
+                None => {
+                    let gone = |change: &Change| matches!(change, Change::Delete { persistent } if *persistent == record.persistent);
+                    let going = image.queue.iter().any(|(_, change)| gone(change));
+                    !going || self.left.contains(&record.persistent)
+                }
+            };
+            assert!(may, "{}", self.harness.report(&format!("a restart would give back {record:?}")));
+        }
     }
 
     /// Nobody else may have kept, or begun, to serve reads from a cache when data have changed: what a client was told to give

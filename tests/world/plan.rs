@@ -110,7 +110,7 @@ pub struct Plan {
     pub reclaims: bool,
     /// How long it takes at most until something is stored, in milliseconds.
     pub storing: u64,
-    /// Whether the store is full at times, for seconds.
+    /// Whether now and then a record cannot be stored.
     pub full: bool,
 }
 

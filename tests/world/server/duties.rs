@@ -96,7 +96,7 @@ impl World {
                 let fails = self.plan.full
                     && self.weather == Weather::Storm
                     && matches!(change, Change::Put(_))
-                    && self.now % 20_000 < 5_000;
+                    && self.random.once_in(3);
                 if fails {
                     *self.report.faults.entry(Fault::NotStored).or_default() += 1;
                 }
